@@ -1,0 +1,111 @@
+//! Time, replaceable.
+//!
+//! Everything that waits or dates something asks this clock, so that a test moves time by hand instead of sleeping. A system clock waits on
+//! monotonic time and dates by the wall; a manual clock is one number that moves when it is told to.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::sync::watch;
+
+use crate::delivery::Timestamp;
+
+/// A source of time; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Manual { base: Instant, wall_base: Timestamp, elapsed: Arc<watch::Sender<Duration>> },
+}
+
+impl Clock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that stands at `start` until [`Clock::advance`].
+    #[must_use]
+    pub fn manual(start: Timestamp) -> Self {
+        let (elapsed, _) = watch::channel(Duration::ZERO);
+        Self(Source::Manual { base: Self::instant_now(), wall_base: start, elapsed: Arc::new(elapsed) })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's monotonic clock")]
+    fn instant_now() -> Instant {
+        Instant::now()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's wall clock")]
+    fn wall_now() -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_unix_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Wall-clock time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System => Self::wall_now(),
+            Source::Manual { wall_base, elapsed, .. } => wall_base.after(*elapsed.borrow()),
+        }
+    }
+
+    /// Monotonic time, for measuring and for deadlines.
+    #[must_use]
+    pub fn instant(&self) -> Instant {
+        match &self.0 {
+            Source::System => Self::instant_now(),
+            Source::Manual { base, elapsed, .. } => *base + *elapsed.borrow(),
+        }
+    }
+
+    /// Waits until `instant`; returns at once where it has passed.
+    pub async fn sleep_until(&self, instant: Instant) {
+        match &self.0 {
+            Source::System => tokio::time::sleep_until(instant.into()).await,
+            Source::Manual { base, elapsed, .. } => {
+                let mut changes = elapsed.subscribe();
+                // The sender lives in `self`, so this cannot fail while it is awaited.
+                let _ = changes.wait_for(|elapsed| *base + *elapsed >= instant).await;
+            }
+        }
+    }
+
+    /// Waits for `span`.
+    pub async fn sleep(&self, span: Duration) {
+        self.sleep_until(self.instant() + span).await;
+    }
+
+    /// Moves a manual clock forward and wakes who waited for that time; a system clock does not listen.
+    pub fn advance(&self, span: Duration) {
+        if let Source::Manual { elapsed, .. } = &self.0 {
+            elapsed.send_modify(|elapsed| *elapsed += span);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_a_sleeper_when_its_time_comes() {
+        let clock = Clock::manual(Timestamp::from_unix_ms(0));
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep(Duration::from_secs(60)).await }
+        });
+        clock.advance(Duration::from_secs(59));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        clock.advance(Duration::from_secs(1));
+        sleeper.await.unwrap();
+        assert_eq!(clock.now().unix_ms(), 60_000);
+    }
+}

@@ -1,0 +1,298 @@
+//! What people and scripts are shown: the JSON objects of the admin API, which `--json` prints unchanged.
+//!
+//! These types are a promise to the outside (`docs` and scripts rely on the names), so they stand apart from the values the pipeline uses.
+//! Times are RFC 3339 in UTC, durations end in `_ms`, sizes in `_bytes`.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DeliveryId, LegState, PluginName, SourceId, TenantId, Timestamp};
+
+/// One page of a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The items, newest first where time orders them.
+    pub items: Vec<T>,
+    /// Give this as `cursor` for the next page; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// The state of a delivery as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryStatus {
+    /// A leg is still open.
+    Waiting,
+    /// Every leg is acked, skipped or discarded.
+    Settled,
+    /// No leg is open and one is dead.
+    Dead,
+    /// No plugin subscribed to it.
+    Unrouted,
+}
+
+impl DeliveryStatus {
+    /// The status's one name.
+    #[must_use]
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Settled => "settled",
+            Self::Dead => "dead",
+            Self::Unrouted => "unrouted",
+        }
+    }
+
+    /// The status that follows from the legs' states.
+    #[must_use]
+    pub fn of(states: &[LegState]) -> Self {
+        if states.is_empty() {
+            Self::Unrouted
+        } else if states.iter().any(|state| state.is_open()) {
+            Self::Waiting
+        } else if states.contains(&LegState::Dead) {
+            Self::Dead
+        } else {
+            Self::Settled
+        }
+    }
+}
+
+/// A delivery and its legs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeliveryView {
+    /// Hookyard's id.
+    pub delivery_id: DeliveryId,
+    /// The provider's id (`X-GitHub-Delivery`).
+    pub provider_delivery_id: String,
+    /// Whose.
+    pub tenant: TenantId,
+    /// From which source.
+    pub source: SourceId,
+    /// Event name.
+    pub event: String,
+    /// The document's `action`.
+    pub action: Option<String>,
+    /// The document's `repository.full_name`.
+    pub repository: Option<String>,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// Position in this ledger.
+    pub sequence: u64,
+    /// Size of the document.
+    pub body_bytes: u64,
+    /// The same id came before with another body.
+    pub id_reused: bool,
+    /// The same body came before under another id or event.
+    pub body_seen_before: bool,
+    /// Follows from the legs.
+    pub status: DeliveryStatus,
+    /// One a plugin.
+    pub legs: Vec<LegView>,
+    /// The document, as text; only where one delivery is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+}
+
+/// One leg.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LegView {
+    /// Which plugin.
+    pub plugin: PluginName,
+    /// Where it stands.
+    pub state: LegState,
+    /// Counted attempts of this generation.
+    pub attempts: u32,
+    /// Raised by every decided re-run.
+    pub generation: u32,
+    /// The last attempt's outcome slug.
+    pub outcome: Option<String>,
+    /// The last attempt's detail, or the dead-letter reason in words.
+    pub reason: Option<String>,
+    /// The plugin version of the last attempt.
+    pub digest: Option<String>,
+    /// When it runs again, where it waits for a time.
+    pub due_at: Option<Timestamp>,
+    /// When it was settled.
+    pub settled_at: Option<Timestamp>,
+    /// Attempts with logs; only where one delivery or dead letter is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<AttemptView>,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// 1-based within its generation.
+    pub attempt: u32,
+    /// Which generation.
+    pub generation: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: f64,
+    /// Verdict or fault slug.
+    pub outcome: String,
+    /// Settlement slug.
+    pub settlement: String,
+    /// In words.
+    pub detail: String,
+    /// Fuel used; the whole budget where the run trapped.
+    pub fuel: u64,
+    /// Largest linear memory in all.
+    pub memory_peak_bytes: u64,
+    /// The plugin version.
+    pub digest: Option<String>,
+    /// What the plugin logged.
+    pub logs: Vec<LogLine>,
+    /// What it asked of the host, in order.
+    pub host_calls: Vec<HostCall>,
+}
+
+/// One line a plugin logged, cut to the cap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// The message.
+    pub message: String,
+    /// Structured fields.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<(String, String)>,
+}
+
+/// One call of a run to the host and its answer, bounded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostCall {
+    /// `kv.get`, `once.begin`, …
+    pub call: String,
+    /// The arguments in short.
+    pub input: String,
+    /// The answer in short.
+    pub answer: String,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeadLetterView {
+    /// `<delivery_id>.<plugin>`.
+    pub id: String,
+    /// The delivery.
+    pub delivery_id: DeliveryId,
+    /// The provider's id.
+    pub provider_delivery_id: String,
+    /// Whose.
+    pub tenant: TenantId,
+    /// From which source.
+    pub source: SourceId,
+    /// Event name.
+    pub event: String,
+    /// The document's `action`.
+    pub action: Option<String>,
+    /// Which plugin.
+    pub plugin: PluginName,
+    /// The dead-letter reason's slug.
+    pub reason: String,
+    /// In words.
+    pub detail: String,
+    /// Counted attempts.
+    pub attempts: u32,
+    /// Generation that died.
+    pub generation: u32,
+    /// When it died.
+    pub died_at: Timestamp,
+    /// Attempts with logs; only where one dead letter is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<AttemptView>,
+}
+
+/// An event a plugin emitted, visible once its settlement is synced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EmitView {
+    /// `<delivery_id>.<plugin>.<index>`: the same for the same decision, so consumers can drop repeats.
+    pub id: String,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which plugin.
+    pub plugin: PluginName,
+    /// The delivery it came of.
+    pub delivery_id: DeliveryId,
+    /// The plugin's name for it, the last part of the routing key `emit.<tenant>.<plugin>.<name>`.
+    pub name: String,
+    /// Media type of the body.
+    pub content_type: String,
+    /// The body as text.
+    pub body: String,
+    /// When it was committed.
+    pub emitted_at: Timestamp,
+}
+
+/// A loaded or refused plugin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PluginView {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: PluginName,
+    /// `active`, `loading`, `refused` (no version serves), `paused` or `removed`.
+    pub status: String,
+    /// The version that serves.
+    pub digest: Option<String>,
+    /// Since when it serves.
+    pub since: Option<Timestamp>,
+    /// Sources it subscribes to.
+    pub sources: Vec<SourceId>,
+    /// Events it subscribes to.
+    pub events: Vec<String>,
+    /// The world it was built for.
+    pub world: Option<String>,
+    /// The host interfaces it imports.
+    pub imports: Vec<String>,
+    /// Size of the component.
+    pub component_bytes: Option<u64>,
+    /// The last refusal, where the newest files on disk do not serve.
+    pub refusal: Option<PluginRefusalView>,
+}
+
+/// Why the newest files of a plugin were not taken.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PluginRefusalView {
+    /// The refusal's slug, an entry of `docs/failures.md`.
+    pub code: String,
+    /// In words.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+    /// The refused version.
+    pub digest: Option<String>,
+}
+
+/// The legs of one plugin by state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueueView {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which plugin.
+    pub plugin: PluginName,
+    /// Ready to run.
+    pub waiting: u64,
+    /// Running.
+    pub leased: u64,
+    /// Waiting for a time.
+    pub retry: u64,
+    /// Waiting for the plugin.
+    pub parked: u64,
+    /// Dead letters.
+    pub dead: u64,
+}
+
+impl Serialize for DeliveryId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DeliveryId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

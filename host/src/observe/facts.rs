@@ -1,0 +1,127 @@
+//! What can be said about the pipeline. One type is one fact is one metric and one log line; nothing else in the pipeline logs or counts.
+//!
+//! A fact never holds a body, a secret or a signature.
+
+use std::time::Duration;
+
+use crate::delivery::{DeliveryId, Digest, LegId, PluginName, SourceId, TenantId};
+
+/// An authentic delivery is on disk.
+#[derive(Clone, Debug)]
+pub struct DeliveryAccepted {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The provider's id.
+    pub provider_id: String,
+    /// Whose.
+    pub tenant: TenantId,
+    /// From which source.
+    pub source: SourceId,
+    /// Event name.
+    pub event: String,
+    /// How many plugins will run because of it; 0 is unrouted.
+    pub legs: usize,
+    /// From the first byte of the head to the answer.
+    pub took: Duration,
+}
+
+/// An authentic delivery is already in hand or done.
+#[derive(Clone, Debug)]
+pub struct DeliveryDuplicate {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// From which source.
+    pub source: SourceId,
+    /// From the first byte of the head to the answer.
+    pub took: Duration,
+}
+
+/// A call was refused at the door. Lines are sampled: a stranger must not be able to fill the log.
+#[derive(Clone, Debug)]
+pub struct DeliveryRefused {
+    /// The refusal's slug.
+    pub code: &'static str,
+    /// Known tenant and source, where the path named such.
+    pub tenant: Option<TenantId>,
+    /// Known source.
+    pub source: Option<SourceId>,
+    /// From the first byte of the head to the answer.
+    pub took: Duration,
+}
+
+/// A run ended and its leg is settled.
+#[derive(Clone, Debug)]
+pub struct AttemptFinished {
+    /// Which leg.
+    pub leg: LegId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// From which source.
+    pub source: SourceId,
+    /// Event name.
+    pub event: String,
+    /// 1-based.
+    pub attempt: u32,
+    /// Outcome slug.
+    pub outcome: &'static str,
+    /// In words.
+    pub detail: String,
+    /// Settlement slug.
+    pub settlement: &'static str,
+    /// Which version ran.
+    pub digest: Option<Digest>,
+    /// Fuel used.
+    pub fuel: u64,
+    /// Memory peak.
+    pub memory_peak_bytes: u64,
+    /// The run itself.
+    pub took: Duration,
+    /// From receipt to settlement, where the leg is settled now.
+    pub age: Option<Duration>,
+}
+
+/// A plugin version serves from now on.
+#[derive(Clone, Debug)]
+pub struct PluginSwapped {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub plugin: PluginName,
+    /// The version.
+    pub digest: Digest,
+    /// The one before.
+    pub before: Option<Digest>,
+    /// From the first sight of the files to the swap.
+    pub took: Duration,
+}
+
+/// The files of a plugin were not taken; what served before still does.
+#[derive(Clone, Debug)]
+pub struct PluginRefused {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub plugin: PluginName,
+    /// The refusal's slug.
+    pub code: &'static str,
+    /// In words.
+    pub reason: String,
+}
+
+/// A plugin's files are gone; it routes no more and its open legs are parked.
+#[derive(Clone, Debug)]
+pub struct PluginRemoved {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub plugin: PluginName,
+}
+
+/// The settings files were read again and taken, or not.
+#[derive(Clone, Debug)]
+pub struct SettingsReloaded {
+    /// Problems found; none where they were taken.
+    pub problems: Vec<String>,
+}
