@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
@@ -23,6 +23,7 @@ pub struct ProcessHost {
     pub ingest: SocketAddr,
     /// Where its admin listener is.
     pub admin: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 /// The binary that `cargo build` made beside this test.
@@ -47,27 +48,30 @@ impl ProcessHost {
             .expect("the host starts");
         let stderr = child.stderr.take().expect("a pipe");
         let (found, addresses) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut before = Vec::new();
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let line_json: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-                let fields = &line_json["fields"];
-                if fields["message"] == "host_started" {
-                    let address = |name: &str| fields[name].as_str().and_then(|text| text.parse().ok());
-                    let _ = found.send(address("ingest").zip(address("admin")).ok_or_else(|| line.clone()));
-                } else if before.len() < 50 {
-                    before.push(line);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    if let Some(started) = addresses_of(&line) {
+                        let _ = found.send(started);
+                    }
+                    log.lock().expect("a log").push(line);
                 }
             }
-            let _ = found.send(Err(before.join("\n")));
         });
         match addresses.recv_timeout(START_MAX) {
-            Ok(Ok((ingest, admin))) => Self { child, ingest, admin },
-            other => {
+            Ok((ingest, admin)) => Self { child, ingest, admin, log },
+            Err(_) => {
                 let _ = child.kill();
-                panic!("the host did not open its door: {other:?}");
+                panic!("the host did not open its door: {:#?}", log.lock().expect("a log"));
             }
         }
+    }
+
+    /// Every line it has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("a log").join("\n")
     }
 
     /// SIGKILL, and wait until it is gone.
@@ -88,6 +92,14 @@ impl ProcessHost {
         let kib: u64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number");
         kib * 1024
     }
+}
+
+/// The addresses in the line a host logs once its door is open.
+fn addresses_of(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let fields = &line["fields"];
+    let address = |name: &str| fields[name].as_str().and_then(|text| text.parse().ok());
+    if fields["message"] == "host_started" { address("ingest").zip(address("admin")) } else { None }
 }
 
 impl Drop for ProcessHost {
