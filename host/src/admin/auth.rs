@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -41,7 +41,7 @@ impl Auth {
 
     /// Whether the request carries the token. Digests are compared, so that neither its bytes nor its length show in the time.
     pub(super) fn knows_token(&self, headers: &HeaderMap) -> bool {
-        let Some(value) = headers.get(header::AUTHORIZATION).map(axum::http::HeaderValue::as_bytes) else { return false };
+        let Some(value) = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes) else { return false };
         let Some((scheme, token)) = value.split_at_checked("bearer ".len()) else { return false };
         let given: [u8; 32] = Sha256::digest(token).into();
         scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(given.ct_eq(&self.token_sha256))
@@ -63,8 +63,6 @@ fn without_port(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
     use crate::signature::Secret;
 

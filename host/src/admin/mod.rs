@@ -14,7 +14,7 @@ mod problem;
 mod query;
 mod router;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -70,6 +70,12 @@ pub struct Admin {
     tasks: Tasks,
     /// Taken by the drop, which must not wait: it may happen inside another runtime.
     runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
 }
 
 impl Admin {

@@ -21,6 +21,9 @@ use crate::{
     runtime::RunReport,
 };
 
+/// How the runtime's journal writes that a call was not done.
+const DENIALS: [&str; 4] = ["InvalidName", "TooLarge", "Quota", "Unavailable"];
+
 /// Runs leases, one at a time a call.
 pub(super) struct Worker {
     pub(super) broker: Arc<dyn Broker>,
@@ -121,11 +124,12 @@ fn finish(attempt: u32, report: RunReport, settlement: Settlement, (started_at, 
     Finished { record, effects }
 }
 
-/// A run makes few kinds of call, so a list is searched faster than a map.
+/// Sums up a run's calls; it makes few kinds, so a list is searched faster than a map. The journal's last entry may say how many calls it cut:
+/// that is no call.
 fn tally(calls: &[HostCall]) -> Vec<HostCallTally> {
     let mut tallies: Vec<HostCallTally> = Vec::new();
-    for call in calls {
-        let result = if call.answer.starts_with("err") { "error" } else { "ok" };
+    for call in calls.iter().filter(|call| call.call != "…") {
+        let result = if DENIALS.contains(&call.answer.as_str()) { "error" } else { "ok" };
         match tallies.iter_mut().find(|tally| tally.call == call.call && tally.result == result) {
             Some(tally) => tally.count += 1,
             None => tallies.push(HostCallTally { call: call.call.clone(), result, count: 1 }),

@@ -6,6 +6,8 @@
 //! threads: that is what lets one group commit carry the settlements of many runs.
 
 mod attempt;
+#[cfg(test)]
+mod doubles;
 mod judge;
 mod versions;
 
@@ -76,6 +78,12 @@ struct Running(Mutex<BTreeMap<u64, LegId>>);
 struct Entry {
     running: Arc<Running>,
     token: u64,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
 }
 
 impl Workers {
