@@ -84,12 +84,13 @@ impl ResourceLimiter for MemoryAccount {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            self.last_growth = 0;
-            return Ok(false);
-        }
+        // Ours first: a pooled table's maximum is the size of its slot, whatever the guest declared.
         if desired > TABLE_ELEMENTS_MAX {
             self.note.get_or_insert_with(|| format!("a table would grow to {desired} elements, and may have {TABLE_ELEMENTS_MAX}"));
+            return Ok(false);
+        }
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            self.last_growth = 0;
             return Ok(false);
         }
         Ok(self.grow("a table", desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT_BYTES)))
