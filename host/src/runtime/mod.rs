@@ -1,10 +1,36 @@
 //! The sandbox: one engine, bounded runs, one invocation → one outcome.
+//!
+//! A component passes the admission (what it is, imports, exports and needs, without a compiler), is compiled within bounds, linked once,
+//! and from then on each run is a fresh store: instantiate, call, drop. Fuel, epoch and wall clock are armed before the guest's first
+//! instruction, and every ending, the guest's word or what befell it, comes back as one [`RunReport`]. A run is a function of (component,
+//! configuration, delivery, attempt, answers to its host calls) and of nothing else.
+
+mod admit;
+#[expect(unsafe_code, reason = "bindgen implements wasmtime's unsafe lowering traits; nothing in the module is written by hand")]
+#[expect(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
+mod bindings;
+mod compile;
+mod engine;
+mod fault;
+mod gate;
+mod imports;
+mod invoke;
+mod limiter;
+mod logbook;
+mod selftest;
+mod state;
+mod wasi;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
 
+pub use self::compile::compile_child;
+use self::{bindings::WebhookHandlerPre, compile::Workshop, engine::Sandbox, state::State};
 use crate::{
+    clock::Clock,
     delivery::{
         Delivery, Digest, Effects, Outcome, PluginName, Timestamp,
         view::{HostCall, LogLine},
@@ -68,11 +94,16 @@ pub struct Report {
 
 /// A compiled component, linked and ready to be instantiated; cheap to clone.
 #[derive(Clone)]
-pub struct Component(Arc<()>);
+pub struct Component(Arc<Linked>);
+
+struct Linked {
+    pre: WebhookHandlerPre<State>,
+    report: Report,
+}
 
 impl std::fmt::Debug for Component {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Component")
+        f.debug_tuple("Component").field(&self.0.report).finish()
     }
 }
 
@@ -80,7 +111,11 @@ impl Component {
     /// What is known of it.
     #[must_use]
     pub fn report(&self) -> &Report {
-        todo!()
+        &self.0.report
+    }
+
+    fn pre(&self) -> &WebhookHandlerPre<State> {
+        &self.0.pre
     }
 }
 
@@ -141,41 +176,81 @@ pub struct RunReport {
 
 /// The sandbox; cheap to clone.
 #[derive(Clone)]
-pub struct Runtime(Arc<()>);
+pub struct Runtime(Arc<Inner>);
+
+struct Inner {
+    sandbox: Sandbox,
+    linker: Linker<State>,
+    workshop: Workshop,
+    places: Semaphore,
+    component_bytes_max: u64,
+    clock: Clock,
+}
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Runtime")
+        f.debug_struct("Runtime").field("allocator", &self.allocator()).finish_non_exhaustive()
     }
 }
 
 impl Runtime {
     /// Sets the engine up and starts its epoch ticker.
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
-        let _ = settings;
-        todo!()
+        anyhow::ensure!(settings.concurrency_max > 0, "a runtime needs room for at least one run");
+        let (concurrency_max, component_bytes_max) = (settings.concurrency_max, settings.component_bytes_max);
+        let cache_dir = settings.cache_dir.clone();
+        let workshop = Workshop::new(settings)?;
+        let sandbox = Sandbox::new(concurrency_max, cache_dir.as_deref())?;
+        let mut linker = Linker::new(&sandbox.engine);
+        wasi::link(&mut linker)?;
+        imports::link(&mut linker)?;
+        let places = Semaphore::new(concurrency_max.min(Semaphore::MAX_PERMITS));
+        Ok(Self(Arc::new(Inner { sandbox, linker, workshop, places, component_bytes_max, clock: Clock::system() })))
+    }
+
+    /// How instances get their memory: `pooling`, or `on_demand` where the address space does not hold the pool.
+    #[must_use]
+    pub fn allocator(&self) -> &'static str {
+        self.0.sandbox.allocator
     }
 
     /// Proves on itself that an endless loop is stopped by each of the three bounds; the host does not start otherwise.
     pub async fn prove_bounds(&self) -> anyhow::Result<()> {
-        todo!()
+        selftest::prove(&self.0.sandbox.engine, &self.0.clock).await
     }
 
     /// Checks and compiles a component. `granted` are the interfaces beyond the free ones (`log`, `config`, `kv`, `once`, `emit`) it may import.
     pub async fn admit(&self, wasm: Bytes, granted: &[&str]) -> Result<Component, AdmissionError> {
-        let _ = (wasm, granted);
-        todo!()
+        let (bytes, bytes_max) = (wasm.len() as u64, self.0.component_bytes_max);
+        if bytes > bytes_max {
+            let detail = format!("the component has {bytes} bytes, and {bytes_max} are allowed; strip it, or raise `component_bytes_max`");
+            return Err(AdmissionError::new("component_too_large", detail));
+        }
+        let mut report = admit::check(&wasm, granted)?;
+        let compiled = self.0.workshop.compile(&self.0.sandbox.engine, wasm).await?;
+        if let Some(needs) = compiled.resources_required() {
+            admit::check_needs("linear memories", needs.num_memories, limiter::MEMORIES_MAX)?;
+            admit::check_needs("tables", needs.num_tables, limiter::TABLES_MAX)?;
+            report.memories = needs.num_memories;
+        }
+        let mismatch = |error: wasmtime::Error| AdmissionError::new("world_mismatch", format!("{error:#}"));
+        let pre = self.0.linker.instantiate_pre(&compiled).map_err(mismatch)?;
+        let pre = WebhookHandlerPre::new(pre).map_err(mismatch)?;
+        Ok(Component(Arc::new(Linked { pre, report })))
     }
 
     /// What is known of a component file, without compiling it.
     pub fn inspect(wasm: &[u8]) -> Result<Report, AdmissionError> {
-        let _ = wasm;
-        todo!()
+        admit::inspect(wasm)
     }
 
-    /// Makes one run. Never fails: every ending is an outcome.
+    /// Makes one run. Never fails: every ending is an outcome. Waits for a place where all are taken.
     pub async fn invoke(&self, component: &Component, run: Run) -> RunReport {
-        let _ = (component, run);
-        todo!()
+        // The semaphore is never closed, and without a permit the pool itself would say that it is full.
+        let _place = self.0.places.acquire().await.ok();
+        invoke::invoke(&self.0.sandbox.engine, &self.0.clock, component, run).await
     }
 }
+
+#[cfg(test)]
+mod tests;

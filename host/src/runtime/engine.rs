@@ -1,0 +1,115 @@
+//! The one engine, its allocator and its ticker.
+//!
+//! Everything that decides what compiled code looks like is set in [`code_config`], which the compiling child uses too: the cache is keyed by
+//! it, and a difference of one flag would compile everything twice and never hit. How instances are allocated is not part of the key, so
+//! only the host adds it.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context as _;
+use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use super::limiter::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
+
+/// Time between two epochs: how often a guest gives the thread back, and how late an interrupt may be.
+pub(super) const TICK: Duration = Duration::from_millis(8);
+/// Bytes of a memory slot that stay resident between runs: enough for a small guest to run without a page fault, and 64 slots are 4 MiB.
+const RESIDENT_BYTES: usize = 64 * 1024;
+/// Frames of a backtrace.
+const BACKTRACE_FRAMES_MAX: std::num::NonZeroUsize = std::num::NonZeroUsize::new(16).expect("16 is not zero");
+
+/// An engine and the name of its allocator.
+pub(super) struct Sandbox {
+    pub(super) engine: Engine,
+    pub(super) allocator: &'static str,
+}
+
+impl Sandbox {
+    /// Sets the engine up for so many runs at once. Where the address space does not hold the pool, it says so and allocates on demand.
+    pub(super) fn new(concurrency_max: usize, cache_dir: Option<&Path>) -> anyhow::Result<Self> {
+        let mut config = code_config(cache_dir)?;
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(concurrency_max)));
+        let (engine, allocator) = match Engine::new(&config) {
+            Ok(engine) => (engine, "pooling"),
+            Err(error) => {
+                tracing::warn!(
+                    concurrency_max,
+                    error = %format!("{error:#}"),
+                    "the address space does not hold the instance pool: every run allocates its memory on demand, which is slower; raise \
+                     `ulimit -v` or lower `concurrency_max`"
+                );
+                config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+                (Engine::new(&config)?, "on_demand")
+            }
+        };
+        start_ticker(&engine)?;
+        Ok(Self { engine, allocator })
+    }
+}
+
+/// The part of the configuration that decides what compiled code looks like, with the cache it is kept in.
+pub(super) fn code_config(cache_dir: Option<&Path>) -> anyhow::Result<Config> {
+    let mut config = Config::new();
+    config
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        // A run is a function of its inputs: the two places where the machine shows through are closed.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        // Threads are not even compiled in: wasmtime's feature is off.
+        .wasm_memory64(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX))
+        .max_wasm_stack(512 * 1024)
+        .async_stack_size(1024 * 1024);
+    if let Some(dir) = cache_dir {
+        let mut cache = CacheConfig::new();
+        cache.with_directory(dir);
+        let cache = Cache::new(cache).map_err(anyhow::Error::from);
+        config.cache(Some(cache.with_context(|| format!("the compile cache {} cannot be used", dir.display()))?));
+    }
+    Ok(config)
+}
+
+fn pool(concurrency_max: usize) -> PoolingAllocationConfig {
+    // One more than the semaphore lets in: the self-test must not take a run's place.
+    let runs = u32::try_from(concurrency_max).unwrap_or(u32::MAX).saturating_add(1);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(runs)
+        .total_core_instances(runs.saturating_mul(INSTANCES_MAX))
+        .total_memories(runs.saturating_mul(MEMORIES_MAX))
+        .total_tables(runs.saturating_mul(TABLES_MAX))
+        .total_stacks(runs)
+        .total_gc_heaps(runs)
+        .max_core_instances_per_component(INSTANCES_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
+        // Adapters and shared libraries bring tables of their own.
+        .max_tables_per_module(4)
+        .max_memories_per_module(2)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_component_instance_size(4 * 1024 * 1024)
+        .max_core_instance_size(4 * 1024 * 1024)
+        .max_unused_warm_slots(runs)
+        .linear_memory_keep_resident(RESIDENT_BYTES)
+        .table_keep_resident(4 * 1024);
+    pool
+}
+
+/// One OS thread an engine: a ticker that were a task would wait behind the very guests it is to interrupt. It ends with its engine.
+fn start_ticker(engine: &Engine) -> anyhow::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("epoch-ticker".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })
+        .context("the epoch ticker cannot be started")?;
+    Ok(())
+}

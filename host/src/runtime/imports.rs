@@ -1,0 +1,192 @@
+//! The host's side of the contract: what a guest may call.
+//!
+//! `log`, `config`, `kv`, `once` and `emit` are free. Every call is counted and, logging apart, recorded with the attempt.
+
+use serde_json::Value;
+use wasmtime::{
+    Result,
+    component::{HasData, Linker},
+};
+
+use super::{
+    bindings::hookyard::plugin::{config, emit, kv, log, once},
+    gate::Denial,
+    state::State,
+};
+use crate::ledger::OnceStep;
+
+/// Interfaces every plugin may import. `types` holds values only.
+pub(super) const FREE: [&str; 6] = ["config", "emit", "kv", "log", "once", "types"];
+
+struct Imports;
+
+impl HasData for Imports {
+    type Data<'a> = &'a mut State;
+}
+
+/// Links the interfaces this host offers.
+pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
+    log::add_to_linker::<State, Imports>(linker, |state| state)?;
+    config::add_to_linker::<State, Imports>(linker, |state| state)?;
+    kv::add_to_linker::<State, Imports>(linker, |state| state)?;
+    once::add_to_linker::<State, Imports>(linker, |state| state)?;
+    emit::add_to_linker::<State, Imports>(linker, |state| state)
+}
+
+impl log::Host for State {
+    fn write(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
+        self.count_log_call()?;
+        self.drain_output();
+        let level = match level {
+            log::Level::Trace => "trace",
+            log::Level::Debug => "debug",
+            log::Level::Info => "info",
+            log::Level::Warn => "warn",
+            log::Level::Error => "error",
+        };
+        self.log.write(level, &message, &fields);
+        Ok(())
+    }
+}
+
+impl config::Host for State {
+    fn get(&mut self, key: String) -> Result<Option<String>> {
+        self.count_call()?;
+        let value = lookup(&self.config, &key);
+        self.journal.record("config.get", &key, value.as_deref().unwrap_or("none"));
+        Ok(value)
+    }
+
+    fn document(&mut self) -> Result<String> {
+        self.count_call()?;
+        let document = self.config.to_string();
+        self.journal.record("config.document", "", &document);
+        Ok(document)
+    }
+}
+
+impl kv::Host for State {
+    fn get(&mut self, key: String) -> Result<Result<Option<Vec<u8>>, kv::Error>> {
+        self.count_call()?;
+        let answer = self.overlay.get(&key);
+        let shown = match &answer {
+            Ok(Some(value)) => String::from_utf8_lossy(&value[..value.len().min(1024)]).into_owned(),
+            Ok(None) => "none".to_owned(),
+            Err(denial) => format!("{denial:?}"),
+        };
+        self.journal.record("kv.get", &key, &shown);
+        Ok(answer.map_err(kv::Error::from))
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<Result<(), kv::Error>> {
+        self.count_call()?;
+        let input = format!("{key} ({} bytes)", value.len());
+        let answer = self.overlay.write(&key, Some(value), ttl_ms);
+        self.journal.record("kv.set", &input, &shown(&answer));
+        Ok(answer.map_err(kv::Error::from))
+    }
+
+    fn delete(&mut self, key: String) -> Result<Result<(), kv::Error>> {
+        self.count_call()?;
+        let answer = self.overlay.write(&key, None, None);
+        self.journal.record("kv.delete", &key, &shown(&answer));
+        Ok(answer.map_err(kv::Error::from))
+    }
+}
+
+impl once::Host for State {
+    async fn begin(&mut self, key: String) -> Result<Result<once::Step, once::Error>> {
+        self.count_call()?;
+        let answer = self.overlay.begin(&key).await.and_then(|step| match step {
+            OnceStep::Begun => Ok(once::Step::Begun),
+            OnceStep::Done(answer) => Ok(once::Step::Done(answer)),
+            OnceStep::Unknown => Ok(once::Step::Unknown),
+            OnceStep::QuotaExceeded => Err(Denial::Quota),
+        });
+        let shown = match &answer {
+            Ok(once::Step::Begun) => "begun".to_owned(),
+            Ok(once::Step::Done(answer)) => format!("done ({} bytes)", answer.len()),
+            Ok(once::Step::Unknown) => "unknown".to_owned(),
+            Err(denial) => format!("{denial:?}"),
+        };
+        self.journal.record("once.begin", &key, &shown);
+        Ok(answer.map_err(once::Error::from))
+    }
+
+    async fn finish(&mut self, key: String, answer: Vec<u8>) -> Result<Result<(), once::Error>> {
+        self.count_call()?;
+        let input = format!("{key} ({} bytes)", answer.len());
+        let answer = self.overlay.finish(&key, answer).await;
+        self.journal.record("once.finish", &input, &shown(&answer));
+        Ok(answer.map_err(once::Error::from))
+    }
+}
+
+impl emit::Host for State {
+    fn publish(&mut self, name: String, content_type: String, body: Vec<u8>) -> Result<Result<(), emit::Error>> {
+        self.count_call()?;
+        let input = format!("{name} ({} bytes)", body.len());
+        let answer = self.overlay.emit(name, content_type, body);
+        self.journal.record("emit.publish", &input, &shown(&answer));
+        Ok(answer.map_err(emit::Error::from))
+    }
+}
+
+impl From<Denial> for kv::Error {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::TooLarge | Denial::InvalidName => Self::TooLarge,
+            Denial::Quota => Self::Quota,
+            Denial::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+impl From<Denial> for once::Error {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::TooLarge | Denial::InvalidName => Self::TooLarge,
+            Denial::Quota => Self::Quota,
+            Denial::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+impl From<Denial> for emit::Error {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::InvalidName => Self::InvalidName,
+            Denial::TooLarge => Self::TooLarge,
+            Denial::Quota | Denial::Unavailable => Self::Quota,
+        }
+    }
+}
+
+fn shown(answer: &Result<(), Denial>) -> String {
+    answer.as_ref().map_or_else(|denial| format!("{denial:?}"), |()| "ok".to_owned())
+}
+
+/// A key's value: the whole key first, then dot by dot into tables.
+fn lookup(config: &Value, key: &str) -> Option<String> {
+    let value = config.get(key).or_else(|| key.split('.').try_fold(config, |table, part| table.get(part)))?;
+    Some(match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_is_given_as_it_is_anything_else_as_json_and_dots_reach_into_tables() {
+        let config = serde_json::json!({ "name": "x", "labels": { "small": 10, "on": true }, "a.b": "whole" });
+        assert_eq!(lookup(&config, "name").as_deref(), Some("x"));
+        assert_eq!(lookup(&config, "labels.small").as_deref(), Some("10"));
+        assert_eq!(lookup(&config, "labels").as_deref(), Some(r#"{"on":true,"small":10}"#));
+        assert_eq!(lookup(&config, "a.b").as_deref(), Some("whole"));
+        assert_eq!(lookup(&config, "labels.large"), None);
+        assert_eq!(lookup(&config, "name.x"), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! What a run says: its log lines and the record of its host calls, both bounded, both telling what was cut.
+
+use crate::delivery::view::{HostCall, LogLine};
+
+/// Log lines kept of one run.
+const LINES_MAX: usize = 200;
+/// Bytes of log kept of one run.
+const LOG_BYTES_MAX: usize = 32 * 1024;
+/// Host calls kept of one run.
+const CALLS_KEPT_MAX: usize = 64;
+/// Bytes kept of a call's arguments, and of its answer.
+const SIDE_BYTES_MAX: usize = 256;
+
+/// The log of one run.
+#[derive(Debug, Default)]
+pub(super) struct Logbook {
+    lines: Vec<LogLine>,
+    bytes: usize,
+    cut: u64,
+}
+
+impl Logbook {
+    /// Keeps a line if there is room for it, whole; counts it otherwise.
+    pub(super) fn write(&mut self, level: &str, message: &str, fields: &[(String, String)]) {
+        let bytes = message.len() + fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        if self.lines.len() >= LINES_MAX || self.bytes + bytes > LOG_BYTES_MAX {
+            self.cut += 1;
+            return;
+        }
+        self.bytes += bytes;
+        self.lines.push(LogLine { level: level.to_owned(), message: message.to_owned(), fields: fields.to_vec() });
+    }
+
+    /// The lines, with a last one that tells how many are missing.
+    pub(super) fn into_lines(mut self) -> Vec<LogLine> {
+        if self.cut > 0 {
+            let message = format!("… {} lines cut (a run keeps {LINES_MAX} lines and {LOG_BYTES_MAX} bytes)", self.cut);
+            self.lines.push(LogLine { level: "warn".to_owned(), message, fields: Vec::new() });
+        }
+        self.lines
+    }
+}
+
+/// The host calls of one run.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    calls: Vec<HostCall>,
+    cut: u64,
+}
+
+impl Journal {
+    /// Keeps a call if there is room for it; counts it otherwise.
+    pub(super) fn record(&mut self, call: &str, input: &str, answer: &str) {
+        if self.calls.len() >= CALLS_KEPT_MAX {
+            self.cut += 1;
+            return;
+        }
+        self.calls.push(HostCall { call: call.to_owned(), input: short(input), answer: short(answer) });
+    }
+
+    /// The calls, with a last one that tells how many are missing.
+    pub(super) fn into_calls(mut self) -> Vec<HostCall> {
+        if self.cut > 0 {
+            self.calls.push(HostCall { call: "…".to_owned(), input: format!("{} calls cut", self.cut), answer: String::new() });
+        }
+        self.calls
+    }
+}
+
+fn short(text: &str) -> String {
+    if text.len() <= SIDE_BYTES_MAX {
+        return text.to_owned();
+    }
+    let mark = "…";
+    let end = (0..=SIDE_BYTES_MAX - mark.len()).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    format!("{}{mark}", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_logbook_says_how_many_lines_are_missing() {
+        let mut log = Logbook::default();
+        for i in 0..250 {
+            log.write("info", &i.to_string(), &[]);
+        }
+        let lines = log.into_lines();
+        assert_eq!(lines.len(), LINES_MAX + 1);
+        assert!(lines[LINES_MAX].message.starts_with("… 50 lines cut"), "{}", lines[LINES_MAX].message);
+    }
+
+    #[test]
+    fn a_line_larger_than_the_whole_log_is_cut_and_counted() {
+        let mut log = Logbook::default();
+        log.write("info", &"x".repeat(LOG_BYTES_MAX + 1), &[]);
+        log.write("info", "small", &[]);
+        let lines = log.into_lines();
+        assert_eq!(lines[0].message, "small");
+        assert!(lines[1].message.starts_with("… 1 lines cut"));
+    }
+
+    #[test]
+    fn a_journal_keeps_short_sides_of_the_first_calls() {
+        let mut journal = Journal::default();
+        for _ in 0..70 {
+            journal.record("kv.get", &"ä".repeat(300), "none");
+        }
+        let calls = journal.into_calls();
+        assert_eq!(calls.len(), CALLS_KEPT_MAX + 1);
+        assert!(calls[0].input.len() <= SIDE_BYTES_MAX && calls[0].input.ends_with('…'));
+        assert_eq!(calls[CALLS_KEPT_MAX].input, "6 calls cut");
+    }
+}

@@ -1,0 +1,3 @@
+use wasmtime::Engine;
+use crate::clock::Clock;
+pub(super) async fn prove(_engine: &Engine, _clock: &Clock) -> anyhow::Result<()> { Ok(()) }

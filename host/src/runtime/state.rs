@@ -1,0 +1,76 @@
+//! What a store holds for one run.
+
+use super::{
+    Run,
+    gate::Overlay,
+    limiter::MemoryAccount,
+    logbook::{Journal, Logbook},
+    wasi::{self, Wasi},
+};
+use crate::delivery::LegId;
+use std::sync::Arc;
+
+/// Host calls of one run, logging apart.
+pub(super) const CALLS_MAX: u32 = 1_000;
+/// Log calls of one run: far beyond what is kept, so that only a runaway loop meets it.
+pub(super) const LOG_CALLS_MAX: u32 = 10_000;
+
+/// The state of one run; made for it and dropped with its store.
+pub(super) struct State {
+    pub(super) memory: MemoryAccount,
+    pub(super) ticks_left: u64,
+    pub(super) config: Arc<serde_json::Value>,
+    pub(super) overlay: Overlay,
+    pub(super) log: Logbook,
+    pub(super) journal: Journal,
+    pub(super) wasi: Wasi,
+    calls: u32,
+    log_calls: u32,
+}
+
+/// The run asked more often than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("the run made more than {max} {what}")]
+struct TooManyCalls {
+    max: u32,
+    what: &'static str,
+}
+
+impl State {
+    /// The state at the start of a run.
+    pub(super) fn new(run: &Run, memory_bytes_max: u64, ticks_max: u64) -> Self {
+        let delivery = &run.delivery;
+        let leg = LegId { delivery: delivery.id, plugin: run.plugin.clone() };
+        let seed = wasi::seed(delivery.id.as_bytes(), run.plugin.as_str(), run.attempt);
+        Self {
+            memory: MemoryAccount::new(memory_bytes_max),
+            ticks_left: ticks_max,
+            config: Arc::clone(&run.config),
+            overlay: Overlay::new(run.gate.clone(), delivery.tenant.clone(), leg, run.started_at),
+            log: Logbook::default(),
+            journal: Journal::default(),
+            wasi: Wasi::new(run.started_at, seed),
+            calls: 0,
+            log_calls: 0,
+        }
+    }
+
+    /// Counts a host call; the run ends where there are too many.
+    pub(super) fn count_call(&mut self) -> wasmtime::Result<()> {
+        self.calls += 1;
+        if self.calls > CALLS_MAX { Err(TooManyCalls { max: CALLS_MAX, what: "host calls" }.into()) } else { Ok(()) }
+    }
+
+    /// Counts a log call; the run ends where there are too many.
+    pub(super) fn count_log_call(&mut self) -> wasmtime::Result<()> {
+        self.log_calls += 1;
+        if self.log_calls > LOG_CALLS_MAX { Err(TooManyCalls { max: LOG_CALLS_MAX, what: "log calls" }.into()) } else { Ok(()) }
+    }
+
+    /// Moves what stands on standard output and error into the log.
+    pub(super) fn drain_output(&mut self) {
+        for (level, line) in self.wasi.take_output() {
+            self.log.write(level, &line, &[]);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+;; Handles every delivery.
+(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32) (call $ack))

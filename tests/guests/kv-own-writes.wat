@@ -1,0 +1,10 @@
+;; Sets `count` to "one", reads it back and skips with what it read; reads `other` before, which is absent.
+(import "hookyard:plugin/kv@0.1.0" "get" (func $get (param i32 i32 i32)))
+(import "hookyard:plugin/kv@0.1.0" "set" (func $set (param i32 i32 i32 i32 i32 i64 i32)))
+(data (memory $memory) (i32.const 0) "countother one")
+(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32)
+  (call $get (i32.const 5) (i32.const 5) (i32.const 256))
+  (if (i32.load8_u $memory (i32.const 260)) (then (unreachable)))
+  (call $set (i32.const 0) (i32.const 5) (i32.const 11) (i32.const 3) (i32.const 1) (i64.const 60000) (i32.const 256))
+  (call $get (i32.const 0) (i32.const 5) (i32.const 256))
+  (call $skip (i32.load $memory (i32.const 264)) (i32.load $memory (i32.const 268))))

@@ -1,0 +1,2 @@
+;; Never comes back.
+(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32) (loop $forever (br $forever)) (unreachable))

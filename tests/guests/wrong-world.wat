@@ -1,0 +1,3 @@
+;; world: other
+;; A component, but no plugin.
+(func (export "run"))
