@@ -187,7 +187,16 @@ mod tests {
     fn the_three_fields_are_read_and_odd_types_are_not_an_error() {
         let document = json!({"action": "opened", "installation": {"id": 14_541_957_942_u64}, "repository": {"full_name": "o/r"}});
         assert_eq!(read(&document.to_string()), Ok(oracle(&document)));
-        for odd in [r#"{"action":7}"#, r#"{"action":1e999999}"#, r#"{"installation":{"id":-1}}"#, r#"{"repository":"o/r"}"#, "[]", "7", "null", " {} "] {
+        for odd in [
+            r#"{"action":7}"#,
+            r#"{"action":1e999999}"#,
+            r#"{"installation":{"id":-1}}"#,
+            r#"{"repository":"o/r"}"#,
+            "[]",
+            "7",
+            "null",
+            " {} ",
+        ] {
             assert_eq!(read(odd), Ok(Fields::default()), "{odd}");
         }
         assert_eq!(read(r#"{"\u0061ction":"x"}"#).unwrap().action.as_deref(), Some("x"));
@@ -201,7 +210,9 @@ mod tests {
 
     #[test]
     fn what_is_not_one_json_value_is_refused() {
-        for bad in ["", "{", "{}{}", "{} x", "[1,]", "{\"a\":}", "{'a':1}", "nul", "\"\n\"", "{\"action\":\"a\"", "\u{feff}{}", "Hello, World!"] {
+        for bad in
+            ["", "{", "{}{}", "{} x", "[1,]", "{\"a\":}", "{'a':1}", "nul", "\"\n\"", "{\"action\":\"a\"", "\u{feff}{}", "Hello, World!"]
+        {
             assert_eq!(read(bad), Err(Refusal::BodyNotJson), "{bad}");
         }
         assert_eq!(Fields::read(b"{\"a\":\"\xff\"}"), Err(Refusal::BodyNotJson));

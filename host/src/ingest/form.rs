@@ -15,7 +15,8 @@ pub(super) fn payload(form: &[u8], bytes_max: usize) -> Result<Vec<u8>, Refusal>
             return Err(Refusal::FormPayloadInvalid);
         }
     }
-    let document: Vec<u8> = decode(found.ok_or(Refusal::FormPayloadInvalid)?).take(bytes_max + 1).collect::<Option<_>>().ok_or(Refusal::FormPayloadInvalid)?;
+    let document: Vec<u8> =
+        decode(found.ok_or(Refusal::FormPayloadInvalid)?).take(bytes_max + 1).collect::<Option<_>>().ok_or(Refusal::FormPayloadInvalid)?;
     if document.len() > bytes_max { Err(Refusal::BodyTooLarge { bytes_max }) } else { Ok(document) }
 }
 
@@ -78,7 +79,19 @@ mod tests {
 
     #[test]
     fn no_payload_two_payloads_and_broken_escapes_are_refused() {
-        for form in ["", "a=1", "Payload={}", "payloads={}", "payloa={}", "payload={}&payload={}", "payload=1&pa%79load=2", "payload=%7", "payload=%", "payload=%zz", "payload=%+1"] {
+        for form in [
+            "",
+            "a=1",
+            "Payload={}",
+            "payloads={}",
+            "payloa={}",
+            "payload={}&payload={}",
+            "payload=1&pa%79load=2",
+            "payload=%7",
+            "payload=%",
+            "payload=%zz",
+            "payload=%+1",
+        ] {
             assert_eq!(payload(form.as_bytes(), 100), Err(Refusal::FormPayloadInvalid), "{form}");
         }
     }
