@@ -179,3 +179,9 @@ impl Runtime {
         todo!()
     }
 }
+
+/// The child of [`Compiler::Child`]: lowers its own limits, compiles, fills the cache.
+#[must_use]
+pub fn compile_child() -> std::process::ExitCode {
+    todo!()
+}
