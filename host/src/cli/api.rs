@@ -17,7 +17,7 @@ use crate::config;
 
 /// Which host to talk to.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The admin listener's URL
     #[arg(long, global = true, env = "HOOKYARD_ADMIN_URL", default_value = "http://127.0.0.1:9090", value_name = "URL")]
     admin: String,
@@ -32,14 +32,14 @@ pub struct Args {
 impl Args {
     /// Where the command writes.
     #[must_use]
-    pub fn output(&self) -> Output {
+    pub(super) fn output(&self) -> Output {
         Output::new(self.json)
     }
 }
 
 /// The admin API of one host.
 #[derive(Debug)]
-pub struct Api {
+pub(super) struct Api {
     wire: Wire,
     prefix: String,
     token: Option<String>,
@@ -47,7 +47,7 @@ pub struct Api {
 
 impl Api {
     /// Finds out where it is and who we are; connects at the first call.
-    pub fn new(args: &Args) -> Result<Self, Failure> {
+    pub(super) fn new(args: &Args) -> Result<Self, Failure> {
         let target = Target::parse(&args.admin)?;
         let given = environment().remove("HOOKYARD_ADMIN_TOKEN").filter(|token| !token.is_empty());
         // The token of this machine's host is for this machine's host: it is never shown to another one.
@@ -56,12 +56,12 @@ impl Api {
     }
 
     /// Reads.
-    pub async fn get(&mut self, path: &str) -> Result<Value, Failure> {
+    pub(super) async fn get(&mut self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, &Value::Null).await
     }
 
     /// Acts.
-    pub async fn post(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub(super) async fn post(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(Method::POST, path, body).await
     }
 
@@ -89,7 +89,7 @@ impl Api {
 
 /// A path segment or query value, percent-encoded.
 #[must_use]
-pub fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     use std::fmt::Write as _;
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
@@ -104,7 +104,7 @@ pub fn encoded(text: &str) -> String {
 
 /// A query string of those that are given.
 #[must_use]
-pub fn query(pairs: &[(&str, Option<&str>)]) -> String {
+pub(super) fn query(pairs: &[(&str, Option<&str>)]) -> String {
     let given: Vec<String> = pairs.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={}", encoded(value)))).collect();
     if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
 }

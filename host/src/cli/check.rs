@@ -16,7 +16,7 @@ use crate::{
 
 /// The arguments of `check`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The host's configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 /// Checks; exit 78 where there is a problem.
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let env = environment();
     let (problems, limits) = match config::load(args.config.as_deref(), &env) {
         Ok(config) => (config::load_tenants(&config, &env, &Directory::default()).1, limits(&config)),
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// Says each problem, with what to do.
-pub fn print_problems(problems: &[Problem]) {
+pub(super) fn print_problems(problems: &[Problem]) {
     for problem in problems {
         let key = if problem.key.is_empty() { String::new() } else { format!(": {}", problem.key) };
         say(&format!("{}{key}: found {}, expected {}", problem.file.display(), problem.found, problem.expected));

@@ -21,13 +21,13 @@ use super::exit::{Exit, Failure};
 use crate::tasks::Tasks;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const BUNDLES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// Where requests go.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(super) struct Target {
     /// `host:port` as it stands in the URL.
     pub authority: String,
     /// The name or address alone, without brackets.
@@ -40,7 +40,7 @@ pub struct Target {
 
 impl Target {
     /// Reads an `http://` or `https://` URL.
-    pub fn parse(url: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(url: &str) -> Result<Self, Failure> {
         let bad = |why: &str| {
             Failure::new(Exit::Usage, format!("`{url}` is not a URL this can call: {why}")).hint("give http://host:port or https://host")
         };
@@ -65,14 +65,14 @@ impl Target {
 
     /// Whether the target is this machine by its name or address.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub(super) fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
 /// One connection, made when it is needed.
 #[derive(Debug)]
-pub struct Wire {
+pub(super) struct Wire {
     target: Target,
     tasks: Tasks,
     open: Option<SendRequest<Full<Bytes>>>,
@@ -81,12 +81,12 @@ pub struct Wire {
 impl Wire {
     /// No connection yet.
     #[must_use]
-    pub fn new(target: Target) -> Self {
+    pub(super) fn new(target: Target) -> Self {
         Self { target, tasks: Tasks::new(), open: None }
     }
 
     /// Sends one request and reads its whole answer, at most 64 MiB. `Host` is set here.
-    pub async fn call(&mut self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Failure> {
+    pub(super) async fn call(&mut self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Failure> {
         let unreachable = |why: String| {
             Failure::new(Exit::Unreachable, format!("{} does not answer: {why}", self.target.authority))
                 .hint("is the host running, and is this its address? `hookyard serve` prints both of them")

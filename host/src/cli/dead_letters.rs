@@ -11,7 +11,7 @@ use super::{
 
 /// The arguments of `dead-letters`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     host: api::Args,
     #[command(subcommand)]
@@ -62,7 +62,7 @@ struct Filter {
 }
 
 /// Does what is asked.
-pub async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let (output, mut api) = (args.host.output(), Api::new(&args.host)?);
     match args.verb {
         Verb::List { filter, cursor, limit } => {

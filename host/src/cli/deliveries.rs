@@ -16,7 +16,7 @@ const TAIL_EVERY: Duration = Duration::from_secs(1);
 
 /// The arguments of `deliveries`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     host: api::Args,
     #[command(subcommand)]
@@ -94,7 +94,7 @@ impl Filter {
 }
 
 /// Does what is asked.
-pub async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let (output, mut api) = (args.host.output(), Api::new(&args.host)?);
     match args.verb {
         Verb::List(filter) => list(output, &api.get(&filter.path()).await?),
@@ -107,7 +107,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// An act's answer: the object, or words.
-pub fn done(output: Output, answer: &Value, words: &str) -> Result<(), Failure> {
+pub(super) fn done(output: Output, answer: &Value, words: &str) -> Result<(), Failure> {
     if output.is_json() {
         return output.object(answer, false);
     }
@@ -116,7 +116,7 @@ pub fn done(output: Output, answer: &Value, words: &str) -> Result<(), Failure> 
 }
 
 /// The attempts of a leg or dead letter, with what was logged and asked.
-pub fn history(output: Output, attempts: &Value) -> Result<(), Failure> {
+pub(super) fn history(output: Output, attempts: &Value) -> Result<(), Failure> {
     for attempt in attempts.as_array().into_iter().flatten() {
         let words = ["attempt", "started_at", "outcome", "settlement", "duration_ms", "fuel", "memory_peak_bytes", "detail"]
             .map(|name| format!("{name}={}", field(attempt, name)));

@@ -14,43 +14,44 @@ use super::exit::Failure;
 
 /// Where a command writes.
 #[derive(Clone, Copy, Debug)]
-pub struct Output {
+pub(super) struct Output {
     json: bool,
     colour: bool,
 }
 
+#[expect(clippy::unused_self, reason = "text leaves through an `Output` only, whether or not the way depends on its settings")]
 impl Output {
     /// Colour only on a terminal, and not where `NO_COLOR` is set (<https://no-color.org>).
     #[must_use]
-    pub fn new(json: bool) -> Self {
+    pub(super) fn new(json: bool) -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { json, colour: io::stdout().is_terminal() && !unwanted }
     }
 
     /// Whether objects are asked for.
     #[must_use]
-    pub fn is_json(self) -> bool {
+    pub(super) fn is_json(self) -> bool {
         self.json
     }
 
     /// A line of data.
-    pub fn line(self, text: &str) -> Result<(), Failure> {
+    pub(super) fn line(self, text: &str) -> Result<(), Failure> {
         Ok(writeln!(io::stdout().lock(), "{}", harmless(text))?)
     }
 
     /// Bytes of data as they are: for completions, which are ours.
-    pub fn raw(self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn raw(self, bytes: &[u8]) -> Result<(), Failure> {
         Ok(io::stdout().lock().write_all(bytes)?)
     }
 
     /// An object, unchanged; on one line where it is one of a stream.
-    pub fn object(self, value: &Value, stream: bool) -> Result<(), Failure> {
+    pub(super) fn object(self, value: &Value, stream: bool) -> Result<(), Failure> {
         let text = if stream { value.to_string() } else { format!("{value:#}") };
         Ok(writeln!(io::stdout().lock(), "{text}")?)
     }
 
     /// A table with aligned columns.
-    pub fn table(self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    pub(super) fn table(self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         for line in align(head, rows, self.colour) {
             writeln!(out, "{line}")?;
@@ -60,13 +61,13 @@ impl Output {
 }
 
 /// A line of words; that it cannot be written is nothing one could say anywhere.
-pub fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
 }
 
 /// Text without anything a terminal obeys: control characters (C0, DEL, C1) and bidirectional overrides become `·`; tabs and line ends blanks.
 #[must_use]
-pub fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\t' | '\r' => ' ',
@@ -79,7 +80,7 @@ pub fn harmless(text: &str) -> String {
 
 /// The text of a field of an object: `-` where there is none.
 #[must_use]
-pub fn field(object: &Value, name: &str) -> String {
+pub(super) fn field(object: &Value, name: &str) -> String {
     match &object[name] {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

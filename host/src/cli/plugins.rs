@@ -11,7 +11,7 @@ use super::{
 
 /// The arguments of `plugins`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     host: api::Args,
     /// Whose plugins
@@ -44,7 +44,7 @@ enum Verb {
 
 /// The arguments of `emits`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct EmitsArgs {
+pub(super) struct EmitsArgs {
     #[command(flatten)]
     host: api::Args,
     #[command(subcommand)]
@@ -68,7 +68,7 @@ enum EmitsVerb {
 }
 
 /// Does what is asked.
-pub async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let (output, mut api) = (args.host.output(), Api::new(&args.host)?);
     let path = |name: &str| format!("plugins/{}/{}", encoded(&args.tenant), encoded(name));
     match &args.verb {
@@ -85,7 +85,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// Lists what plugins emitted.
-pub async fn emits(args: EmitsArgs) -> Result<(), Failure> {
+pub(super) async fn emits(args: EmitsArgs) -> Result<(), Failure> {
     let (output, mut api) = (args.host.output(), Api::new(&args.host)?);
     let EmitsVerb::List { tenant, plugin, cursor, limit } = args.verb;
     let limit = limit.to_string();

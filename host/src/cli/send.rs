@@ -30,7 +30,7 @@ const CONNECTIONS_MAX: usize = 32;
 
 /// The arguments of `send`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Where to, such as <http://127.0.0.1:8080/webhooks/github>
     #[arg(long)]
     url: String,
@@ -43,7 +43,7 @@ pub struct Args {
     /// A file with the secret
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// The event's name; push, pull_request, issues and ping have a built-in payload
+    /// The event's name; `push`, `pull_request`, `issues` and `ping` have a built-in payload
     #[arg(long)]
     event: String,
     /// The document, `-` for standard input
@@ -85,7 +85,7 @@ struct Plan {
 }
 
 /// Sends; succeeds only if every answer is a 2xx.
-pub async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let plan = Arc::new(plan(args)?);
     let wires = plan.count.min(CONNECTIONS_MAX);
     let mut workers = tokio::task::JoinSet::new();

@@ -17,7 +17,7 @@ use crate::{
 
 /// The arguments of `serve`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The host's configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -41,7 +41,7 @@ enum Role {
 }
 
 /// Runs the host until it ends.
-pub async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
     all_roles(&args.roles)?;
     let env = environment();
     let mut config = config::load(args.config.as_deref(), &env).map_err(|problems| {

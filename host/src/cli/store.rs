@@ -15,7 +15,7 @@ use crate::{config, ledger};
 
 /// The arguments of `backup`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct BackupArgs {
+pub(super) struct BackupArgs {
     /// The copy; it must not exist yet
     file: PathBuf,
     /// The host's configuration
@@ -25,7 +25,7 @@ pub struct BackupArgs {
 
 /// The arguments of `restore`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct RestoreArgs {
+pub(super) struct RestoreArgs {
     /// A copy made by `backup`
     file: PathBuf,
     /// The host's configuration
@@ -34,7 +34,7 @@ pub struct RestoreArgs {
 }
 
 /// Copies the ledger.
-pub fn backup(args: &BackupArgs) -> Result<(), Failure> {
+pub(super) fn backup(args: &BackupArgs) -> Result<(), Failure> {
     if args.file.exists() {
         return Err(Failure::new(Exit::Failed, format!("{} exists already", args.file.display())).hint("name a file that does not"));
     }
@@ -45,7 +45,7 @@ pub fn backup(args: &BackupArgs) -> Result<(), Failure> {
 }
 
 /// Puts a copy in place.
-pub fn restore(args: &RestoreArgs) -> Result<(), Failure> {
+pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let data_dir = data_dir(args.config.as_ref())?;
     ledger::restore(&args.file, &data_dir).map_err(|error| {
         Failure::new(Exit::Failed, format!("nothing was restored: {error}"))

@@ -11,7 +11,7 @@ use crate::signature::{Secret, SignatureHeader};
 
 /// The arguments of `verify`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// How the source signs
     #[arg(long, default_value = "github")]
     source: super::Scheme,
@@ -31,7 +31,7 @@ pub struct Args {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Step {
+pub(super) struct Step {
     /// Whether it is as it should be.
     pub holds: bool,
     /// In words.
@@ -45,7 +45,7 @@ impl Step {
 }
 
 /// Explains; exit 1 where the signature does not hold.
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let super::Scheme::Github = args.source;
     let headers = read_bounded(&args.headers)?;
     let steps = explain(&parse_headers(&headers), &read_bounded(&args.payload)?, &read_bounded(&args.secret_file)?);
