@@ -15,7 +15,13 @@ mod serve;
 mod store;
 mod verify;
 
-use std::{collections::BTreeMap, future::Future, io::Read as _, path::Path, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -65,7 +71,11 @@ enum Command {
     },
     /// Compile one component from stdin; the host starts this
     #[command(hide = true)]
-    Compile,
+    Compile {
+        /// The private cache to fill
+        #[arg(long)]
+        cache: PathBuf,
+    },
 }
 
 /// How a source signs.
@@ -80,9 +90,6 @@ enum Scheme {
 pub fn main() -> ExitCode {
     // Usage errors, `--help` and `--version` are clap's; it exits with 2 or 0 by itself.
     let Cli { command } = Cli::parse();
-    if matches!(command, Command::Compile) {
-        return runtime::compile_child();
-    }
     match dispatch(command) {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
@@ -114,8 +121,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "hookyard", &mut script);
             Output::new(false).raw(&script)
         }
-        // Taken out in `main`, before anything of this process is set up.
-        Command::Compile => Ok(()),
+        // Without an async runtime: its limits are lowered first, and threads of ours would count.
+        Command::Compile { cache } => runtime::compile_child(&cache, &mut std::io::stdin().lock())
+            .map_err(|error| Failure::new(Exit::Failed, format!("not compiled: {error:#}"))),
     }
 }
 

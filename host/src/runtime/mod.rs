@@ -180,8 +180,8 @@ impl Runtime {
     }
 }
 
-/// The child of [`Compiler::Child`]: lowers its own limits, compiles, fills the cache.
-#[must_use]
-pub fn compile_child() -> std::process::ExitCode {
+/// The body of `hookyard compile`: reads its limits and a component from `input`, lowers its own limits, and fills the cache.
+pub fn compile_child(cache_dir: &std::path::Path, input: &mut dyn std::io::Read) -> anyhow::Result<()> {
+    let _ = (cache_dir, input);
     todo!()
 }
