@@ -123,9 +123,24 @@ fn exit_codes_tell_what_went_wrong() {
 
     assert_eq!(code(hookyard(here).args(["deliveries", "list", "--admin", &admin]).env("HOOKYARD_ADMIN_TOKEN", "wrong")), Some(4));
     assert_eq!(desk.run(&["deliveries", "show", &"0".repeat(32)]).status.code(), Some(5));
-    assert_eq!(code(hookyard(here).args(["deliveries", "list", "--admin", "http://127.0.0.1:1"]).env("HOOKYARD_ADMIN_TOKEN", "x")), Some(69));
+    assert_eq!(
+        code(hookyard(here).args(["deliveries", "list", "--admin", "http://127.0.0.1:1"]).env("HOOKYARD_ADMIN_TOKEN", "x")),
+        Some(69)
+    );
     assert_eq!(code(hookyard(here).args(["no-such-command"])), Some(2));
-    let wrong_secret = ["send", "--url", &format!("http://{}/webhooks/github", desk.host.ingest), "--source", "github", "--secret-file", "payload.json", "--event", "push", "--payload", "payload.json"];
+    let wrong_secret = [
+        "send",
+        "--url",
+        &format!("http://{}/webhooks/github", desk.host.ingest),
+        "--source",
+        "github",
+        "--secret-file",
+        "payload.json",
+        "--event",
+        "push",
+        "--payload",
+        "payload.json",
+    ];
     assert_eq!(desk.run(&wrong_secret).status.code(), Some(1));
 }
 
@@ -136,7 +151,10 @@ fn check_names_every_problem_with_file_key_found_and_expected() {
     assert!(sound.status.success(), "{sound:?}");
 
     folder::write(&folder.path().join("tenants/default/tenant.toml"), b"[sources.github]\nscheme = \"github\"\nsecrets = []\n");
-    folder::write(&folder.path().join("bad.toml"), b"data_dir = \"data\"\ntenants_dir = \"tenants\"\n[ingest]\nlisten = \"nowhere\"\nlissten = 1\n");
+    folder::write(
+        &folder.path().join("bad.toml"),
+        b"data_dir = \"data\"\ntenants_dir = \"tenants\"\n[ingest]\nlisten = \"nowhere\"\nlissten = 1\n",
+    );
     let checked = hookyard(folder.path()).args(["check", "--config", "bad.toml", "--json"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(78));
     let text = String::from_utf8_lossy(&checked.stdout).into_owned();

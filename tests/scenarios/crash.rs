@@ -28,7 +28,10 @@ async fn every_leg_of_every_202_is_settled_after_any_number_of_kills() {
     let folder = Folder::lay(&Layout {
         plugins: BTreeMap::from([
             (("default".to_owned(), "ack".to_owned()), (guests::component("ack"), "sources = [\"github\"]\nevents = [\"*\"]\n".to_owned())),
-            (("default".to_owned(), "echo".to_owned()), (guests::component("echo"), "sources = [\"github\"]\nevents = [\"*\"]\n".to_owned())),
+            (
+                ("default".to_owned(), "echo".to_owned()),
+                (guests::component("echo"), "sources = [\"github\"]\nevents = [\"*\"]\n".to_owned()),
+            ),
         ]),
         ..Layout::default()
     });

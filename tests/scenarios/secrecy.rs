@@ -14,7 +14,8 @@ use system_tests::{
 async fn no_body_secret_or_signature_is_logged() {
     const MARK: &str = "a-mark-that-stands-only-in-the-body";
     let manifest = "sources = [\"github\"]\nevents = [\"*\"]\n".to_owned();
-    let plugins = ["ack", "trap", "reject"].map(|guest| (("default".to_owned(), guest.to_owned()), (guests::component(guest), manifest.clone())));
+    let plugins =
+        ["ack", "trap", "reject"].map(|guest| (("default".to_owned(), guest.to_owned()), (guests::component(guest), manifest.clone())));
     let folder = Folder::lay(&Layout { plugins: BTreeMap::from(plugins), ..Layout::default() });
     let process = ProcessHost::start(&folder);
     let sender = Sender::new(process.ingest, "default", "github", SECRET);

@@ -97,9 +97,8 @@ impl ProcessHost {
 /// The addresses in the line a host logs once its door is open.
 fn addresses_of(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let fields = &line["fields"];
-    let address = |name: &str| fields[name].as_str().and_then(|text| text.parse().ok());
-    if fields["message"] == "host_started" { address("ingest").zip(address("admin")) } else { None }
+    let address = |name: &str| line[name].as_str().and_then(|text| text.parse().ok());
+    if line["message"] == "host_started" { address("ingest").zip(address("admin")) } else { None }
 }
 
 impl Drop for ProcessHost {

@@ -74,8 +74,7 @@ pub(super) async fn tenants(State(parts): State<Parts>) -> Json<Value> {
             .values()
             .map(|source| json!({"source": source.id, "secrets": source.secrets.len(), "rate_per_s_max": source.rate_per_s_max}))
             .collect();
-        let (concurrency_max, waiting_bytes_max) = (tenant.concurrency_max, tenant.waiting_bytes_max);
-        json!({"tenant": tenant.id, "sources": sources, "concurrency_max": concurrency_max, "waiting_bytes_max": waiting_bytes_max})
+        json!({"tenant": tenant.id, "sources": sources, "waiting_bytes_max": tenant.waiting_bytes_max})
     };
     let items: Vec<_> = directory.tenants.values().map(|value| tenant(value)).collect();
     Json(json!({"items": items, "next_cursor": null}))

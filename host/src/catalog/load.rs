@@ -252,7 +252,9 @@ impl Inner {
 fn fairly(found: Found) -> Vec<(TenantId, PluginName, Stamps)> {
     let mut turns: Vec<_> = found
         .into_iter()
-        .flat_map(|(tenant, plugins)| plugins.unwrap_or_default().into_iter().enumerate().map(move |(turn, found)| (turn, tenant.clone(), found)))
+        .flat_map(|(tenant, plugins)| {
+            plugins.unwrap_or_default().into_iter().enumerate().map(move |(turn, found)| (turn, tenant.clone(), found))
+        })
         .collect();
     turns.sort_by_key(|(turn, _, _)| *turn);
     turns.into_iter().map(|(_, tenant, (name, stamps))| (tenant, name, stamps)).collect()

@@ -119,7 +119,8 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("the manifest is not UTF-8 ({error})"))?;
     let raw: Raw = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     let mut problems = Vec::new();
-    let sources = raw.sources.iter().filter_map(|name| name.parse().map_err(|error| problems.push(format!("sources: {error}"))).ok()).collect();
+    let sources =
+        raw.sources.iter().filter_map(|name| name.parse().map_err(|error| problems.push(format!("sources: {error}"))).ok()).collect();
     for event in &raw.events {
         if !is_event_pattern(event) {
             problems.push(format!("events: found `{}`; expected `*`, `push` or `pull_request.opened`", event.escape_debug()));
@@ -223,7 +224,8 @@ mod tests {
 
     #[test]
     fn every_problem_is_told_at_once() {
-        let problems = parse(b"sources = [\"Git Hub\"]\nevents = [\"push.\"]\n[limits]\nfuel = 0\n[retry]\nattempts_max = 0\n").unwrap_err();
+        let problems =
+            parse(b"sources = [\"Git Hub\"]\nevents = [\"push.\"]\n[limits]\nfuel = 0\n[retry]\nattempts_max = 0\n").unwrap_err();
         for part in ["Git Hub", "push.", "limits.fuel", "attempts_max"] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
@@ -234,7 +236,8 @@ mod tests {
 
     #[test]
     fn a_greedy_manifest_gets_no_more_than_the_ceiling() {
-        let ceiling = Budget { fuel: 10, fuel_per_body_byte: 1, memory_bytes_max: 20, memory_per_body_byte: 1, wall: Duration::from_secs(1) };
+        let ceiling =
+            Budget { fuel: 10, fuel_per_body_byte: 1, memory_bytes_max: 20, memory_per_body_byte: 1, wall: Duration::from_secs(1) };
         let greedy = Limits { fuel: Some(u64::MAX), memory_bytes_max: Some(u64::MAX), wall: Some(Duration::MAX), concurrency_max: None };
         let budget = greedy.budget(ceiling, ceiling);
         assert_eq!((budget.fuel, budget.memory_bytes_max, budget.wall), (10, 20, Duration::from_secs(1)));

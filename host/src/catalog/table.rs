@@ -1,9 +1,6 @@
 //! The table of plugins: one immutable value, swapped whole, so that a reader sees the catalog before a change or after it.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Plugin, route};
 use crate::{

@@ -4,10 +4,7 @@
 //! systems and `ConfigMap`s, which tell little or nothing, are merely slower. Opening and reading raise events too, our own among them;
 //! they are no reason to look.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,

@@ -11,8 +11,10 @@ use super::{
 use crate::{
     app::{Ended, Host, Options},
     clock::Clock,
-    config,
+    config::{self, Problem},
+    observe::logging,
     runtime::Compiler,
+    tenants::Directory,
 };
 
 /// The arguments of `serve`.
@@ -44,12 +46,13 @@ enum Role {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     all_roles(&args.roles)?;
     let env = environment();
-    let mut config = config::load(args.config.as_deref(), &env).map_err(|problems| {
-        print_problems(&problems);
-        Failure::new(Exit::ConfigInvalid, format!("{} problems in the configuration", problems.len()))
-            .hint("`hookyard check` shows them again, without starting")
-    })?;
+    let mut config = config::load(args.config.as_deref(), &env).map_err(|problems| invalid(&problems))?;
+    let (_, problems) = config::load_tenants(&config, &env, &Directory::default());
+    if !problems.is_empty() {
+        return Err(invalid(&problems));
+    }
     config.ledger.accept_loss = args.accept_loss;
+    logging::start(logging::Format::choose(config.log_format.as_deref())?, &config.log_filter)?;
     let token_file = config.data_dir.join("admin.token");
     let token_is_given = env.get("HOOKYARD_ADMIN_TOKEN").is_some_and(|token| !token.is_empty());
     let executable = std::env::current_exe()?;
@@ -61,7 +64,13 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     if !token_is_given && token_file.exists() {
         say(&format!("token:      in {}", token_file.display()));
     }
-    ended(&host.run().await)
+    ended(&host.run().await?)
+}
+
+fn invalid(problems: &[Problem]) -> Failure {
+    print_problems(problems);
+    Failure::new(Exit::ConfigInvalid, format!("{} problem(s) in the configuration", problems.len()))
+        .hint("`hookyard check` shows them again, without starting")
 }
 
 fn all_roles(roles: &[Role]) -> Result<(), Failure> {

@@ -29,20 +29,28 @@ pub(super) fn read(reader: &mut Reader, token: Secret) -> Config {
     let data_dir = reader.path("data_dir", "data");
     let tenants_dir = reader.path("tenants_dir", "tenants");
     broker(reader);
-    let ceiling = budget(reader, "limits", Budget {
-        fuel: 100_000_000_000,
-        fuel_per_body_byte: 10_000,
-        memory_bytes_max: 1 << 30,
-        memory_per_body_byte: 64,
-        wall: Duration::from_secs(60),
-    });
-    let default_budget = budget(reader, "defaults", Budget {
-        fuel: 1_000_000_000,
-        fuel_per_body_byte: 2_000,
-        memory_bytes_max: 64 << 20,
-        memory_per_body_byte: 8,
-        wall: Duration::from_secs(5),
-    });
+    let ceiling = budget(
+        reader,
+        "limits",
+        Budget {
+            fuel: 100_000_000_000,
+            fuel_per_body_byte: 10_000,
+            memory_bytes_max: 1 << 30,
+            memory_per_body_byte: 64,
+            wall: Duration::from_secs(60),
+        },
+    );
+    let default_budget = budget(
+        reader,
+        "defaults",
+        Budget {
+            fuel: 1_000_000_000,
+            fuel_per_body_byte: 2_000,
+            memory_bytes_max: 64 << 20,
+            memory_per_body_byte: 8,
+            wall: Duration::from_secs(5),
+        },
+    );
     let concurrency_max = reader.size("work.concurrency_max", 32, 1..=1024);
     Config {
         ingest: ingest(reader),

@@ -82,11 +82,8 @@ pub struct Problem {
 /// once. Paths in the file are relative to it.
 pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-    let mut table = if file.is_none() && !path.exists() {
-        toml::Table::new()
-    } else {
-        secrets::read_toml(path).map_err(|problem| vec![problem])?
-    };
+    let mut table =
+        if file.is_none() && !path.exists() { toml::Table::new() } else { secrets::read_toml(path).map_err(|problem| vec![problem])? };
     overlay::apply(&mut table, env);
     let mut reader = reader::Reader::new(path, table);
     let token = admin_token(&mut reader, env);

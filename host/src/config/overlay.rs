@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// Variables of the same prefix that are no settings: they speak to the commands.
-const NOT_SETTINGS: [&str; 5] =
-    ["HOOKYARD_ADMIN_URL", "HOOKYARD_ADMIN_TOKEN", "HOOKYARD_AMQP_URL", "HOOKYARD_CONFIG", "HOOKYARD_KILLS"];
+const NOT_SETTINGS: [&str; 5] = ["HOOKYARD_ADMIN_URL", "HOOKYARD_ADMIN_TOKEN", "HOOKYARD_AMQP_URL", "HOOKYARD_CONFIG", "HOOKYARD_KILLS"];
 
 /// Lays every `HOOKYARD_…` variable over the table. Two underscores part the keys; a value is TOML where it reads as TOML, else a text.
 pub(super) fn apply(table: &mut Table, env: &BTreeMap<String, String>) {

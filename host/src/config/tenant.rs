@@ -1,12 +1,6 @@
 //! `tenants/<tenant>/tenant.toml`: a tenant's sources, secrets and ceilings. It belongs to the operator.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use super::{Config, Problem, reader::Reader, secrets};
 use crate::{
@@ -86,7 +80,9 @@ fn source(reader: &mut Reader, id: SourceId, places: (&secrets::SecretSources, &
         reader.problem(&key("scheme"), "nothing", "\"github\"");
     }
     reader.word(&key("scheme"), "github", &["github"]);
-    let rate = |reader: &mut Reader, name: &str, default: u64| u32::try_from(reader.number(&key(name), default, 1..=1_000_000)).unwrap_or(u32::MAX);
+    let rate = |reader: &mut Reader, name: &str, default: u64| {
+        u32::try_from(reader.number(&key(name), default, 1..=1_000_000)).unwrap_or(u32::MAX)
+    };
     Source {
         scheme: Scheme::Github,
         secrets: secrets::resolve_all(reader, &key("secrets"), places),

@@ -68,8 +68,11 @@ fn tenant() -> TenantId {
 
 #[test]
 fn the_files_of_the_contract_are_taken_as_they_stand() {
-    let folder =
-        Folder::with(&[("hookyard.toml", CONTRACT), ("tenants/default/tenant.toml", TENANT), ("tenants/default/secrets/github-next", "next\n")]);
+    let folder = Folder::with(&[
+        ("hookyard.toml", CONTRACT),
+        ("tenants/default/tenant.toml", TENANT),
+        ("tenants/default/secrets/github-next", "next\n"),
+    ]);
     let (directory, problems) = folder.tenants(&[("GITHUB_WEBHOOK_SECRET", "now")]);
     assert_eq!(problems, []);
     let tenant = &directory.tenants[&tenant()];

@@ -155,13 +155,3 @@ pub struct SettingsReloaded {
     /// Problems found; none where they were taken.
     pub problems: Vec<String>,
 }
-
-macro_rules! quiet {
-    ($($fact:ty),*) => {$(
-        impl super::Fact for $fact {
-            fn count(&self, _metrics: &super::Metrics) {}
-            fn log(&self) {}
-        }
-    )*};
-}
-quiet!(DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, SettingsReloaded);

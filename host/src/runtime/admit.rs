@@ -140,7 +140,8 @@ impl Outline {
 /// What the engine takes; the rest of the proposals is off.
 fn features() -> WasmFeatures {
     let mut features = WasmFeatures::default();
-    for off in [WasmFeatures::CM_ASYNC, WasmFeatures::THREADS, WasmFeatures::MEMORY64, WasmFeatures::GC, WasmFeatures::FUNCTION_REFERENCES] {
+    for off in [WasmFeatures::CM_ASYNC, WasmFeatures::THREADS, WasmFeatures::MEMORY64, WasmFeatures::GC, WasmFeatures::FUNCTION_REFERENCES]
+    {
         features.remove(off);
     }
     features
@@ -217,7 +218,8 @@ fn check_imports(outline: &Outline, granted: &[&str]) -> Result<(), AdmissionErr
         return Err(AdmissionError::new("import_unknown", format!("imports {}, which this host does not know{hint}", unknown.join(", "))));
     }
     let ours = || outline.imports.iter().filter(|name| name.starts_with(PACKAGE));
-    let newer: Vec<_> = ours().filter(|name| name.split_once('@').is_none_or(|(_, version)| !version.starts_with(VERSION))).cloned().collect();
+    let newer: Vec<_> =
+        ours().filter(|name| name.split_once('@').is_none_or(|(_, version)| !version.starts_with(VERSION))).cloned().collect();
     if !newer.is_empty() {
         let detail = format!("imports {}, and this host offers version {VERSION}x of the contract", newer.join(", "));
         return Err(AdmissionError::new("world_mismatch", detail));

@@ -131,7 +131,10 @@ impl Workshop {
 
     fn timed_out(&self) -> AdmissionError {
         let Duration { .. } = self.settings.compile_timeout;
-        AdmissionError::new("compile_timeout", format!("not compiled within {:?}; is the component larger than need be?", self.settings.compile_timeout))
+        AdmissionError::new(
+            "compile_timeout",
+            format!("not compiled within {:?}; is the component larger than need be?", self.settings.compile_timeout),
+        )
     }
 }
 
@@ -158,7 +161,8 @@ impl Marker {
 
 /// The body of `hookyard compile`: reads its limits and a component from `input`, lowers its own limits, and fills the cache.
 pub fn compile_child(cache_dir: &Path, input: &mut dyn Read) -> anyhow::Result<()> {
-    let limits: ChildLimits = serde_json::from_slice(&read_line(input)?).context("the first line on standard input is no compile limits")?;
+    let limits: ChildLimits =
+        serde_json::from_slice(&read_line(input)?).context("the first line on standard input is no compile limits")?;
     let mut wasm = Vec::new();
     input.take(limits.component_bytes_max.saturating_add(1)).read_to_end(&mut wasm).context("the component cannot be read")?;
     anyhow::ensure!(wasm.len() as u64 <= limits.component_bytes_max, "the component is larger than {} bytes", limits.component_bytes_max);

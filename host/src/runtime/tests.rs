@@ -30,7 +30,13 @@ fn runtime() -> Runtime {
 }
 
 fn budget() -> Budget {
-    Budget { fuel: 20_000_000, fuel_per_body_byte: 1_000, memory_bytes_max: 64 * MIB, memory_per_body_byte: 8, wall: Duration::from_secs(5) }
+    Budget {
+        fuel: 20_000_000,
+        fuel_per_body_byte: 1_000,
+        memory_bytes_max: 64 * MIB,
+        memory_per_body_byte: 8,
+        wall: Duration::from_secs(5),
+    }
 }
 
 fn delivery(document: &[u8]) -> Delivery {
