@@ -25,6 +25,17 @@ pub(super) async fn backup(shared: &std::sync::Arc<Shared>, target: PathBuf) -> 
     copied.map_err(|error| LedgerError::Failed(format!("writing {shown}: {error}")))
 }
 
+/// Writes the ledger of `data_dir` to `target` from beside the host that may be running on it: a reader of its own, which disturbs nobody.
+pub fn backup_beside(data_dir: &Path, target: &Path) -> Result<(), LedgerError> {
+    let failed =
+        |what: &dyn std::fmt::Display| LedgerError::Failed(format!("copying {} to {}: {what}", data_dir.display(), target.display()));
+    if target.exists() {
+        return Err(failed(&"the target exists already; name a file that does not"));
+    }
+    let conn = schema::open_reader(&Files::of(data_dir).database).map_err(|error| failed(&error))?;
+    copy(&conn, target).map_err(|error| failed(&error))
+}
+
 fn copy(conn: &Connection, target: &Path) -> io::Result<()> {
     let partial = with_suffix(target, ".partial");
     let copied = (|| {

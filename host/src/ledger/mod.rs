@@ -44,7 +44,7 @@ use crate::{
     },
 };
 
-pub use backup::restore;
+pub use backup::{backup_beside, restore};
 use lanes::Lane;
 use readers::READ_MAX;
 use shared::Shared;
@@ -289,16 +289,4 @@ impl Ledger {
     pub async fn backup(&self, target: PathBuf) -> Result<(), LedgerError> {
         backup::backup(self.shared(), target).await
     }
-}
-
-/// Copies the ledger of `data_dir` to the new file `target` while a host may be running on it.
-pub fn backup_offline(data_dir: &std::path::Path, target: &std::path::Path) -> Result<(), LedgerError> {
-    let _ = (data_dir, target);
-    todo!()
-}
-
-/// Puts a copy made by a backup in place of the ledger of `data_dir`; refused while a host holds its lock.
-pub fn restore(backup: &std::path::Path, data_dir: &std::path::Path) -> Result<(), LedgerError> {
-    let _ = (backup, data_dir);
-    todo!()
 }
