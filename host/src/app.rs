@@ -114,6 +114,8 @@ impl Host {
             tokio::select! {
                 reason = self.ledger.poisoned() => return Ok(Ended::Poisoned(reason)),
                 () = self.tasks.failed() => return Ok(Ended::TaskFailed),
+                () = self.workers.failed() => return Ok(Ended::TaskFailed),
+                () = self.door.failed() => return Ok(Ended::TaskFailed),
                 () = received(&mut terminate) => break,
                 () = received(&mut interrupt) => break,
                 () = received(&mut hangup) => self.reload(),

@@ -97,9 +97,10 @@ mod tests {
     #[tokio::test]
     async fn a_manual_clock_wakes_a_sleeper_when_its_time_comes() {
         let clock = Clock::manual(Timestamp::from_unix_ms(0));
+        let minute = clock.instant() + Duration::from_secs(60);
         let sleeper = tokio::spawn({
             let clock = clock.clone();
-            async move { clock.sleep(Duration::from_secs(60)).await }
+            async move { clock.sleep_until(minute).await }
         });
         clock.advance(Duration::from_secs(59));
         tokio::task::yield_now().await;
