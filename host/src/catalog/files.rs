@@ -7,7 +7,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::Path,
 };
 
@@ -33,6 +36,8 @@ pub(super) struct Stamp {
     inode: u64,
     bytes: u64,
     modified_ns: (i64, i64),
+    /// Also moved by what keeps the other four, such as a change of permissions or a copy that sets back the time.
+    changed_ns: (i64, i64),
 }
 
 /// The two files of a plugin as they stand.
@@ -40,6 +45,13 @@ pub(super) struct Stamp {
 pub(super) struct Stamps {
     pub(super) component: Option<Stamp>,
     pub(super) manifest: Option<Stamp>,
+}
+
+impl Stamps {
+    /// Whether both files are there.
+    pub(super) fn both(&self) -> bool {
+        self.component.is_some() && self.manifest.is_some()
+    }
 }
 
 /// The tenants that have a folder.
@@ -75,9 +87,20 @@ pub(super) fn scan(plugins_dir: &Path) -> io::Result<BTreeMap<PluginName, Stamps
     Ok(found)
 }
 
+/// None only where the file is known to be gone. What is there but cannot be looked at (no permission, an I/O error) keeps the stamp of its
+/// directory entry: reading it will say why it is refused, and it is not taken for removed.
 fn stamp(path: &Path) -> Option<Stamp> {
-    let meta = fs::metadata(path).ok()?;
-    Some(Stamp { device: meta.dev(), inode: meta.ino(), bytes: meta.len(), modified_ns: (meta.mtime(), meta.mtime_nsec()) })
+    let meta = match fs::metadata(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => fs::symlink_metadata(path).ok()?,
+        looked => looked.ok()?,
+    };
+    Some(Stamp {
+        device: meta.dev(),
+        inode: meta.ino(),
+        bytes: meta.len(),
+        modified_ns: (meta.mtime(), meta.mtime_nsec()),
+        changed_ns: (meta.ctime(), meta.ctime_nsec()),
+    })
 }
 
 /// Reads a file of `tenant_dir` whole into memory. Links may lead anywhere inside that folder (a `ConfigMap` is a dance of links), not out.
@@ -86,13 +109,20 @@ pub(super) fn read(path: &Path, tenant_dir: &Path, bytes_max: u64) -> Result<Byt
     let unreadable = |error: io::Error| refuse("file_unreadable", format!("{}: {error}", path.display()));
     let real = path.canonicalize().map_err(unreadable)?;
     let home = tenant_dir.canonicalize().map_err(unreadable)?;
-    if !real.starts_with(&home) {
+    let outside = || {
         let detail = format!("{} leads out of the tenant's folder; put the file itself there", path.display());
-        return Err(refuse("link_leaves_tenant", detail));
+        refuse("link_leaves_tenant", detail)
+    };
+    if !real.starts_with(&home) {
+        return Err(outside());
     }
     // Non-blocking, so that a FIFO does not hold us; the type is checked on the open file, so that nothing can be put in its place.
     let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(&real).map_err(unreadable)?;
+    // Where the kernel tells what was opened, a folder on the way that was just now swapped for a link gains nothing.
+    if fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).is_ok_and(|opened| !opened.starts_with(&home)) {
+        return Err(outside());
+    }
     let meta = file.metadata().map_err(unreadable)?;
     if !meta.is_file() {
         return Err(refuse("not_a_regular_file", format!("{} is not a regular file", path.display())));

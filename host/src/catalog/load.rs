@@ -3,7 +3,12 @@
 //! The loader is the one who changes the table on account of files, one plugin at a time: read whole, hash, check the manifest, admit the
 //! component, keep the bytes in the ledger, swap. Whatever fails leaves the version that serves where it is.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
 
 use bytes::Bytes;
 
@@ -11,6 +16,7 @@ use super::{
     Inner, Plugin,
     files::{self, FileRefusal, Stamps},
     manifest::{self, Manifest},
+    presence,
     table::Subscription,
 };
 use crate::{
@@ -20,17 +26,15 @@ use crate::{
     runtime::Component,
 };
 
-/// From how many plugins on a tenant's loss of more than half of them at once is taken for an accident of the file system.
-const MASS_MIN: usize = 4;
-
 /// What the loader remembers of the files it has seen.
 #[derive(Debug, Default)]
-pub(super) struct Seen(BTreeMap<(TenantId, PluginName), Sight>);
+pub(super) struct Seen(pub(super) BTreeMap<(TenantId, PluginName), Sight>);
 
+/// What was last seen of one plugin's files.
 #[derive(Debug, Default)]
-struct Sight {
+pub(super) struct Sight {
     stamps: Stamps,
-    missing_since: Option<Instant>,
+    pub(super) missing_since: Option<Instant>,
 }
 
 /// The two files of a plugin, in memory.
@@ -39,6 +43,9 @@ struct Copy {
     manifest: Bytes,
     digest: Digest,
 }
+
+/// A refusal's slug, and the same in words.
+type Refused = (&'static str, String);
 
 type Found = BTreeMap<TenantId, Option<BTreeMap<PluginName, Stamps>>>;
 
@@ -55,8 +62,8 @@ impl Inner {
             self.subscribe(&stored.tenant, &stored.name, &manifest);
             let (tenant, name, digest) = (&stored.tenant, &stored.name, stored.digest);
             match self.parts.runtime.admit(stored.wasm.into(), &[]).await {
-                Ok(component) => self.swap(self.plugin(tenant, name, digest, manifest, component)),
-                Err(error) => self.refuse(tenant, name, Some(digest), error.code, error.detail),
+                Ok(component) => self.swap(self.plugin(tenant, name, digest, (manifest, component))),
+                Err(error) => self.refuse(tenant, name, Some(digest), (error.code, error.detail)),
             }
         }
     }
@@ -71,13 +78,18 @@ impl Inner {
             again |= self.note_missing(seen, tenant, plugins, started).await;
         }
         for (tenant, name, stamps) in fairly(found) {
+            if !stamps.both() && self.table.load().is_subscriber(&tenant, &name) {
+                // Replaced, perhaps: it is either whole again soon or removed, and no refusal either way.
+                continue;
+            }
             let sight = seen.0.entry((tenant.clone(), name.clone())).or_default();
             if sight.stamps == stamps {
                 continue;
             }
-            match self.load(&tenant, &name, stamps, started).await {
-                true => sight.stamps = stamps,
-                false => again = true,
+            if self.load(&tenant, &name, stamps, started).await {
+                sight.stamps = stamps;
+            } else {
+                again = true;
             }
         }
         self.fit_budgets();
@@ -85,14 +97,14 @@ impl Inner {
     }
 
     async fn look(&self) -> Found {
-        let (dir, plugins_max) = (self.settings.tenants_dir.clone(), self.settings.plugins_max);
+        let (dir, plugins_max, table) = (self.settings.tenants_dir.clone(), self.settings.plugins_max, self.table.load_full());
         let look = move || {
             let tenants = files::tenants(&dir).unwrap_or_else(|error| {
                 tracing::warn!(folder = %dir.display(), %error, "folder_unreadable");
-                Default::default()
+                BTreeSet::default()
             });
             let scan = |tenant: &TenantId| match files::scan(&dir.join(tenant.as_str()).join("plugins")) {
-                Ok(plugins) => Some(plugins.into_iter().take(plugins_max).collect()),
+                Ok(plugins) => Some(presence::bounded(plugins, &table.subscribers(tenant), plugins_max)),
                 Err(error) => {
                     tracing::debug!(%tenant, %error, "folder_unreadable");
                     None
@@ -103,33 +115,19 @@ impl Inner {
         tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
-    /// A plugin whose component or manifest is gone is removed, but not at first sight: a file that is replaced is gone for a moment, and
-    /// half a folder that vanishes at once is more likely a mount than a decision.
-    async fn note_missing(&self, seen: &mut Seen, tenant: &TenantId, found: &BTreeMap<PluginName, Stamps>, now: Instant) -> bool {
-        let whole = |name: &PluginName| found.get(name).is_some_and(|stamps| stamps.component.is_some() && stamps.manifest.is_some());
-        let known: Vec<_> = seen.0.keys().filter(|(owner, _)| owner == tenant).map(|(_, name)| name.clone()).collect();
-        let missing: Vec<_> = known.iter().filter(|name| !whole(name)).cloned().collect();
-        let mass = known.len() >= MASS_MIN && missing.len() * 2 > known.len();
-        let patience = if mass { self.settings.rescan } else { self.settings.settle };
-        for name in &known {
-            let Some(sight) = seen.0.get_mut(&(tenant.clone(), name.clone())) else { continue };
-            if whole(name) {
-                sight.missing_since = None;
-            } else if now.saturating_duration_since(*sight.missing_since.get_or_insert(now)) >= patience {
-                seen.0.remove(&(tenant.clone(), name.clone()));
-                self.remove(tenant, name).await;
-            }
-        }
-        !missing.is_empty()
-    }
-
     /// Loads one plugin from its files. False where they changed under the reader's hands and are to be read again.
     async fn load(&self, tenant: &TenantId, name: &PluginName, stamps: Stamps, started: Instant) -> bool {
+        let (table, plugins_max) = (self.table.load_full(), self.settings.plugins_max);
+        if !table.is_subscriber(tenant, name) && table.subscribers(tenant).len() >= plugins_max {
+            let reason = format!("the tenant has all of the {plugins_max} plugins it may have; remove one first");
+            self.refuse(tenant, name, None, ("too_many_plugins", reason));
+            return true;
+        }
         let copy = match self.copy(tenant, name, stamps).await {
             Ok(Some(copy)) => copy,
             Ok(None) => return false,
             Err(refusal) => {
-                self.refuse(tenant, name, None, refusal.code, refusal.detail);
+                self.refuse(tenant, name, None, (refusal.code, refusal.detail));
                 return true;
             }
         };
@@ -146,7 +144,7 @@ impl Inner {
                 let (tenant, plugin) = (tenant.clone(), name.clone());
                 self.parts.observer.record(&PluginSwapped { tenant, plugin, digest: copy.digest, before, took });
             }
-            Err((code, detail)) => self.refuse(tenant, name, Some(copy.digest), code, detail),
+            Err(refused) => self.refuse(tenant, name, Some(copy.digest), refused),
         }
         true
     }
@@ -174,13 +172,13 @@ impl Inner {
         tokio::task::spawn_blocking(read).await.map_err(gone)?
     }
 
-    async fn admit(&self, tenant: &TenantId, name: &PluginName, copy: &Copy) -> Result<Plugin, (&'static str, String)> {
+    async fn admit(&self, tenant: &TenantId, name: &PluginName, copy: &Copy) -> Result<Plugin, Refused> {
         let manifest = manifest::parse(&copy.manifest).map_err(|problems| ("manifest_invalid", problems))?;
         let component = self.parts.runtime.admit(copy.component.clone(), &[]).await.map_err(|error| (error.code, error.detail))?;
-        Ok(self.plugin(tenant, name, copy.digest, manifest, component))
+        Ok(self.plugin(tenant, name, copy.digest, (manifest, component)))
     }
 
-    fn plugin(&self, tenant: &TenantId, name: &PluginName, digest: Digest, manifest: Manifest, component: Component) -> Plugin {
+    fn plugin(&self, tenant: &TenantId, name: &PluginName, digest: Digest, (manifest, component): (Manifest, Component)) -> Plugin {
         Plugin {
             tenant: tenant.clone(),
             name: name.clone(),
@@ -228,14 +226,14 @@ impl Inner {
         });
     }
 
-    fn refuse(&self, tenant: &TenantId, name: &PluginName, digest: Option<Digest>, code: &'static str, reason: String) {
+    fn refuse(&self, tenant: &TenantId, name: &PluginName, digest: Option<Digest>, (code, reason): Refused) {
         let digest = digest.map(|digest| digest.to_string());
         let refusal = PluginRefusalView { code: code.to_owned(), reason: reason.clone(), at: self.parts.clock.now(), digest };
         self.change(|table| table.with(tenant, name, |entry| entry.refusal = Some(refusal.clone())));
         self.parts.observer.record(&PluginRefused { tenant: tenant.clone(), plugin: name.clone(), code, reason });
     }
 
-    async fn remove(&self, tenant: &TenantId, name: &PluginName) {
+    pub(super) async fn remove(&self, tenant: &TenantId, name: &PluginName) {
         self.change(|table| table.without(tenant, name));
         if let Err(error) = self.parts.ledger.forget_plugin(tenant, name).await {
             tracing::error!(%tenant, plugin = %name, %error, "plugin_not_forgotten");
@@ -258,4 +256,30 @@ fn fairly(found: Found) -> Vec<(TenantId, PluginName, Stamps)> {
         .collect();
     turns.sort_by_key(|(turn, _, _)| *turn);
     turns.into_iter().map(|(_, tenant, (name, stamps))| (tenant, name, stamps)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn tenants_take_turns() {
+        let many = |count: usize| Some((0..count).map(|n| (format!("p{n}").parse().unwrap(), Stamps::default())).collect());
+        let found =
+            BTreeMap::from([("blue".parse().unwrap(), many(3)), ("red".parse().unwrap(), many(1)), ("sick".parse().unwrap(), None)]);
+        let order: Vec<_> = fairly(found).into_iter().map(|(tenant, _, _)| tenant.to_string()).collect();
+        assert_eq!(order, ["blue", "red", "blue", "blue"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_not_taken_for_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("p.toml"), b"x").unwrap();
+        // A link to itself: looking through it fails, though the name is there.
+        std::os::unix::fs::symlink("p.wasm", dir.path().join("p.wasm")).unwrap();
+        let found = files::scan(dir.path()).unwrap();
+        assert!(found[&"p".parse().unwrap()].both());
+    }
 }

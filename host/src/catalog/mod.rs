@@ -7,6 +7,7 @@
 mod files;
 mod load;
 mod manifest;
+mod presence;
 mod route;
 mod table;
 mod watch;
@@ -29,8 +30,15 @@ use crate::{
 pub use manifest::{Limits, Manifest, parse as parse_manifest};
 
 /// The slugs of refusals that are the catalog's own; the runtime's admission has more. All are in `docs/failures.md`.
-pub const REFUSAL_SLUGS: [&str; 6] =
-    ["manifest_missing", "component_missing", "manifest_invalid", "file_unreadable", "not_a_regular_file", "link_leaves_tenant"];
+pub const REFUSAL_SLUGS: [&str; 7] = [
+    "manifest_missing",
+    "component_missing",
+    "manifest_invalid",
+    "file_unreadable",
+    "not_a_regular_file",
+    "link_leaves_tenant",
+    "too_many_plugins",
+];
 
 /// How the catalog watches.
 #[derive(Clone, Debug)]
@@ -183,9 +191,10 @@ impl Inner {
         });
     }
 
+    /// A tenant that is not known (its file was bad from the start) has no ceiling to read: it gets what is given without asking.
     fn ceiling(&self, tenant: &TenantId) -> Budget {
         let directory = self.parts.tenants.snapshot();
-        directory.tenants.get(tenant).map_or(self.settings.ceiling, |tenant| tenant.ceiling.min(self.settings.ceiling))
+        directory.tenants.get(tenant).map_or(self.settings.default_budget, |tenant| tenant.ceiling).min(self.settings.ceiling)
     }
 
     /// Fits every budget to the ceilings of this moment: a tenant's file may have been read again since.
@@ -200,3 +209,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! The table of plugins: one immutable value, swapped whole, so that a reader sees the catalog before a change or after it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{Plugin, route};
 use crate::{
@@ -38,6 +41,17 @@ pub(super) struct Table(pub(super) BTreeMap<TenantId, BTreeMap<PluginName, Entry
 impl Table {
     pub(super) fn entry(&self, tenant: &TenantId, name: &PluginName) -> Option<&Entry> {
         self.0.get(tenant)?.get(name)
+    }
+
+    /// The plugins of a tenant that are routed to, loaded or not.
+    pub(super) fn subscribers(&self, tenant: &TenantId) -> BTreeSet<PluginName> {
+        let plugins = self.0.get(tenant).into_iter().flatten();
+        plugins.filter(|(_, entry)| entry.subscription.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether a plugin is routed to.
+    pub(super) fn is_subscriber(&self, tenant: &TenantId, name: &PluginName) -> bool {
+        self.entry(tenant, name).is_some_and(|entry| entry.subscription.is_some())
     }
 
     /// This table with one entry changed.

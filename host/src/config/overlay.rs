@@ -4,19 +4,26 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-/// Variables of the same prefix that are no settings: they speak to the commands.
-const NOT_SETTINGS: [&str; 5] = ["HOOKYARD_ADMIN_URL", "HOOKYARD_ADMIN_TOKEN", "HOOKYARD_AMQP_URL", "HOOKYARD_CONFIG", "HOOKYARD_KILLS"];
+use super::reader::distance;
 
-/// Lays every `HOOKYARD_…` variable over the table. Two underscores part the keys; a value is TOML where it reads as TOML, else a text.
+/// The keys outside of any section.
+const ROOT_KEYS: [&str; 5] = ["data_dir", "tenants_dir", "secret_dirs", "secret_env_allow", "grace_ms"];
+
+/// Lays every `HOOKYARD_…` setting over the table. Two underscores part the keys; a value is TOML where it reads as TOML, else a text.
 pub(super) fn apply(table: &mut Table, env: &BTreeMap<String, String>) {
     for (name, value) in env {
-        if NOT_SETTINGS.contains(&name.as_str()) {
-            continue;
+        let Some(path) = name.strip_prefix("HOOKYARD_").map(str::to_ascii_lowercase) else { continue };
+        if path.contains("__") || resembles_root_key(&path) {
+            set(table, &path.split("__").collect::<Vec<_>>(), parse(value));
         }
-        let Some(path) = name.strip_prefix("HOOKYARD_") else { continue };
-        let path = path.to_ascii_lowercase();
-        set(table, &path.split("__").collect::<Vec<_>>(), parse(value));
     }
+}
+
+/// Not every variable of the prefix is a setting: some hold secrets or speak to the commands, and Kubernetes puts `HOOKYARD_SERVICE_HOST`
+/// and `HOOKYARD_PORT_8080_TCP` before every container beside a service of our name. A near miss is taken too, so that it is told of as an
+/// unknown key.
+fn resembles_root_key(path: &str) -> bool {
+    ROOT_KEYS.iter().any(|key| distance(key, path) <= 2)
 }
 
 fn set(table: &mut Table, path: &[&str], value: Value) {
@@ -55,14 +62,17 @@ mod tests {
             ("HOOKYARD_DATA_DIR", "/var/lib/hookyard"),
             ("HOOKYARD_INGEST__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
             ("HOOKYARD_ADMIN_TOKEN", "not a setting"),
+            ("HOOKYARD_SERVICE_HOST", "10.0.0.1"),
+            ("HOOKYARD_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("HOOKYARD_TENANT_DIR", "near miss"),
             ("PATH", "/bin"),
         ];
         apply(&mut table, &env.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        assert_eq!(table.keys().collect::<Vec<_>>(), ["data_dir", "ingest", "tenant_dir"]);
         let ingest = table["ingest"].as_table().unwrap();
         assert_eq!(ingest["listen"].as_str(), Some("0.0.0.0:80"));
         assert_eq!(ingest["head_bytes_max"].as_integer(), Some(32768));
         assert_eq!(ingest["trusted_proxies"].as_array().unwrap().len(), 1);
         assert_eq!(table["data_dir"].as_str(), Some("/var/lib/hookyard"));
-        assert!(!table.contains_key("admin_token") && !table.contains_key("admin"));
     }
 }

@@ -185,7 +185,7 @@ pub(super) fn shown(value: &Value) -> String {
 }
 
 /// Edits between two words (Levenshtein), for "did you mean".
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut diagonal = row[0];

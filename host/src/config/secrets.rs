@@ -97,7 +97,12 @@ pub(super) fn read_toml(file: &Path) -> Result<toml::Table, Problem> {
         hint: None,
     };
     let text = fs::read_to_string(file).map_err(|error| problem(error.to_string(), "a readable UTF-8 file"))?;
-    text.parse().map_err(|error: toml::de::Error| problem(error.to_string().trim_end().to_owned(), "TOML"))
+    text.parse().map_err(|error: toml::de::Error| {
+        // Not the error's own text: it quotes the line, and in that line may stand a secret.
+        let before = text.as_bytes().iter().take(error.span().map_or(0, |span| span.start));
+        let line = 1 + before.filter(|&&byte| byte == b'\n').count();
+        problem(format!("line {line}: {}", error.message().lines().next().unwrap_or_default()), "TOML")
+    })
 }
 
 #[cfg(test)]
@@ -112,6 +117,16 @@ mod tests {
         let mut reader = Reader::new(Path::new("tenant.toml"), toml::Table::new());
         let value = format!("v = {value}").parse::<toml::Table>().unwrap()["v"].clone();
         resolve(&mut reader, "k", &value, (&sources, home, &env)).ok_or_else(|| reader.problems.remove(0).found)
+    }
+
+    #[test]
+    fn a_syntax_error_tells_its_line_and_does_not_quote_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tenant.toml");
+        fs::write(&file, "[sources.github]\nsecrets = [hunter2]\n").unwrap();
+        let problem = read_toml(&file).unwrap_err();
+        assert!(problem.found.starts_with("line 2: "), "{}", problem.found);
+        assert!(!format!("{problem:?}").contains("hunter2"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `tenants/<tenant>/tenant.toml`: a tenant's sources, secrets and ceilings. It belongs to the operator.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
 use super::{Config, Problem, reader::Reader, secrets};
 use crate::{
@@ -49,8 +49,10 @@ pub(super) fn load_all(config: &Config, env: &BTreeMap<String, String>, current:
 
 fn load(config: &Config, env: &BTreeMap<String, String>, id: &TenantId, home: &Path) -> Result<Tenant, Vec<Problem>> {
     let file = home.join("tenant.toml");
-    // A tenant without a file has no sources: nothing can be sent to it, and its plugins wait.
-    let table = if file.exists() { secrets::read_toml(&file).map_err(|problem| vec![problem])? } else { toml::Table::new() };
+    // A tenant without a file has no sources: nothing can be sent to it, and its plugins wait. A file that is there and cannot be read (no
+    // permission, a link to a volume that is not mounted) is a problem instead, so that the tenant keeps what it had.
+    let absent = fs::symlink_metadata(&file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let table = if absent { toml::Table::new() } else { secrets::read_toml(&file).map_err(|problem| vec![problem])? };
     let mut reader = Reader::new(&file, table);
     let mut sources = BTreeMap::new();
     for name in reader.names("sources") {

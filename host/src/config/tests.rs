@@ -126,6 +126,11 @@ fn a_tenant_whose_file_goes_bad_keeps_what_it_had() {
     let (after, problems) = load_tenants(&folder.load().unwrap(), &BTreeMap::new(), &before);
     assert_eq!(problems.len(), 1);
     assert_eq!(after.tenants[&tenant()].sources.len(), 1);
+    // There, and not readable: a link to a volume that is not mounted.
+    fs::remove_file(folder.0.path().join("tenants/default/tenant.toml")).unwrap();
+    std::os::unix::fs::symlink("../nowhere", folder.0.path().join("tenants/default/tenant.toml")).unwrap();
+    let (after, problems) = load_tenants(&folder.load().unwrap(), &BTreeMap::new(), &after);
+    assert_eq!((problems.len(), after.tenants[&tenant()].sources.len()), (1, 1));
 }
 
 #[test]

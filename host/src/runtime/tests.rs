@@ -1,7 +1,7 @@
 //! The sandbox against every guest of `tests/guests`.
 
 #[path = "../../../tests/src/guests.rs"]
-mod guests;
+pub(crate) mod guests;
 
 use std::time::Duration;
 
