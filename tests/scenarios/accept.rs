@@ -7,7 +7,7 @@ use system_tests::{guests, host::TestHost, payloads, sender::Post};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signed_delivery_reaches_the_plugin_with_the_exact_document() {
-    let host = TestHost::builder().plugin("echo", guests::component("echo")).start().await;
+    let host = TestHost::builder().plugin("echo", guests::component("publish-document")).start().await;
     let document = r#"{"action":"opened","installation":{"id":7},"text":"naïve 🚀"}"#;
 
     let id = host.sender().post("pull_request", document).await.accepted();
@@ -24,7 +24,7 @@ async fn a_signed_delivery_reaches_the_plugin_with_the_exact_document() {
 async fn every_published_example_reaches_the_plugin_once_as_json_and_as_form() {
     let Some(examples) = payloads::examples() else { return };
     assert_eq!(examples.len(), 329);
-    let host = TestHost::builder().plugin("echo", guests::component("echo")).start().await;
+    let host = TestHost::builder().plugin("echo", guests::component("publish-document")).start().await;
     let sender = host.sender();
     let mut sent = BTreeMap::new();
     for example in &examples {
@@ -79,7 +79,7 @@ async fn a_plugin_gets_only_the_events_it_subscribed_to() {
 async fn tenants_have_doors_and_plugins_of_their_own() {
     let manifest = "sources = [\"github\"]\nevents = [\"*\"]\n";
     let host = TestHost::builder()
-        .plugin_of("red", "echo", guests::component("echo"), manifest)
+        .plugin_of("red", "echo", guests::component("publish-document"), manifest)
         .plugin_of("blue", "ack", guests::component("ack"), manifest)
         .start()
         .await;

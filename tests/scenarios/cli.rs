@@ -107,7 +107,7 @@ fn a_dead_letter_is_listed_shown_replayed_and_discarded() {
 
 #[test]
 fn plugins_are_listed_with_digest_and_last_refusal() {
-    let desk = Desk::with(&[("ack", "ack"), ("broken", "wrong_world")]);
+    let desk = Desk::with(&[("ack", "ack"), ("broken", "wrong-world")]);
     let list = desk.json(&["plugins", "list", "--json"]);
     let of = |name: &str| list["items"].as_array().unwrap().iter().find(|item| item["name"] == name).unwrap().clone();
     assert_eq!(of("ack")["status"], "active");

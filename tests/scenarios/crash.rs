@@ -30,7 +30,7 @@ async fn every_leg_of_every_202_is_settled_after_any_number_of_kills() {
             (("default".to_owned(), "ack".to_owned()), (guests::component("ack"), "sources = [\"github\"]\nevents = [\"*\"]\n".to_owned())),
             (
                 ("default".to_owned(), "echo".to_owned()),
-                (guests::component("echo"), "sources = [\"github\"]\nevents = [\"*\"]\n".to_owned()),
+                (guests::component("publish-document"), "sources = [\"github\"]\nevents = [\"*\"]\n".to_owned()),
             ),
         ]),
         ..Layout::default()

@@ -9,7 +9,7 @@ use system_tests::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_was_handled_is_a_duplicate() {
-    let host = TestHost::builder().plugin("echo", guests::component("echo")).start().await;
+    let host = TestHost::builder().plugin("echo", guests::component("publish-document")).start().await;
     let post = Post::json("push", r#"{"n":1}"#);
     let id = host.sender().send(post.clone()).await.accepted();
     host.settled(id).await;
@@ -20,7 +20,7 @@ async fn a_delivery_that_was_handled_is_a_duplicate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_hundred_at_once_one_is_accepted_and_runs_once() {
-    let host = TestHost::builder().plugin("echo", guests::component("echo")).start().await;
+    let host = TestHost::builder().plugin("echo", guests::component("publish-document")).start().await;
     let (sender, post) = (host.sender(), Post::json("push", "{}"));
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..100 {
@@ -36,7 +36,7 @@ async fn of_a_hundred_at_once_one_is_accepted_and_runs_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivery_runs_only_the_legs_that_died() {
-    let host = TestHost::builder().plugin("good", guests::component("echo")).plugin("bad", guests::component("reject")).start().await;
+    let host = TestHost::builder().plugin("good", guests::component("publish-document")).plugin("bad", guests::component("reject")).start().await;
     let post = Post::json("push", "{}");
     let id = host.sender().send(post.clone()).await.accepted();
     host.settled(id).await;

@@ -1,7 +1,7 @@
 //! Guests that misbehave: each is stopped, named by its own slug, and nobody else notices.
 
 use hookyard::delivery::LegState;
-use system_tests::{foreach_guest, guests, host::TestHost};
+use system_tests::{guests, host::TestHost};
 
 const ONE_ATTEMPT: &str = r#"
 sources = ["github"]
@@ -39,7 +39,7 @@ async fn an_endless_loop_runs_out_of_fuel() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_memory_bomb_runs_out_of_memory() {
-    ends_as("memory_bomb", "out_of_memory").await;
+    ends_as("memory-bomb", "out_of_memory").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,12 +35,12 @@ async fn a_dropped_file_serves_without_a_restart_and_a_removed_one_parks_its_que
 async fn a_bad_file_keeps_the_last_good_one_and_says_why() {
     let host = TestHost::builder().plugin("p", guests::component("ack")).start().await;
     let good = host.plugin("default", "p", |plugin| plugin.status == "active").await.digest;
-    let component = guests::component("echo");
+    let component = guests::component("publish-document");
     for (bad, code) in [
         (component[..component.len() / 2].to_vec(), "component_invalid"),
         (b"(component)".to_vec(), "not_a_component"),
-        (guests::component("missing_import"), "import_unknown"),
-        (guests::component("wrong_world"), "world_mismatch"),
+        (guests::component("unknown-import"), "import_unknown"),
+        (guests::component("wrong-world"), "world_mismatch"),
     ] {
         folder::write(&host.folder().plugins("default").join("p.wasm"), &bad);
         let view = host.plugin("default", "p", |plugin| plugin.refusal.as_ref().is_some_and(|refusal| refusal.code == code)).await;
@@ -84,7 +84,7 @@ async fn two_hundred_swaps_under_load_lose_nothing() {
             ids
         }
     });
-    let versions = [guests::component("ack"), guests::component("echo")];
+    let versions = [guests::component("ack"), guests::component("publish-document")];
     for swap in 1..=SWAPS {
         let before = host.plugin("default", "p", |plugin| plugin.status == "active").await.digest;
         folder::write(&host.folder().plugins("default").join("p.wasm"), &versions[swap % 2]);

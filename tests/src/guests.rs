@@ -12,8 +12,8 @@ macro_rules! foreach_guest {
         $then! {
             "ack", "bad-text", "burn-then-trap", "call-flood", "config", "echo", "emit-then-ack", "emit-then-reject", "exit", "fat-string",
             "http-import", "huge-string", "invalid-discriminant", "kv-own-writes", "log-flood", "log-some", "loop", "memory-bomb",
-            "memory-bombs", "once-twice", "random", "reject", "retry", "skip", "sleep", "stack-overflow", "start-grow", "start-loop",
-            "start-trap", "table-bomb", "unknown-import", "wall-clock", "wrong-world",
+            "memory-bombs", "once-twice", "publish-document", "random", "reject", "retry", "skip", "sleep", "stack-overflow", "start-grow", "start-loop",
+            "start-trap", "table-bomb", "trap", "unknown-import", "wall-clock", "wrong-world",
         }
     };
 }

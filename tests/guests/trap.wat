@@ -1,0 +1,3 @@
+;; Traps at once.
+(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32)
+  (unreachable))
