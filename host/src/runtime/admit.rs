@@ -22,7 +22,7 @@ const PURE: [&str; 3] = ["config", "log", "types"];
 
 impl AdmissionError {
     /// Every slug a component can be refused with.
-    pub const SLUGS: [&str; 12] = [
+    pub const SLUGS: [&str; 11] = [
         "not_a_component",
         "component_invalid",
         "component_too_large",
@@ -34,7 +34,6 @@ impl AdmissionError {
         "compile_failed",
         "compile_timeout",
         "compile_quarantined",
-        "host_unavailable",
     ];
 
     pub(super) fn new(code: &'static str, detail: impl Into<String>) -> Self {

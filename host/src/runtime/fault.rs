@@ -24,6 +24,9 @@ pub(super) fn fault_of(error: &Error, state: &State) -> Fault {
     if let Some(note) = state.memory.note() {
         return Fault::new(FaultKind::OutOfMemory, note);
     }
+    if let Some(failure) = state.memory.host_failure() {
+        return Fault::new(FaultKind::HostUnavailable, failure);
+    }
     match trap {
         Some(trap) if !breaks_the_abi(trap) => Fault::new(FaultKind::Trapped, with_backtrace(&trap.to_string(), error)),
         _ => Fault::new(FaultKind::AbiLimit, with_backtrace(&error.root_cause().to_string(), error)),

@@ -18,6 +18,7 @@ mod invoke;
 mod limiter;
 mod logbook;
 mod selftest;
+mod shape;
 mod state;
 mod wasi;
 
@@ -233,6 +234,7 @@ impl Runtime {
             admit::check_needs("tables", needs.num_tables, limiter::TABLES_MAX)?;
             report.memories = needs.num_memories;
         }
+        shape::check_handle(&self.0.sandbox.engine, &compiled).map_err(|detail| AdmissionError::new("world_mismatch", detail))?;
         let mismatch = |error: wasmtime::Error| AdmissionError::new("world_mismatch", format!("{error:#}"));
         let pre = self.0.linker.instantiate_pre(&compiled).map_err(mismatch)?;
         let pre = WebhookHandlerPre::new(pre).map_err(mismatch)?;

@@ -1,5 +1,11 @@
 //! The sandbox against every guest of `tests/guests`.
 
+mod admission;
+mod bounds;
+mod compiling;
+mod cost;
+mod determinism;
+mod effects;
 #[path = "../../../tests/src/guests.rs"]
 mod guests;
 
@@ -7,7 +13,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    delivery::{BodyEncoding, DeliveryId, FaultKind, Header, TenantId, Verdict},
+    delivery::{BodyEncoding, DeliveryId, Header, TenantId, Verdict},
     tenants::Budget,
 };
 
