@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn every_file_in_the_folder_is_in_the_list_and_encodes() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|dir| dir.join("tests/guests")).find(|dir| dir.is_dir());
+        let folder =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|dir| dir.join("tests/guests")).find(|dir| dir.is_dir());
         let entries = std::fs::read_dir(folder.expect("tests/guests is there")).expect("and can be read");
         let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".wat").map(str::to_owned));
         let mut names: Vec<_> = names.filter(|name| name != "prelude").collect();

@@ -55,13 +55,13 @@ struct Outline {
 
 /// What is known of a component file, without compiling it.
 pub(super) fn inspect(wasm: &[u8]) -> Result<Report, AdmissionError> {
-    report(&outline(wasm)?, wasm.len() as u64)
+    Ok(report(&outline(wasm)?, wasm.len() as u64))
 }
 
 /// Checks what a component imports, exports and needs. `granted` are the interfaces beyond the free ones.
 pub(super) fn check(wasm: &[u8], granted: &[&str]) -> Result<Report, AdmissionError> {
     let outline = outline(wasm)?;
-    let report = report(&outline, wasm.len() as u64)?;
+    let report = report(&outline, wasm.len() as u64);
     check_imports(&outline, granted)?;
     check_exports(&outline)?;
     check_needs("core instances", report.core_instances, INSTANCES_MAX)?;
@@ -139,7 +139,8 @@ impl Outline {
 /// What the engine takes; the rest of the proposals is off.
 fn features() -> WasmFeatures {
     let mut features = WasmFeatures::default();
-    for off in [WasmFeatures::CM_ASYNC, WasmFeatures::THREADS, WasmFeatures::MEMORY64, WasmFeatures::GC, WasmFeatures::FUNCTION_REFERENCES] {
+    for off in [WasmFeatures::CM_ASYNC, WasmFeatures::THREADS, WasmFeatures::MEMORY64, WasmFeatures::GC, WasmFeatures::FUNCTION_REFERENCES]
+    {
         features.remove(off);
     }
     features
@@ -189,18 +190,18 @@ fn unsupported_or_invalid(wasm: &[u8], error: &wasmparser::BinaryReaderError) ->
     AdmissionError::new("feature_unsupported", detail)
 }
 
-fn report(outline: &Outline, component_bytes: u64) -> Result<Report, AdmissionError> {
+fn report(outline: &Outline, component_bytes: u64) -> Report {
     let (ours, theirs): (Vec<_>, Vec<_>) = outline.imports.iter().partition(|name| name.starts_with(PACKAGE));
     let imports: Vec<String> = ours.iter().filter(|name| interface(name) != "types").map(|name| interface(name).to_owned()).collect();
     let pure = imports.iter().all(|name| PURE.contains(&name.as_str()));
-    Ok(Report {
+    Report {
         world: if pure { "pure-handler" } else { "webhook-handler" }.to_owned(),
         imports,
         wasi_imports: theirs.into_iter().filter(|name| name.starts_with("wasi:")).cloned().collect(),
         component_bytes,
         core_instances: outline.core_instances,
         memories: outline.memories,
-    })
+    }
 }
 
 fn interface(name: &str) -> &str {
@@ -216,7 +217,8 @@ fn check_imports(outline: &Outline, granted: &[&str]) -> Result<(), AdmissionErr
         return Err(AdmissionError::new("import_unknown", format!("imports {}, which this host does not know{hint}", unknown.join(", "))));
     }
     let ours = || outline.imports.iter().filter(|name| name.starts_with(PACKAGE));
-    let newer: Vec<_> = ours().filter(|name| name.split_once('@').is_none_or(|(_, version)| !version.starts_with(VERSION))).cloned().collect();
+    let newer: Vec<_> =
+        ours().filter(|name| name.split_once('@').is_none_or(|(_, version)| !version.starts_with(VERSION))).cloned().collect();
     if !newer.is_empty() {
         let detail = format!("imports {}, and this host offers version {VERSION}x of the contract", newer.join(", "));
         return Err(AdmissionError::new("world_mismatch", detail));

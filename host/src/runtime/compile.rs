@@ -7,7 +7,7 @@
 
 use std::{
     fs, io,
-    io::Read,
+    io::{BufRead, BufReader, Read},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     process::Stdio,
@@ -20,18 +20,24 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::{io::AsyncWriteExt as _, sync::Semaphore};
 use wasmtime::{Engine, component};
 
-use super::{AdmissionError, Compiler, Settings, engine::{code_config, open_cache}};
+use super::{
+    AdmissionError, Compiler, Settings,
+    engine::{code_config, open_cache},
+};
 use crate::delivery::Digest;
 
 /// Bytes of a child's last words that are told.
 const STDERR_BYTES_MAX: usize = 2048;
 
+/// Bytes of the line that goes ahead of the component.
+const HEAD_BYTES_MAX: u64 = 1024;
+
 /// What the child holds itself to; sent ahead of the component as one line of JSON.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct ChildLimits {
-    memory_bytes_max: u64,
-    cpu_s_max: u64,
-    component_bytes_max: u64,
+    memory_bytes: u64,
+    cpu_s: u64,
+    component_bytes: u64,
 }
 
 /// The one place that compiles: one component at a time.
@@ -127,9 +133,9 @@ impl Workshop {
 
     fn child_limits(&self) -> Vec<u8> {
         let limits = ChildLimits {
-            memory_bytes_max: self.settings.compile_memory_bytes_max,
-            cpu_s_max: self.settings.compile_timeout.as_secs().saturating_mul(4).max(1),
-            component_bytes_max: self.settings.component_bytes_max,
+            memory_bytes: self.settings.compile_memory_bytes_max,
+            cpu_s: self.settings.compile_timeout.as_secs().saturating_mul(4).max(1),
+            component_bytes: self.settings.component_bytes_max,
         };
         let mut line = serde_json::to_vec(&limits).unwrap_or_default();
         line.push(b'\n');
@@ -137,7 +143,10 @@ impl Workshop {
     }
 
     fn timed_out(&self) -> AdmissionError {
-        AdmissionError::new("compile_timeout", format!("not compiled within {:?}; is the component larger than need be?", self.settings.compile_timeout))
+        AdmissionError::new(
+            "compile_timeout",
+            format!("not compiled within {:?}; is the component larger than need be?", self.settings.compile_timeout),
+        )
     }
 }
 
@@ -169,29 +178,26 @@ impl Drop for Marker {
 
 /// The body of `hookyard compile`: reads its limits and a component from `input`, lowers its own limits, and fills the cache.
 pub fn compile_child(cache_dir: &Path, input: &mut dyn Read) -> anyhow::Result<()> {
-    let limits: ChildLimits = serde_json::from_slice(&read_line(input)?).context("the first line on standard input is no compile limits")?;
+    let mut input = BufReader::new(input);
+    let limits: ChildLimits =
+        serde_json::from_slice(&read_line(&mut input)?).context("the first line on standard input is no compile limits")?;
     let mut wasm = Vec::new();
-    input.take(limits.component_bytes_max.saturating_add(1)).read_to_end(&mut wasm).context("the component cannot be read")?;
-    anyhow::ensure!(wasm.len() as u64 <= limits.component_bytes_max, "the component is larger than {} bytes", limits.component_bytes_max);
+    input.take(limits.component_bytes.saturating_add(1)).read_to_end(&mut wasm).context("the component cannot be read")?;
+    anyhow::ensure!(wasm.len() as u64 <= limits.component_bytes, "the component is larger than {} bytes", limits.component_bytes);
     let limit = |max: u64| Rlimit { current: Some(max), maximum: Some(max) };
     setrlimit(Resource::Core, limit(0)).context("RLIMIT_CORE")?;
-    setrlimit(Resource::As, limit(limits.memory_bytes_max)).context("RLIMIT_AS")?;
-    setrlimit(Resource::Cpu, limit(limits.cpu_s_max)).context("RLIMIT_CPU")?;
+    setrlimit(Resource::As, limit(limits.memory_bytes)).context("RLIMIT_AS")?;
+    setrlimit(Resource::Cpu, limit(limits.cpu_s)).context("RLIMIT_CPU")?;
     let engine = Engine::new(&code_config(Some(open_cache(cache_dir)?)))?;
     component::Component::from_binary(&engine, &wasm)?;
     Ok(())
 }
 
-fn read_line(input: &mut dyn Read) -> anyhow::Result<Vec<u8>> {
+fn read_line(input: &mut impl BufRead) -> anyhow::Result<Vec<u8>> {
     let mut line = Vec::new();
-    for byte in input.bytes() {
-        match byte.context("standard input cannot be read")? {
-            b'\n' => return Ok(line),
-            byte => line.push(byte),
-        }
-        anyhow::ensure!(line.len() <= 1024, "the first line on standard input is longer than 1024 bytes");
-    }
-    anyhow::bail!("standard input ended before its first line")
+    input.take(HEAD_BYTES_MAX).read_until(b'\n', &mut line).context("standard input cannot be read")?;
+    anyhow::ensure!(line.pop() == Some(b'\n'), "standard input does not begin with a line of at most {HEAD_BYTES_MAX} bytes");
+    Ok(line)
 }
 
 fn make_private(dir: &Path) -> anyhow::Result<()> {

@@ -16,7 +16,9 @@ pub(super) fn fault_of(error: &Error, state: &State) -> Fault {
     }
     let trap = error.downcast_ref::<Trap>().copied();
     match trap {
-        Some(Trap::OutOfFuel) => return Fault::new(FaultKind::OutOfFuel, "the run used all its fuel; do less, or raise `fuel` in the plugin's limits"),
+        Some(Trap::OutOfFuel) => {
+            return Fault::new(FaultKind::OutOfFuel, "the run used all its fuel; do less, or raise `fuel` in the plugin's limits");
+        }
         Some(Trap::Interrupt) => return deadline_exceeded(),
         _ => {}
     }

@@ -124,9 +124,7 @@ fn verdict_of(verdict: types::Verdict) -> Verdict {
         types::Verdict::Ack => Verdict::Ack,
         types::Verdict::Skip(reason) => Verdict::Skip(kept(reason)),
         types::Verdict::Reject(reason) => Verdict::Reject(kept(reason)),
-        types::Verdict::Retry(retry) => {
-            Verdict::Retry { after: retry.after_ms.map(Duration::from_millis), reason: kept(retry.reason) }
-        }
+        types::Verdict::Retry(retry) => Verdict::Retry { after: retry.after_ms.map(Duration::from_millis), reason: kept(retry.reason) },
     }
 }
 

@@ -31,7 +31,14 @@ pub(super) struct MemoryAccount {
 impl MemoryAccount {
     /// An account of at most `bytes_max`.
     pub(super) fn new(bytes_max: u64) -> Self {
-        Self { bytes: 0, bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX), peak: 0, last_growth: 0, note: None, host_failure: None }
+        Self {
+            bytes: 0,
+            bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+            peak: 0,
+            last_growth: 0,
+            note: None,
+            host_failure: None,
+        }
     }
 
     /// The largest sum so far, in bytes.

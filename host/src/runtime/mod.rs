@@ -6,8 +6,6 @@
 //! configuration, delivery, attempt, answers to its host calls) and of nothing else.
 
 mod admit;
-#[expect(unsafe_code, reason = "bindgen implements wasmtime's unsafe lowering traits; nothing in the module is written by hand")]
-#[expect(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
 mod bindings;
 mod compile;
 mod engine;

@@ -6,6 +6,7 @@ mod compiling;
 mod cost;
 mod determinism;
 mod effects;
+#[expect(unreachable_pub, reason = "the system tests' own module, public there")]
 #[path = "../../../tests/src/guests.rs"]
 mod guests;
 
@@ -25,7 +26,7 @@ fn settings() -> Settings {
         cache_dir: None,
         compiler: Compiler::InProcess,
         component_bytes_max: 32 * MIB,
-        compile_timeout: Duration::from_secs(60),
+        compile_timeout: Duration::from_mins(1),
         compile_memory_bytes_max: 1024 * MIB,
     }
 }
@@ -36,7 +37,13 @@ fn runtime() -> Runtime {
 }
 
 fn budget() -> Budget {
-    Budget { fuel: 20_000_000, fuel_per_body_byte: 1_000, memory_bytes_max: 64 * MIB, memory_per_body_byte: 8, wall: Duration::from_secs(5) }
+    Budget {
+        fuel: 20_000_000,
+        fuel_per_body_byte: 1_000,
+        memory_bytes_max: 64 * MIB,
+        memory_per_body_byte: 8,
+        wall: Duration::from_secs(5),
+    }
 }
 
 fn delivery(document: &[u8]) -> Delivery {

@@ -95,7 +95,7 @@ async fn a_string_of_32_mib_is_stopped_by_what_may_cross_the_boundary() {
     // With a document of the same size the same string is within four times the body.
     let delivery = Arc::new(delivery(&vec![b' '; 9 * 1024 * 1024]));
     let budget = Budget { memory_bytes_max: 128 * MIB, ..budget };
-    let report = play("fat-string", Run { budget, delivery, ..run() }).await;
+    let report = play("fat-string", Run { delivery, budget, ..run() }).await;
     assert_eq!(report.outcome.slug(), "skip", "{:?}", report.outcome);
 }
 

@@ -93,11 +93,11 @@ async fn a_child_that_does_not_end_is_killed_at_its_time() {
 
 #[test]
 fn the_child_refuses_a_component_over_its_limit_before_it_lowers_anything() {
-    let head = br#"{"memory_bytes_max":1073741824,"cpu_s_max":1,"component_bytes_max":4}"#;
+    let head = br#"{"memory_bytes":1073741824,"cpu_s":1,"component_bytes":4}"#;
     let dir = tempfile::tempdir().unwrap();
     let mut input = [&head[..], b"\n12345"].concat();
     let error = compile_child(dir.path(), &mut &input[..]).unwrap_err();
     assert!(error.to_string().contains("larger than 4 bytes"), "{error}");
     input.truncate(20);
-    assert!(compile_child(dir.path(), &mut &input[..]).unwrap_err().to_string().contains("before its first line"));
+    assert!(compile_child(dir.path(), &mut &input[..]).unwrap_err().to_string().contains("does not begin with a line"));
 }

@@ -24,11 +24,9 @@ async fn randomness_follows_from_delivery_plugin_and_attempt() {
     let first = number(&play("random", run()).await);
     assert_eq!(first, number(&play("random", run()).await));
     let other = Delivery { id: DeliveryId::from_bytes([8; 16]), ..delivery(b"{}") };
-    for changed in [
-        Run { attempt: 2, ..run() },
-        Run { plugin: "other".parse().unwrap(), ..run() },
-        Run { delivery: Arc::new(other), ..run() },
-    ] {
+    for changed in
+        [Run { attempt: 2, ..run() }, Run { plugin: "other".parse().unwrap(), ..run() }, Run { delivery: Arc::new(other), ..run() }]
+    {
         assert_ne!(first, number(&play("random", changed).await));
     }
 }

@@ -40,7 +40,7 @@ async fn a_run_reads_its_own_writes_and_hands_versions_read_to_the_settlement() 
     assert_eq!(report.effects.kv_reads, [KvRead { key: "other".to_owned(), version: 0 }]);
     let write = &report.effects.kv_writes[0];
     assert_eq!((write.key.as_str(), write.value.as_deref()), ("count", Some(&b"one"[..])));
-    assert_eq!(write.expires_at, Some(run().started_at.after(Duration::from_secs(60))));
+    assert_eq!(write.expires_at, Some(run().started_at.after(Duration::from_mins(1))));
     let calls: Vec<_> = report.host_calls.iter().map(|call| (call.call.as_str(), call.answer.as_str())).collect();
     assert_eq!(calls, [("kv.get", "none"), ("kv.set", "ok"), ("kv.get", "one")]);
 }
