@@ -37,7 +37,7 @@ pub(super) fn fault_of(error: &Error, state: &State) -> Fault {
 
 /// The run passed its wall-clock limit.
 pub(super) fn deadline_exceeded() -> Fault {
-    Fault::new(FaultKind::DeadlineExceeded, "the run took longer than it may; do less, or raise `timeout_ms` in the plugin's limits")
+    Fault::new(FaultKind::DeadlineExceeded, "the run took longer than it may; do less, or raise `wall_ms` in the plugin's limits")
 }
 
 fn breaks_the_abi(trap: Trap) -> bool {

@@ -102,7 +102,7 @@ fn expected(name: &str) -> Result<&'static str, &'static str> {
         "reject" | "emit-then-reject" => "reject",
         "loop" | "start-loop" => "out_of_fuel",
         "memory-bomb" | "memory-bombs" | "table-bomb" | "start-grow" => "out_of_memory",
-        "burn-then-trap" | "exit" | "stack-overflow" | "start-trap" => "trapped",
+        "burn-then-trap" | "exit" | "stack-overflow" | "start-trap" | "trap" => "trapped",
         "bad-text" | "call-flood" | "fat-string" | "huge-string" | "invalid-discriminant" | "log-flood" => "abi_limit",
         "http-import" => return Err("import_not_granted"),
         "unknown-import" => return Err("import_unknown"),

@@ -136,3 +136,13 @@ async fn no_more_runs_at_once_than_there_are_places_and_those_that_wait_are_not_
     });
     slugs.await;
 }
+
+#[tokio::test]
+async fn where_the_address_space_does_not_hold_the_pool_runs_go_on_without_it() {
+    assert_eq!(runtime().allocator(), "pooling");
+    // 100,000 runs at once would reserve more than the 128 TiB a process has.
+    let runtime = Runtime::new(Settings { concurrency_max: 100_000, ..settings() }).unwrap();
+    assert_eq!(runtime.allocator(), "on_demand");
+    let component = runtime.admit(guests::component("ack").into(), &[]).await.unwrap();
+    assert_eq!(runtime.invoke(&component, run()).await.outcome.slug(), "ack");
+}
