@@ -1,1 +1,7 @@
-fn main() {}
+//! The program. Everything it does is behind `hookyard::cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hookyard::cli::main()
+}

@@ -1,1 +1,10 @@
+//! The test language: a whole host in this process, a sender that signs, guests that misbehave, and books that must balance.
+//!
+//! A scenario reads like a sentence. What it waits for it awaits as a fact; nothing sleeps.
 
+pub mod folder;
+pub mod guests;
+pub mod host;
+pub mod payloads;
+pub mod process;
+pub mod sender;

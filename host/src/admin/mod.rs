@@ -1,6 +1,25 @@
 //! Read views and few verbs over HTTP, for operators.
+//!
+//! The listener has one thread and runtime of its own: when deliveries take every core the host has, the one who wants to know why still gets
+//! an answer. No route reads a request body: what is asked for stands in the path and the query.
+//!
+//! Everything the answers carry is text from strangers (event names, plugin logs), so they are JSON or plain text, never markup, and every
+//! answer forbids a browser to see more in it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod auth;
+mod deliveries;
+mod events;
+mod host;
+mod listener;
+mod problem;
+mod query;
+mod router;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use axum::Router;
+use tokio::net::TcpListener;
 
 use crate::{
     broker::{Broker, DeadLetters},
@@ -9,8 +28,11 @@ use crate::{
     ledger::Ledger,
     observe::{Observer, Readiness},
     signature::Secret,
+    tasks::Tasks,
     tenants::Tenants,
 };
+use auth::Auth;
+use listener::{Bounded, CONNECTIONS_MAX, Peer};
 
 /// How the admin listener is set up.
 #[derive(Clone, Debug)]
@@ -49,18 +71,134 @@ pub struct Parts {
 pub struct Admin {
     /// Where it listens, with the real port.
     pub address: SocketAddr,
+    tasks: Tasks,
+    /// Taken by the drop, which must not wait: it may happen inside another runtime.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
 }
 
 impl Admin {
     /// Opens it.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or the operating system gives no thread.
     pub async fn open(settings: Settings, parts: Parts) -> anyhow::Result<Self> {
-        let _ = (settings, parts);
-        todo!()
+        Self::serve(settings.listen, |address, tasks| router::routes(parts, Auth::new(&settings, address), tasks)).await
     }
 
-    /// Closes it, at most `grace`.
+    async fn serve(listen: SocketAddr, routes: impl FnOnce(SocketAddr, Tasks) -> Router) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .and_then(TcpListener::into_std)
+            .with_context(|| format!("the admin listener cannot listen on {listen}; is another host running?"))?;
+        let address = listener.local_addr().context("the admin listener has no address")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("admin")
+            .enable_all()
+            .build()
+            .context("the admin thread cannot be started")?;
+        let tasks = Tasks::new();
+        let service = routes(address, tasks.clone()).into_make_service_with_connect_info::<Peer>();
+        let entered = runtime.enter();
+        let listener = TcpListener::from_std(listener).context("the admin listener cannot be watched")?;
+        let stopping = tasks.clone();
+        tasks.spawn("admin", async move {
+            let serving = axum::serve(Bounded::new(listener, CONNECTIONS_MAX), service);
+            // The accept loop ends at the stop only; it has no error of its own.
+            let _ = serving.with_graceful_shutdown(async move { stopping.stopping().await }).await;
+        });
+        drop(entered);
+        Ok(Self { address, tasks, runtime: Some(runtime) })
+    }
+
+    /// Closes it: takes no more connections and lets answers be finished, at most `grace`.
     pub async fn close(self, grace: Duration) {
-        let _ = grace;
-        todo!()
+        self.tasks.stop(grace).await;
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Extension, body::Body, response::Response, routing::get};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
+    use super::*;
+    use crate::{
+        admin::events::{Events, Source},
+        delivery::Timestamp,
+        observe::facts::SettingsReloaded,
+    };
+
+    /// The real listener with the routes of its own that need no ledger.
+    async fn open(observer: Observer, clock: Clock) -> Admin {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let settings = Settings { listen, token: Secret::new("open-sesame").unwrap(), hosts: vec![] };
+        let events = |Extension(tasks): Extension<Tasks>| async move {
+            Response::new(Body::new(Events::new(Source { live: observer.subscribe(), clock, tasks })))
+        };
+        let routes = Router::new().route("/livez", get(host::livez)).route("/api/v1/events", get(events));
+        Admin::serve(listen, |address, tasks| router::guarded(routes.layer(Extension(tasks)), Auth::new(&settings, address))).await.unwrap()
+    }
+
+    async fn ask(admin: &Admin, path: &str, headers: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", admin.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn read_until(stream: &mut TcpStream, text: &str) -> String {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(text) {
+            assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "the connection ended before `{text}`: {}", read.escape_ascii());
+        }
+        String::from_utf8(read).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_probe_on_this_machine_is_answered_without_a_token() {
+        let admin = open(Observer::default(), Clock::system()).await;
+        let answer = read_until(&mut ask(&admin, "/livez", "").await, "live\"}").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let answer = read_until(&mut ask(&admin, "/api/v1/events", "").await, "token_invalid").await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn facts_reach_a_reader_as_they_happen_and_a_close_ends_its_stream() {
+        let (observer, clock) = (Observer::default(), Clock::manual(Timestamp::from_unix_ms(0)));
+        let admin = open(observer.clone(), clock).await;
+        let mut stream = ask(&admin, "/api/v1/events", "Authorization: Bearer open-sesame\r\n").await;
+        read_until(&mut stream, ": listening").await;
+        observer.record(&SettingsReloaded { problems: vec![] });
+        read_until(&mut stream, "event: settings_reloaded").await;
+        admin.close(Duration::from_secs(30)).await;
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.ends_with(b"0\r\n\r\n"), "the stream was cut, not ended: {}", rest.escape_ascii());
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named() {
+        let first = open(Observer::default(), Clock::system()).await;
+        let error = Admin::serve(first.address, |_, _| Router::new()).await.unwrap_err();
+        assert!(error.to_string().contains(&first.address.to_string()), "{error}");
     }
 }

@@ -1,8 +1,20 @@
 //! The set of loaded plugins: watch, admit, swap, keep the last good version.
+//!
+//! A deploy is a transaction: files settle, are copied, hashed, checked and compiled, and only then is the table swapped, whole. Runs under
+//! way keep the version they began with. What fails says why and changes nothing, and the last version that served is kept in the ledger,
+//! so that not even a restart beside a bad file takes a plugin away. A plugin goes only when its files are gone on purpose.
+
+mod files;
+mod load;
+mod manifest;
+mod route;
+mod table;
+mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, watch as channel};
 
 use crate::{
     clock::Clock,
@@ -14,6 +26,12 @@ use crate::{
     tenants::{Budget, Tenants},
 };
 
+pub use manifest::{Limits, Manifest, parse as parse_manifest};
+
+/// The slugs of refusals that are the catalog's own; the runtime's admission has more. All are in `docs/failures.md`.
+pub const REFUSAL_SLUGS: [&str; 6] =
+    ["manifest_missing", "component_missing", "manifest_invalid", "file_unreadable", "not_a_regular_file", "link_leaves_tenant"];
+
 /// How the catalog watches.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -23,15 +41,19 @@ pub struct Settings {
     pub settle: Duration,
     /// How often everything is looked at without being told.
     pub rescan: Duration,
-    /// Plugins a tenant may have.
+    /// Plugins a tenant may have; those beyond it, by name, are not looked at.
     pub plugins_max: usize,
+    /// Largest component file.
+    pub component_bytes_max: u64,
+    /// Legs one tenant may have on loan at once.
+    pub tenant_concurrency_max: usize,
     /// The host's ceiling of every budget.
     pub ceiling: Budget,
     /// A budget where a manifest says nothing.
     pub default_budget: Budget,
 }
 
-/// One loaded plugin version. In-flight runs keep theirs while the table is swapped.
+/// One loaded plugin version. Runs under way keep theirs while the table is swapped.
 #[derive(Clone, Debug)]
 pub struct Plugin {
     /// Whose.
@@ -48,6 +70,8 @@ pub struct Plugin {
     pub config: Arc<serde_json::Value>,
     /// What one run may spend: manifest ∧ tenant ∧ host.
     pub budget: Budget,
+    /// What the manifest asks for.
+    pub limits: Limits,
     /// When and how often it is retried.
     pub retry: RetryPolicy,
     /// Runs at once.
@@ -60,60 +84,7 @@ pub struct Plugin {
 
 /// The catalog; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Catalog(Arc<()>);
-
-impl Catalog {
-    /// An empty catalog.
-    #[must_use]
-    pub fn new(settings: Settings, parts: Parts) -> Self {
-        let _ = (settings, parts);
-        todo!()
-    }
-
-    /// Loads everything that is there: the last good versions from the ledger first, then the files. Returns when the first full scan is done.
-    pub async fn load(&self) {
-        todo!()
-    }
-
-    /// Starts watching.
-    pub fn watch(&self, tasks: &Tasks) {
-        let _ = tasks;
-        todo!()
-    }
-
-    /// Which plugins are subscribed to this, sorted. Loaded or not: a subscription outlives a bad file.
-    #[must_use]
-    pub fn route(&self, tenant: &TenantId, source: &SourceId, event: &str, action: Option<&str>) -> Vec<PluginName> {
-        let _ = (tenant, source, event, action);
-        todo!()
-    }
-
-    /// The version that serves now.
-    #[must_use]
-    pub fn plugin(&self, tenant: &TenantId, name: &PluginName) -> Option<Arc<Plugin>> {
-        let _ = (tenant, name);
-        todo!()
-    }
-
-    /// The queues that can be worked on now, and a receiver that changes whenever they do.
-    #[must_use]
-    pub fn queues(&self) -> watch::Receiver<QueueSet> {
-        todo!()
-    }
-
-    /// Every known plugin, for people.
-    #[must_use]
-    pub fn views(&self, tenant: Option<&TenantId>) -> Vec<PluginView> {
-        let _ = tenant;
-        todo!()
-    }
-
-    /// Pauses or resumes a plugin's queue. False where there is no such plugin.
-    pub fn pause(&self, tenant: &TenantId, name: &PluginName, paused: bool) -> bool {
-        let _ = (tenant, name, paused);
-        todo!()
-    }
-}
+pub struct Catalog(Arc<Inner>);
 
 /// What the catalog works with.
 #[derive(Clone, Debug)]
@@ -128,4 +99,104 @@ pub struct Parts {
     pub observer: Observer,
     /// Dates.
     pub clock: Clock,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    parts: Parts,
+    table: ArcSwap<table::Table>,
+    queues: channel::Sender<QueueSet>,
+    /// What the first scan saw; the watcher takes it over.
+    seen: Mutex<Option<load::Seen>>,
+}
+
+impl Catalog {
+    /// An empty catalog.
+    #[must_use]
+    pub fn new(settings: Settings, parts: Parts) -> Self {
+        let (queues, _) = channel::channel(QueueSet::default());
+        Self(Arc::new(Inner { settings, parts, table: ArcSwap::default(), queues, seen: Mutex::default() }))
+    }
+
+    /// Loads everything that is there: the last good versions from the ledger first, then the files. Returns when the first full scan is
+    /// done.
+    pub async fn load(&self) {
+        let mut seen = load::Seen::default();
+        self.0.restore(&mut seen).await;
+        self.0.pass(&mut seen).await;
+        *self.0.seen.lock().await = Some(seen);
+    }
+
+    /// Starts watching, from what [`Catalog::load`] has seen.
+    pub fn watch(&self, tasks: &Tasks) {
+        let (inner, handle) = (Arc::clone(&self.0), tasks.clone());
+        tasks.spawn("catalog", async move {
+            let seen = inner.seen.lock().await.take().unwrap_or_default();
+            watch::run(inner, seen, handle).await;
+        });
+    }
+
+    /// Which plugins are subscribed to this, sorted. Loaded or not: a subscription outlives a bad file.
+    #[must_use]
+    pub fn route(&self, tenant: &TenantId, source: &SourceId, event: &str, action: Option<&str>) -> Vec<PluginName> {
+        self.0.table.load().route(tenant, source, event, action)
+    }
+
+    /// The version that serves now.
+    #[must_use]
+    pub fn plugin(&self, tenant: &TenantId, name: &PluginName) -> Option<Arc<Plugin>> {
+        self.0.table.load().entry(tenant, name)?.plugin.clone()
+    }
+
+    /// The queues that can be worked on now; the receiver changes whenever they do.
+    #[must_use]
+    pub fn queues(&self) -> channel::Receiver<QueueSet> {
+        self.0.queues.subscribe()
+    }
+
+    /// Every known plugin, for people.
+    #[must_use]
+    pub fn views(&self, tenant: Option<&TenantId>) -> Vec<PluginView> {
+        self.0.table.load().views(tenant)
+    }
+
+    /// Pauses or resumes a plugin's queue until the host ends. False where there is no such plugin.
+    pub fn pause(&self, tenant: &TenantId, name: &PluginName, paused: bool) -> bool {
+        let known = self.0.table.load().entry(tenant, name).is_some();
+        if known {
+            self.0.change(|table| table.with(tenant, name, |entry| entry.paused = paused));
+        }
+        known
+    }
+}
+
+impl Inner {
+    /// Puts a changed table in place of the current one and tells who serves queues.
+    fn change(&self, change: impl Fn(&table::Table) -> table::Table) {
+        self.table.rcu(|table| change(table));
+        let queues = self.table.load().queues(self.settings.tenant_concurrency_max);
+        self.queues.send_if_modified(|current| {
+            let changed = *current != queues;
+            *current = queues;
+            changed
+        });
+    }
+
+    fn ceiling(&self, tenant: &TenantId) -> Budget {
+        let directory = self.parts.tenants.snapshot();
+        directory.tenants.get(tenant).map_or(self.settings.ceiling, |tenant| tenant.ceiling.min(self.settings.ceiling))
+    }
+
+    /// Fits every budget to the ceilings of this moment: a tenant's file may have been read again since.
+    fn fit_budgets(&self) {
+        let table = self.table.load();
+        for plugin in table.0.values().flat_map(|plugins| plugins.values()).filter_map(|entry| entry.plugin.as_ref()) {
+            let budget = plugin.limits.budget(self.settings.default_budget, self.ceiling(&plugin.tenant));
+            if budget != plugin.budget {
+                let fitted = Arc::new(Plugin { budget, ..Plugin::clone(plugin) });
+                self.change(|table| table.with(&plugin.tenant, &plugin.name, |entry| entry.plugin = Some(Arc::clone(&fitted))));
+            }
+        }
+    }
 }

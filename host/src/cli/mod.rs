@@ -1,1 +1,179 @@
-//! cli
+//! Arguments, exit codes, human output. Every command is one file; nothing here decides anything about a delivery.
+//!
+//! Data goes to stdout, words to stderr. An error ends with a `hint:` line where there is something to do.
+
+mod api;
+mod check;
+mod client;
+mod dead_letters;
+mod deliveries;
+mod exit;
+mod output;
+mod plugins;
+mod send;
+mod serve;
+mod store;
+mod verify;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+pub use self::exit::{Exit, Failure};
+use self::output::{Output, say};
+use crate::runtime;
+
+/// Largest file or standard input a command reads.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// A WebAssembly plugin host for webhook handlers
+#[derive(Debug, Parser)]
+#[command(name = "hookyard", version, about, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 not authorised, 5 not found, 69 unreachable, 78 configuration invalid.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the host; SIGTERM drains, SIGHUP reloads
+    Serve(serve::Args),
+    /// Show every problem of all files at once, then the limits in force
+    Check(check::Args),
+    /// Sign and send deliveries as the provider does
+    Send(send::Args),
+    /// Explain why a signature holds or does not
+    Verify(verify::Args),
+    /// The delivery log
+    Deliveries(deliveries::Args),
+    /// What was given up on
+    DeadLetters(dead_letters::Args),
+    /// What runs now
+    Plugins(plugins::Args),
+    /// Events the plugins emitted
+    Emits(plugins::EmitsArgs),
+    /// Copy the ledger to a file, also while the host runs
+    Backup(store::BackupArgs),
+    /// Put a copy in place of the ledger, while no host runs
+    Restore(store::RestoreArgs),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Compile one component from stdin; the host starts this
+    #[command(hide = true)]
+    Compile {
+        /// The private cache to fill
+        #[arg(long)]
+        cache: PathBuf,
+    },
+}
+
+/// How a source signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Scheme {
+    /// GitHub: HMAC-SHA256 in `X-Hub-Signature-256`
+    Github,
+}
+
+/// Runs the command of the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Usage errors, `--help` and `--version` are clap's; it exits with 2 or 0 by itself.
+    let Cli { command } = Cli::parse();
+    match dispatch(command) {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                say(&format!("error: {failure}"));
+            }
+            if let Some(hint) = &failure.hint {
+                say(&format!("hint: {hint}"));
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => block_on(serve::run(args)),
+        Command::Check(args) => check::run(&args),
+        Command::Send(args) => block_on(send::run(args)),
+        Command::Verify(args) => verify::run(&args),
+        Command::Deliveries(args) => block_on(deliveries::run(args)),
+        Command::DeadLetters(args) => block_on(dead_letters::run(args)),
+        Command::Plugins(args) => block_on(plugins::run(args)),
+        Command::Emits(args) => block_on(plugins::emits(args)),
+        Command::Backup(args) => store::backup(&args),
+        Command::Restore(args) => store::restore(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "hookyard", &mut script);
+            Output::new(false).raw(&script)
+        }
+        // Without an async runtime: its limits are lowered first, and threads of ours would count.
+        Command::Compile { cache } => runtime::compile_child(&cache, &mut std::io::stdin().lock())
+            .map_err(|error| Failure::new(Exit::Failed, format!("not compiled: {error:#}"))),
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// The process's environment; what is not UTF-8 cannot be one of ours.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// A whole file, or standard input for `-`, of at most 64 MiB.
+fn read_bounded(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("cannot read {}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| failed(&error))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(failed(&format!("it is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_takes_a_secret_as_an_argument() {
+        for command in Cli::command().get_subcommands() {
+            for name in ["secret", "token", "password"] {
+                assert!(command.get_arguments().all(|argument| argument.get_long() != Some(name)), "{}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_fails_with_its_name() {
+        let failure = read_bounded(Path::new("no/such/file")).unwrap_err();
+        assert_eq!(failure.exit, Exit::Failed);
+        assert!(failure.message.contains("no/such/file"), "{failure}");
+    }
+}

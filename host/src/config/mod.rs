@@ -1,15 +1,34 @@
 //! File shape → checked settings.
+//!
+//! Settings types belong to the modules that use them; this floor alone knows that they come from TOML, and from the environment laid over
+//! it. Every problem of every file is told at once, with file, key, found and expected, and never with a secret. A file that is read again
+//! is taken whole or not at all: a tenant whose file has gone bad keeps what it had.
+
+mod host;
+mod overlay;
+mod reader;
+mod secrets;
+mod tenant;
 
 use std::{
     collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use crate::{
     admin, catalog, ingest, ledger, runtime,
+    signature::Secret,
     tenants::{Budget, Directory},
     work,
 };
+
+pub use secrets::SecretSources;
+
+/// The file that is read where none is named.
+pub const DEFAULT_FILE: &str = "hookyard.toml";
 
 /// Everything the host needs to know, checked.
 #[derive(Clone, Debug)]
@@ -30,6 +49,8 @@ pub struct Config {
     pub catalog: catalog::Settings,
     /// The workers.
     pub work: work::Settings,
+    /// Where tenants' secrets may come from.
+    pub secrets: SecretSources,
     /// The host's ceiling of every tenant's budget.
     pub ceiling: Budget,
     /// How long stopping may take.
@@ -38,6 +59,8 @@ pub struct Config {
     pub log_format: Option<String>,
     /// A `tracing` filter, `info` by default.
     pub log_filter: String,
+    /// Every key and the value in force, for people.
+    pub effective: Vec<(String, String)>,
 }
 
 /// One thing wrong in one file.
@@ -55,15 +78,75 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-/// Reads `file` (or `hookyard.toml`, or only defaults where that does not exist) and the `HOOKYARD_…` variables of `env`. All problems at once.
+/// Reads `file` (or [`DEFAULT_FILE`], or only defaults where that does not exist) and the `HOOKYARD_…` variables of `env`. All problems at
+/// once. Paths in the file are relative to it.
 pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
-    let _ = (file, env);
-    todo!()
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let mut table =
+        if file.is_none() && !path.exists() { toml::Table::new() } else { secrets::read_toml(path).map_err(|problem| vec![problem])? };
+    overlay::apply(&mut table, env);
+    let mut reader = reader::Reader::new(path, table);
+    let token = admin_token(&mut reader, env);
+    let mut config = host::read(&mut reader, token);
+    let (effective, problems) = reader.finish();
+    config.effective = effective;
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 /// Reads every `tenants/<tenant>/tenant.toml`. A tenant whose file has problems keeps its entry of `current`, where it has one.
 #[must_use]
 pub fn load_tenants(config: &Config, env: &BTreeMap<String, String>, current: &Directory) -> (Directory, Vec<Problem>) {
-    let _ = (config, env, current);
-    todo!()
+    tenant::load_all(config, env, current)
 }
+
+/// Where the admin token stands, where no variable or file was named for it.
+#[must_use]
+pub fn admin_token_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.token")
+}
+
+/// Writes the admin token this configuration was loaded with where nobody has one yet: once, for the owner only.
+pub fn keep_admin_token(config: &Config) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir)?;
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(admin_token_file(&config.data_dir)) {
+        Ok(mut file) => file.write_all(config.admin.token.expose()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The token: from the variable or file that is named, else the one made at an earlier start, else a new one.
+fn admin_token(reader: &mut reader::Reader, env: &BTreeMap<String, String>) -> Secret {
+    let named = reader.value("admin.token");
+    let variable = named.as_ref().map_or(Some("HOOKYARD_ADMIN_TOKEN"), |value| value.get("env").and_then(toml::Value::as_str));
+    let file = named.as_ref().and_then(|value| value.get("file")).and_then(toml::Value::as_str).map(PathBuf::from);
+    if named.is_some() && variable.is_none() && file.is_none() {
+        reader.problem("admin.token", "a value of another shape (not shown)", "{ env = \"NAME\" } or { file = \"path\" }");
+    }
+    let from_file = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| Secret::new(text.trim()));
+    let token = match file {
+        Some(path) => {
+            let token = from_file(path.clone());
+            if token.is_none() {
+                reader.problem("admin.token", format!("{} cannot be read or is empty", path.display()), "a readable file");
+            }
+            token
+        }
+        None => variable.and_then(|name| env.get(name)).and_then(|value| Secret::new(value.as_str())),
+    };
+    let data_dir = reader.path("data_dir", "data");
+    token.or_else(|| from_file(admin_token_file(&data_dir))).or_else(random_token).unwrap_or_else(|| {
+        reader.problem("admin.token", "no random bytes from the system", "{ env = \"NAME\" } or { file = \"path\" }");
+        // Never used: a configuration with a problem starts nothing.
+        Secret::from_nonempty([0])
+    })
+}
+
+fn random_token() -> Option<Secret> {
+    let mut bytes = [0; 32];
+    fs::File::open("/dev/urandom").ok()?.read_exact(&mut bytes).ok()?;
+    Secret::new(crate::delivery::Digest::from_bytes(bytes).to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! What can be said about the pipeline. One type is one fact is one metric and one log line; nothing else in the pipeline logs or counts.
 //!
-//! A fact never holds a body, a secret or a signature.
+//! A fact never holds a body, a secret or a signature. What its metric, its line and its live event are is in `telling`.
+
+mod telling;
 
 use std::time::Duration;
 
@@ -80,6 +82,34 @@ pub struct AttemptFinished {
     pub took: Duration,
     /// From receipt to settlement, where the leg is settled now.
     pub age: Option<Duration>,
+    /// What it asked of the host, summed up.
+    pub host_calls: Vec<HostCallTally>,
+}
+
+/// How often a run made one host call with one kind of answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostCallTally {
+    /// `kv.get`, `once.begin`, …
+    pub call: String,
+    /// `ok` or `error`.
+    pub result: &'static str,
+    /// How often.
+    pub count: u64,
+}
+
+/// A run ended and its settlement changed nothing; the leg is somebody else's, or runs again uncounted.
+#[derive(Clone, Debug)]
+pub struct SettlementVoid {
+    /// Which leg.
+    pub leg: LegId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// 1-based.
+    pub attempt: u32,
+    /// `conflict` (a value it read has changed), `stale` (the lease had passed on) or `unavailable` (the queue did not take it).
+    pub cause: &'static str,
+    /// In words.
+    pub detail: String,
 }
 
 /// A plugin version serves from now on.

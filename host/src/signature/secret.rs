@@ -14,6 +14,13 @@ impl Secret {
         if bytes.is_empty() { None } else { Some(Self(bytes.into())) }
     }
 
+    /// A secret of a fixed number of bytes, which is never none.
+    #[must_use]
+    pub fn from_nonempty<const N: usize>(bytes: [u8; N]) -> Self {
+        const { assert!(N > 0, "an empty secret would be an open door") };
+        Self(bytes.into())
+    }
+
     /// The bytes, for the one who computes with them.
     #[must_use]
     pub fn expose(&self) -> &[u8] {

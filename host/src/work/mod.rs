@@ -1,8 +1,40 @@
 //! From a lease to its settlement.
+//!
+//! Guests run on threads of their own, so that a plugin that computes without end takes time from other plugins at most, never from the door.
+//! One task leases: it takes a free slot first and a leg second, so that no leg is on loan without somebody to run it. Each leg then is one
+//! task on the same runtime from lease to settlement. A leg keeps its slot while its settlement is synced, and slots are many more than
+//! threads: that is what lets one group commit carry the settlements of many runs.
 
-use std::{sync::Arc, time::Duration};
+mod attempt;
+#[cfg(test)]
+mod doubles;
+mod judge;
+mod versions;
 
-use crate::{broker::Broker, catalog::Catalog, clock::Clock, ledger::Ledger, observe::Observer, runtime::Runtime};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    broker::{Broker, Lease, QueueSet},
+    catalog::Catalog,
+    clock::Clock,
+    delivery::LegId,
+    ledger::Ledger,
+    observe::Observer,
+    runtime::Runtime,
+    tasks::Tasks,
+};
+use attempt::Worker;
+use versions::Loaded;
+
+pub use judge::{NO_PLUGIN_AFTER, judge, judge_parked};
 
 /// How the workers are set up.
 #[derive(Clone, Debug)]
@@ -31,19 +63,137 @@ pub struct Parts {
 }
 
 /// The workers, running.
-#[derive(Debug)]
-pub struct Workers {}
+pub struct Workers {
+    tasks: Tasks,
+    running: Arc<Running>,
+    /// Taken by the drop, which must not wait: it may happen inside another runtime.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+/// The legs under way, by the token of their lease.
+#[derive(Debug, Default)]
+struct Running(Mutex<BTreeMap<u64, LegId>>);
+
+/// Takes a leg out of [`Running`] when its attempt ends, however it ends.
+struct Entry {
+    running: Arc<Running>,
+    token: u64,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
+}
 
 impl Workers {
     /// Starts them on a runtime of their own.
+    ///
+    /// # Errors
+    /// The operating system gives no threads.
     pub fn start(settings: &Settings, parts: Parts) -> anyhow::Result<Self> {
-        let _ = (settings, parts);
-        todo!()
+        let queues = parts.catalog.queues();
+        let versions = Box::new(Loaded { catalog: parts.catalog, runtime: parts.runtime, ledger: parts.ledger });
+        Self::start_worker(settings, Worker { broker: parts.broker, versions, observer: parts.observer, clock: parts.clock }, queues)
+    }
+
+    fn start_worker(settings: &Settings, worker: Worker, queues: watch::Receiver<QueueSet>) -> anyhow::Result<Self> {
+        let runtime = guest_runtime(settings.threads.max(1)).context("the threads that run guests cannot be started")?;
+        let (tasks, running) = (Tasks::new(), Arc::<Running>::default());
+        let entered = runtime.enter();
+        tasks.spawn("serve_queues", serve_queues(Arc::clone(&worker.broker), queues, tasks.clone()));
+        let slots = Arc::new(Semaphore::new(settings.concurrency_max.clamp(1, Semaphore::MAX_PERMITS)));
+        tasks.spawn("lease", lease_legs(Arc::new(worker), slots, (tasks.clone(), Arc::clone(&running))));
+        drop(entered);
+        Ok(Self { tasks, running, runtime: Some(runtime) })
+    }
+
+    /// Completes when a worker has panicked; the host must then stop.
+    pub async fn failed(&self) {
+        self.tasks.failed().await;
     }
 
     /// Leases no more, lets runs finish, at most `grace`; returns the legs that did not.
-    pub async fn stop(self, grace: Duration) -> Vec<crate::delivery::LegId> {
-        let _ = grace;
-        todo!()
+    pub async fn stop(self, grace: Duration) -> Vec<LegId> {
+        self.tasks.stop(grace).await;
+        self.running.legs()
     }
 }
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers").field("running", &self.running.legs()).finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    fn enter(self: &Arc<Self>, lease: &Lease) -> Entry {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(lease.token, lease.leg.clone());
+        Entry { running: Arc::clone(self), token: lease.token }
+    }
+
+    fn legs(&self) -> Vec<LegId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.token);
+    }
+}
+
+fn guest_runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let number = std::sync::atomic::AtomicUsize::new(0);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name_fn(move || format!("guest-{}", number.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
+        .enable_all()
+        .build()
+}
+
+/// Tells the broker which queues can be worked on, now and at every change.
+async fn serve_queues(broker: Arc<dyn Broker>, mut queues: watch::Receiver<QueueSet>, tasks: Tasks) {
+    loop {
+        let set = queues.borrow_and_update().clone();
+        broker.serve(set);
+        tokio::select! {
+            () = tasks.stopping() => return,
+            changed = queues.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Leases legs as slots come free, until told to stop or the broker is closed. The wait for a leg is given up at the stop, so
+/// `Broker::lease` must lend nothing that it has not yet returned.
+async fn lease_legs(worker: Arc<Worker>, slots: Arc<Semaphore>, (tasks, running): (Tasks, Arc<Running>)) {
+    loop {
+        let slot = tokio::select! {
+            biased;
+            () = tasks.stopping() => return,
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+        };
+        let lease = tokio::select! {
+            biased;
+            () = tasks.stopping() => return,
+            lease = worker.broker.lease() => lease,
+        };
+        let (Ok(slot), Some(lease)) = (slot, lease) else { return };
+        let (worker, entry) = (Arc::clone(&worker), running.enter(&lease));
+        tasks.spawn("attempt", async move {
+            worker.attempt(lease).await;
+            drop((entry, slot));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

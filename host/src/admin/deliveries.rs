@@ -1,0 +1,176 @@
+//! Deliveries, dead letters and emitted events: what came, what died, what came of it.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{StatusCode, Uri},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Parts,
+    problem::Problem,
+    query::{limit, parse},
+};
+use crate::{
+    broker::{DeadLetterChange, DeadLetterFilter},
+    delivery::{
+        DeliveryId, LegId, PluginName, SourceId, TenantId, Timestamp,
+        view::{DeadLetterView, DeliveryStatus, DeliveryView, EmitView, Page},
+    },
+    ledger::DeliveryFilter,
+};
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DeliveryQuery {
+    tenant: Option<TenantId>,
+    source: Option<SourceId>,
+    event: Option<String>,
+    action: Option<String>,
+    status: Option<DeliveryStatus>,
+    plugin: Option<PluginName>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    q: Option<String>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PluginQuery {
+    tenant: Option<TenantId>,
+    plugin: Option<PluginName>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+/// What is to be done with a dead letter.
+#[derive(Clone, Copy)]
+enum Verb {
+    Replay,
+    Discard,
+}
+
+pub(super) async fn deliveries(State(parts): State<Parts>, uri: Uri) -> Answer<Page<DeliveryView>> {
+    let query: DeliveryQuery = parse(&uri)?;
+    let filter = DeliveryFilter {
+        tenant: query.tenant,
+        source: query.source,
+        event: query.event,
+        action: query.action,
+        status: query.status,
+        plugin: query.plugin,
+        since: query.since,
+        until: query.until,
+        text: query.q,
+    };
+    Ok(Json(parts.ledger.deliveries(filter, query.cursor, limit(query.limit)?).await?))
+}
+
+pub(super) async fn delivery(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<DeliveryView> {
+    Ok(Json(find(&parts, &id).await?))
+}
+
+pub(super) async fn replay_delivery(State(parts): State<Parts>, Path(id): Path<String>) -> Result<(StatusCode, Json<Value>), Problem> {
+    let found = find(&parts, &id).await?;
+    let matching = parts.catalog.route(&found.tenant, &found.source, &found.event, found.action.as_deref());
+    match parts.ledger.rerun_delivery(found.delivery_id, &matching).await? {
+        0 => Err(Problem::new(
+            StatusCode::CONFLICT,
+            "nothing_to_replay",
+            "no leg of this delivery is settled and no other plugin subscribes to it",
+        )),
+        legs => Ok((StatusCode::ACCEPTED, Json(json!({"delivery_id": found.delivery_id, "legs": legs})))),
+    }
+}
+
+pub(super) async fn dead_letters(State(parts): State<Parts>, uri: Uri) -> Answer<Page<DeadLetterView>> {
+    let query: PluginQuery = parse(&uri)?;
+    let filter = DeadLetterFilter { tenant: query.tenant, plugin: query.plugin };
+    Ok(Json(parts.dead_letters.page(filter, query.cursor, limit(query.limit)?).await?))
+}
+
+pub(super) async fn dead_letter(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<DeadLetterView> {
+    Ok(Json(find_dead(&parts, &id).await?.1))
+}
+
+pub(super) async fn replay(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<Value> {
+    change(&parts, &id, Verb::Replay).await
+}
+
+pub(super) async fn discard(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<Value> {
+    change(&parts, &id, Verb::Discard).await
+}
+
+pub(super) async fn replay_many(State(parts): State<Parts>, uri: Uri) -> Answer<Value> {
+    change_many(&parts, &uri, Verb::Replay).await
+}
+
+pub(super) async fn discard_many(State(parts): State<Parts>, uri: Uri) -> Answer<Value> {
+    change_many(&parts, &uri, Verb::Discard).await
+}
+
+pub(super) async fn emits(State(parts): State<Parts>, uri: Uri) -> Answer<Page<EmitView>> {
+    let query: PluginQuery = parse(&uri)?;
+    Ok(Json(parts.ledger.emits(query.tenant, query.plugin, query.cursor, limit(query.limit)?).await?))
+}
+
+/// By Hookyard's id, or by the provider's where only one delivery has it (several hooks of one event may share it).
+async fn find(parts: &Parts, id: &str) -> Result<DeliveryView, Problem> {
+    let missing = || Problem::not_found("delivery", id);
+    if let Ok(ours) = id.parse::<DeliveryId>() {
+        return parts.ledger.delivery(ours).await?.ok_or_else(missing);
+    }
+    let found = parts.ledger.by_provider_id(id).await?;
+    match &found[..] {
+        [] => Err(missing()),
+        [one] => parts.ledger.delivery(one.delivery_id).await?.ok_or_else(missing),
+        several => {
+            let ids: Vec<_> = several.iter().map(|view| view.delivery_id.to_string()).collect();
+            let detail = format!("several deliveries have this provider's id; ask for one of {}", ids.join(", "));
+            Err(Problem::new(StatusCode::CONFLICT, "id_ambiguous", detail))
+        }
+    }
+}
+
+async fn find_dead(parts: &Parts, id: &str) -> Result<(LegId, DeadLetterView), Problem> {
+    let leg: LegId = id.parse().map_err(|error: crate::delivery::ParseIdError| Problem::bad_parameter(error.to_string()))?;
+    match parts.ledger.dead_letter(&leg).await? {
+        Some(view) => Ok((leg, view)),
+        None => Err(Problem::not_found("dead letter", id)),
+    }
+}
+
+async fn apply(parts: &Parts, verb: Verb, tenant: TenantId, leg: LegId) -> Result<DeadLetterChange, Problem> {
+    Ok(match verb {
+        Verb::Replay => parts.dead_letters.replay(tenant, leg).await?,
+        Verb::Discard => parts.dead_letters.discard(tenant, leg).await?,
+    })
+}
+
+async fn change(parts: &Parts, id: &str, verb: Verb) -> Answer<Value> {
+    let (leg, view) = find_dead(parts, id).await?;
+    match apply(parts, verb, view.tenant, leg).await? {
+        DeadLetterChange::Done => Ok(Json(json!({"id": id, "changed": 1}))),
+        // Somebody else was faster: for this caller there is no such dead letter any more.
+        DeadLetterChange::NotFound => Err(Problem::not_found("dead letter", id)),
+    }
+}
+
+/// One page of what the filter finds, at most 1,000; `more` tells the caller to ask again. Bounded, so that one call cannot hold the ledger.
+async fn change_many(parts: &Parts, uri: &Uri, verb: Verb) -> Answer<Value> {
+    let query: PluginQuery = parse(uri)?;
+    let filter = DeadLetterFilter { tenant: query.tenant, plugin: query.plugin };
+    let page = parts.dead_letters.page(filter, query.cursor, limit(query.limit)?).await?;
+    let mut changed = 0_usize;
+    for view in page.items {
+        let leg = LegId { delivery: view.delivery_id, plugin: view.plugin };
+        changed += usize::from(apply(parts, verb, view.tenant, leg).await? == DeadLetterChange::Done);
+    }
+    Ok(Json(json!({"changed": changed, "more": page.next_cursor.is_some()})))
+}

@@ -1,0 +1,111 @@
+use axum::{body::Body, http::Method};
+use http_body_util::BodyExt as _;
+use tower_service::Service as _;
+
+use super::{super::Settings, *};
+use crate::signature::Secret;
+
+const HERE: &str = "127.0.0.1:50000";
+const AWAY: &str = "10.9.9.9:50000";
+const TOKEN: &str = "Bearer open-sesame";
+
+/// The guard of every route, before two that need no parts.
+fn router() -> Router {
+    let routes = Router::new().route("/livez", get(|| async { "live" })).route("/api/v1/secret", get(|| async { "seen" }));
+    let listen = "127.0.0.1:9090".parse().unwrap();
+    let settings = Settings { listen, token: Secret::new("open-sesame").unwrap(), hosts: vec![] };
+    guarded(routes, Auth::new(&settings, listen))
+}
+
+fn request(peer: &str, path: &str, headers: &[(HeaderName, &str)]) -> Request {
+    let mut request = Request::builder().uri(path).header(header::HOST, "localhost:9090").body(Body::empty()).unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
+    }
+    request.extensions_mut().insert(ConnectInfo(Peer(peer.parse().unwrap())));
+    request
+}
+
+async fn answer(request: Request) -> Response {
+    router().call(request).await.unwrap()
+}
+
+async fn status(peer: &str, path: &str, headers: &[(HeaderName, &str)]) -> u16 {
+    answer(request(peer, path, headers)).await.status().as_u16()
+}
+
+async fn code(response: Response) -> String {
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    problem["code"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_api_needs_the_token_even_from_this_machine() {
+    assert_eq!(status(HERE, "/api/v1/secret", &[]).await, 401);
+    assert_eq!(status(HERE, "/api/v1/secret", &[(header::AUTHORIZATION, "Bearer open-sesam")]).await, 401);
+    assert_eq!(status(HERE, "/api/v1/secret", &[(header::AUTHORIZATION, TOKEN)]).await, 200);
+    let refused = answer(request(HERE, "/api/v1/secret", &[])).await;
+    assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"hookyard\"");
+    assert_eq!(code(refused).await, "token_invalid");
+}
+
+#[tokio::test]
+async fn health_is_open_to_this_machine_only() {
+    assert_eq!(status(HERE, "/livez", &[]).await, 200);
+    assert_eq!(status("[::1]:50000", "/livez", &[]).await, 200);
+    assert_eq!(status("[::ffff:127.0.0.1]:50000", "/livez", &[]).await, 200);
+    assert_eq!(status(AWAY, "/livez", &[]).await, 401);
+    assert_eq!(status(AWAY, "/livez", &[(header::AUTHORIZATION, TOKEN)]).await, 200);
+}
+
+#[tokio::test]
+async fn a_rebound_name_is_refused_even_with_the_token() {
+    let rebound = request(HERE, "/api/v1/secret", &[(header::HOST, "rebind.evil:9090"), (header::AUTHORIZATION, TOKEN)]);
+    let response = answer(rebound).await;
+    assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(code(response).await, "host_unknown");
+}
+
+#[tokio::test]
+async fn a_path_without_a_route_tells_a_stranger_nothing_and_an_operator_what_is_wrong() {
+    assert_eq!(status(HERE, "/api/v1/nothing", &[]).await, 401);
+    let response = answer(request(HERE, "/", &[(header::AUTHORIZATION, TOKEN)])).await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert_eq!(code(response).await, "not_found");
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_which_are_right() {
+    let mut wrong = request(HERE, "/api/v1/secret", &[(header::AUTHORIZATION, TOKEN)]);
+    *wrong.method_mut() = Method::DELETE;
+    let response = answer(wrong).await;
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(response.headers()[header::ALLOW], "GET,HEAD");
+    assert_eq!(code(response).await, "method_not_allowed");
+}
+
+#[tokio::test]
+async fn a_body_larger_than_what_is_drained_is_refused() {
+    for (length, expected) in [("16384", 200), ("16385", 413)] {
+        let headers = [(header::AUTHORIZATION, TOKEN), (header::CONTENT_LENGTH, length)];
+        assert_eq!(status(HERE, "/api/v1/secret", &headers).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn every_answer_is_hardened_refusals_too() {
+    for (path, headers) in [("/livez", &[][..]), ("/api/v1/secret", &[]), ("/nothing", &[(header::AUTHORIZATION, TOKEN)])] {
+        let response = answer(request(HERE, path, headers)).await;
+        for (name, value) in HEADERS {
+            assert_eq!(response.headers().get(&name), Some(&value), "{name} of {path}");
+        }
+    }
+}
+
+#[test]
+fn the_routes_do_not_contradict_each_other() {
+    // axum panics on overlapping routes when they are put together.
+    drop(api());
+}

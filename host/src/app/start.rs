@@ -1,0 +1,120 @@
+//! The start, one part after the other.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::{Host, Options, upkeep};
+use crate::{
+    admin::{self, Admin},
+    broker::{Broker, DeadLetters, Embedded},
+    catalog::{self, Catalog},
+    config::{self, Config},
+    ingest::{self, Door},
+    ledger::Ledger,
+    observe::{Observer, Readiness},
+    runtime::{self, Runtime},
+    tasks::Tasks,
+    tenants::{Directory, Tenants},
+    work::{self, Workers},
+};
+
+/// What every later part is built from.
+struct Foundation {
+    config: Arc<Config>,
+    options: Options,
+    ledger: Ledger,
+    broker: Arc<Embedded>,
+    tenants: Tenants,
+    observer: Observer,
+    readiness: Readiness,
+    runtime: Runtime,
+    catalog: Catalog,
+}
+
+pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Host> {
+    let parts = lay(config, options).await?;
+    parts.readiness.block("starting", "the plugins are being loaded");
+    let admin = Admin::open(parts.config.admin.clone(), parts.for_admin()).await.context("the admin listener")?;
+    parts.catalog.load().await;
+    let tasks = Tasks::new();
+    parts.catalog.watch(&tasks);
+    upkeep::start(&tasks, &parts.ledger, &parts.options.clock);
+    let workers = Workers::start(&parts.config.work, parts.for_work())?;
+    let door = Door::open(parts.config.ingest.clone(), parts.for_ingest()).await.context("the ingest listener")?;
+    parts.readiness.clear("starting");
+    tracing::info!(ingest = %door.address, admin = %admin.address, "host_started");
+    let Foundation { config, options, ledger, tenants, observer, readiness, catalog, .. } = parts;
+    Ok(Host { ledger, catalog, tenants, observer, readiness, config, options, tasks, workers, admin, door })
+}
+
+async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
+    let observer = Observer::new(options.clock.clone());
+    config::keep_admin_token(&config).context("the admin token")?;
+    let ledger = {
+        let (settings, clock) = (config.ledger.clone(), options.clock.clone());
+        // Recovery reads and checkpoints the whole log: not on a thread that others wait for.
+        tokio::task::spawn_blocking(move || Ledger::open(settings, clock)).await??
+    };
+    let books = ledger.books().await?;
+    anyhow::ensure!(books.gap == 0, "the books of the ledger do not balance after recovery (gap {}); restore a backup", books.gap);
+    let tenants = Tenants::default();
+    let (directory, problems) = config::load_tenants(&config, &options.env, &Directory::default());
+    anyhow::ensure!(problems.is_empty(), "the tenants' files have {} problem(s); `hookyard check` lists them", problems.len());
+    tenants.replace(directory);
+    let runtime = Runtime::new(runtime::Settings { compiler: options.compiler.clone(), ..config.runtime.clone() })?;
+    runtime.prove_bounds().await.context("the sandbox failed its self-test")?;
+    let catalog = Catalog::new(
+        config.catalog.clone(),
+        catalog::Parts {
+            runtime: runtime.clone(),
+            tenants: tenants.clone(),
+            ledger: ledger.clone(),
+            observer: observer.clone(),
+            clock: options.clock.clone(),
+        },
+    );
+    let broker = Arc::new(Embedded::new(ledger.clone()));
+    Ok(Foundation { config: Arc::new(config), options, ledger, broker, tenants, observer, readiness: Readiness::new(), runtime, catalog })
+}
+
+impl Foundation {
+    fn broker(&self) -> Arc<dyn Broker> {
+        Arc::clone(&self.broker) as Arc<dyn Broker>
+    }
+
+    fn for_admin(&self) -> admin::Parts {
+        admin::Parts {
+            ledger: self.ledger.clone(),
+            broker: self.broker(),
+            dead_letters: Arc::clone(&self.broker) as Arc<dyn DeadLetters>,
+            catalog: self.catalog.clone(),
+            tenants: self.tenants.clone(),
+            observer: self.observer.clone(),
+            readiness: self.readiness.clone(),
+            clock: self.options.clock.clone(),
+        }
+    }
+
+    fn for_work(&self) -> work::Parts {
+        work::Parts {
+            broker: self.broker(),
+            catalog: self.catalog.clone(),
+            runtime: self.runtime.clone(),
+            ledger: self.ledger.clone(),
+            observer: self.observer.clone(),
+            clock: self.options.clock.clone(),
+        }
+    }
+
+    fn for_ingest(&self) -> ingest::Parts {
+        ingest::Parts {
+            tenants: self.tenants.clone(),
+            catalog: self.catalog.clone(),
+            broker: self.broker(),
+            observer: self.observer.clone(),
+            clock: self.options.clock.clone(),
+            readiness: self.readiness.clone(),
+        }
+    }
+}

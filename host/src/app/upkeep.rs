@@ -1,0 +1,37 @@
+//! What is done from time to time while a host runs: retention, and reading settings again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    clock::Clock,
+    config::{self, Config},
+    ledger::Ledger,
+    observe::{Observer, facts::SettingsReloaded},
+    tasks::Tasks,
+    tenants::Tenants,
+};
+
+/// How often retention looks for what may go. Each look is bounded, so a short period keeps each one small.
+const RETENTION_PERIOD: Duration = Duration::from_secs(60);
+
+pub(super) fn start(tasks: &Tasks, ledger: &Ledger, clock: &Clock) {
+    let (ledger, clock, stop) = (ledger.clone(), clock.clone(), tasks.clone());
+    tasks.spawn("retention", async move {
+        loop {
+            tokio::select! {
+                () = stop.stopping() => return,
+                () = clock.sleep(RETENTION_PERIOD) => {}
+            }
+            if let Err(error) = ledger.retain().await {
+                tracing::warn!(%error, "retention_failed");
+            }
+        }
+    });
+}
+
+pub(super) fn reload(config: &Config, env: &BTreeMap<String, String>, tenants: &Tenants, observer: &Observer) {
+    let (directory, problems) = config::load_tenants(config, env, &tenants.snapshot());
+    tenants.replace(directory);
+    let problems = problems.iter().map(|p| format!("{} {}: found {}, expected {}", p.file.display(), p.key, p.found, p.expected)).collect();
+    observer.record(&SettingsReloaded { problems });
+}

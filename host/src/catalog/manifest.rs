@@ -1,0 +1,246 @@
+//! `NAME.toml`: what a plugin asks for, from the shape of the file to checked values.
+//!
+//! The manifest belongs to the team that owns the plugin, so it is hostile until checked: every value has a bound, unknown keys are refused
+//! rather than ignored (a misspelt limit must not silently be no limit), and all problems are told at once.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::{
+    delivery::{RetryPolicy, SourceId},
+    tenants::{Budget, HttpGrant},
+};
+
+/// Largest manifest file.
+pub(super) const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
+/// Largest `[config]` table, as JSON.
+const CONFIG_BYTES_MAX: usize = 64 * 1024;
+/// Sources or events one plugin may name.
+const SUBSCRIPTIONS_MAX: usize = 256;
+/// Runs of one plugin at once, where the manifest says nothing.
+const CONCURRENCY_DEFAULT: usize = 16;
+/// Runs of one plugin at once, at most.
+const CONCURRENCY_MAX: usize = 1024;
+
+/// A checked manifest.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Sources it subscribes to.
+    pub sources: Vec<SourceId>,
+    /// `*`, `push` or `pull_request.opened`.
+    pub events: Vec<String>,
+    /// The `[config]` table.
+    pub config: serde_json::Value,
+    /// The budget it asks for, where it asks.
+    pub limits: Limits,
+    /// When and how often it is retried.
+    pub retry: RetryPolicy,
+    /// Where it asks to send requests.
+    pub http: Vec<HttpGrant>,
+}
+
+/// The budget a manifest asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Fuel for an empty body.
+    pub fuel: Option<u64>,
+    /// Memory for an empty body.
+    pub memory_bytes_max: Option<u64>,
+    /// Wall-clock time.
+    pub wall: Option<Duration>,
+    /// Runs at once.
+    pub concurrency_max: Option<usize>,
+}
+
+impl Limits {
+    /// What is asked for, the host's default where nothing is, and never more than the ceilings. A limit that is stated is meant as it
+    /// stands: what the default adds for each byte of the body is then not added.
+    #[must_use]
+    pub fn budget(&self, default: Budget, ceiling: Budget) -> Budget {
+        Budget {
+            fuel: self.fuel.unwrap_or(default.fuel),
+            fuel_per_body_byte: if self.fuel.is_some() { 0 } else { default.fuel_per_body_byte },
+            memory_bytes_max: self.memory_bytes_max.unwrap_or(default.memory_bytes_max),
+            memory_per_body_byte: if self.memory_bytes_max.is_some() { 0 } else { default.memory_per_body_byte },
+            wall: self.wall.unwrap_or(default.wall),
+        }
+        .min(ceiling)
+    }
+
+    /// Runs at once.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.concurrency_max.unwrap_or(CONCURRENCY_DEFAULT)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    sources: Vec<String>,
+    events: Vec<String>,
+    #[serde(default)]
+    config: toml::Table,
+    #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
+    retry: RawRetry,
+    #[serde(default)]
+    grants: RawGrants,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLimits {
+    fuel: Option<u64>,
+    memory_bytes_max: Option<u64>,
+    wall_ms: Option<u64>,
+    concurrency_max: Option<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRetry {
+    attempts_max: Option<u32>,
+    delay_min_ms: Option<u64>,
+    delay_max_ms: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGrants {
+    #[serde(default)]
+    http: Vec<HttpGrant>,
+}
+
+/// Reads and checks a manifest; the error lists every problem, one a line.
+pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| format!("the manifest is not UTF-8 ({error})"))?;
+    let raw: Raw = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    let mut problems = Vec::new();
+    let sources =
+        raw.sources.iter().filter_map(|name| name.parse().map_err(|error| problems.push(format!("sources: {error}"))).ok()).collect();
+    for event in &raw.events {
+        if !is_event_pattern(event) {
+            problems.push(format!("events: found `{}`; expected `*`, `push` or `pull_request.opened`", event.escape_debug()));
+        }
+    }
+    for (key, found) in [("sources", raw.sources.len()), ("events", raw.events.len())] {
+        if !(1..=SUBSCRIPTIONS_MAX).contains(&found) {
+            problems.push(format!("{key}: found {found} entries; expected 1 to {SUBSCRIPTIONS_MAX}"));
+        }
+    }
+    let limits = check_limits(&raw.limits, &mut problems);
+    let retry = check_retry(&raw.retry).unwrap_or_else(|error| {
+        problems.push(error);
+        RetryPolicy::default()
+    });
+    let config = to_json(toml::Value::Table(raw.config));
+    let config_bytes = config.to_string().len();
+    if config_bytes > CONFIG_BYTES_MAX {
+        problems.push(format!("config: found {config_bytes} bytes; expected at most {CONFIG_BYTES_MAX}"));
+    }
+    if problems.is_empty() {
+        Ok(Manifest { sources, events: raw.events, config, limits, retry, http: raw.grants.http })
+    } else {
+        Err(problems.join("\n"))
+    }
+}
+
+fn check_limits(raw: &RawLimits, problems: &mut Vec<String>) -> Limits {
+    let zeroes = [("fuel", raw.fuel), ("memory_bytes_max", raw.memory_bytes_max), ("wall_ms", raw.wall_ms)];
+    for (key, _) in zeroes.iter().filter(|(_, value)| *value == Some(0)) {
+        problems.push(format!("limits.{key}: found 0; expected at least 1 (leave it out for the default)"));
+    }
+    if raw.concurrency_max.is_some_and(|runs| !(1..=CONCURRENCY_MAX).contains(&runs)) {
+        problems.push(format!("limits.concurrency_max: expected 1 to {CONCURRENCY_MAX}"));
+    }
+    Limits {
+        fuel: raw.fuel,
+        memory_bytes_max: raw.memory_bytes_max,
+        wall: raw.wall_ms.map(Duration::from_millis),
+        concurrency_max: raw.concurrency_max,
+    }
+}
+
+fn check_retry(raw: &RawRetry) -> Result<RetryPolicy, String> {
+    let default_min = Duration::from_secs(1);
+    let min = raw.delay_min_ms.map_or(default_min, Duration::from_millis);
+    let max = raw.delay_max_ms.map_or_else(|| RetryPolicy::default().delay_max().max(min), Duration::from_millis);
+    RetryPolicy::new(raw.attempts_max.unwrap_or(RetryPolicy::default().attempts_max()), min, max).map_err(|error| error.to_string())
+}
+
+fn is_event_pattern(pattern: &str) -> bool {
+    let word = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+    pattern == "*" || pattern.split_once('.').map_or_else(|| word(pattern), |(event, action)| word(event) && word(action))
+}
+
+/// TOML as JSON; dates become their text.
+fn to_json(value: toml::Value) -> serde_json::Value {
+    match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) => number.into(),
+        toml::Value::Boolean(truth) => truth.into(),
+        toml::Value::Datetime(time) => time.to_string().into(),
+        toml::Value::Array(items) => items.into_iter().map(to_json).collect(),
+        toml::Value::Table(table) => table.into_iter().map(|(key, value)| (key, to_json(value))).collect::<serde_json::Map<_, _>>().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_contract_is_read() {
+        let manifest = parse(
+            br#"
+            sources = ["github"]
+            events = ["push", "pull_request.opened"]
+            [config]
+            main_branch = "main"
+            [limits]
+            fuel = 1_000_000_000
+            memory_bytes_max = 67_108_864
+            wall_ms = 5000
+            [retry]
+            attempts_max = 8
+            delay_min_ms = 1000
+            delay_max_ms = 3_600_000
+            [[grants.http]]
+            host = "api.github.com"
+            methods = ["GET", "POST", "PATCH", "PUT"]
+            credential = "github"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(manifest.config["main_branch"], "main");
+        assert_eq!(manifest.retry.attempts_max(), 8);
+        assert_eq!(manifest.http[0].host, "api.github.com");
+        assert_eq!(manifest.limits.wall, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let problems =
+            parse(b"sources = [\"Git Hub\"]\nevents = [\"push.\"]\n[limits]\nfuel = 0\n[retry]\nattempts_max = 0\n").unwrap_err();
+        for part in ["Git Hub", "push.", "limits.fuel", "attempts_max"] {
+            assert!(problems.contains(part), "{part} in {problems}");
+        }
+        assert!(parse(b"sources = [\"a\"]\nevents = [\"*\"]\nfule = 1\n").unwrap_err().contains("fule"));
+        assert!(parse(b"sources = []\nevents = []\n").unwrap_err().contains("expected 1 to"));
+        assert!(parse(b"\xff").unwrap_err().contains("UTF-8"));
+    }
+
+    #[test]
+    fn a_greedy_manifest_gets_no_more_than_the_ceiling() {
+        let ceiling =
+            Budget { fuel: 10, fuel_per_body_byte: 1, memory_bytes_max: 20, memory_per_body_byte: 1, wall: Duration::from_secs(1) };
+        let greedy = Limits { fuel: Some(u64::MAX), memory_bytes_max: Some(u64::MAX), wall: Some(Duration::MAX), concurrency_max: None };
+        let budget = greedy.budget(ceiling, ceiling);
+        assert_eq!((budget.fuel, budget.memory_bytes_max, budget.wall), (10, 20, Duration::from_secs(1)));
+        assert_eq!(Limits::default().budget(ceiling, ceiling), ceiling);
+    }
+}

@@ -1,0 +1,106 @@
+//! The table of plugins: one immutable value, swapped whole, so that a reader sees the catalog before a change or after it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Plugin, route};
+use crate::{
+    delivery::{
+        PluginName, SourceId, TenantId,
+        view::{PluginRefusalView, PluginView},
+    },
+    ledger::{Queue, QueueSet},
+};
+
+/// What is known of one plugin.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entry {
+    /// Sources and events of the last good manifest: a subscription outlives a bad file and a component that does not load.
+    pub(super) subscription: Option<Arc<Subscription>>,
+    /// The version that serves.
+    pub(super) plugin: Option<Arc<Plugin>>,
+    /// Why the newest files do not.
+    pub(super) refusal: Option<PluginRefusalView>,
+    /// An operator has stopped its queue.
+    pub(super) paused: bool,
+}
+
+/// What a plugin wants to see.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) sources: Vec<SourceId>,
+    pub(super) events: Vec<String>,
+}
+
+/// All plugins at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table(pub(super) BTreeMap<TenantId, BTreeMap<PluginName, Entry>>);
+
+impl Table {
+    pub(super) fn entry(&self, tenant: &TenantId, name: &PluginName) -> Option<&Entry> {
+        self.0.get(tenant)?.get(name)
+    }
+
+    /// This table with one entry changed.
+    pub(super) fn with(&self, tenant: &TenantId, name: &PluginName, change: impl FnOnce(&mut Entry)) -> Self {
+        let mut table = self.clone();
+        change(table.0.entry(tenant.clone()).or_default().entry(name.clone()).or_default());
+        table
+    }
+
+    /// This table without one entry.
+    pub(super) fn without(&self, tenant: &TenantId, name: &PluginName) -> Self {
+        let mut table = self.clone();
+        if let Some(plugins) = table.0.get_mut(tenant) {
+            plugins.remove(name);
+        }
+        table
+    }
+
+    /// The plugins an event is for, sorted by name.
+    pub(super) fn route(&self, tenant: &TenantId, source: &SourceId, event: &str, action: Option<&str>) -> Vec<PluginName> {
+        let Some(plugins) = self.0.get(tenant) else { return Vec::new() };
+        let subscribed = |subscription: &Subscription| {
+            subscription.sources.contains(source) && subscription.events.iter().any(|pattern| route::matches(pattern, event, action))
+        };
+        let matching = plugins.iter().filter(|(_, entry)| entry.subscription.as_deref().is_some_and(subscribed));
+        matching.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The queues that can be worked on.
+    pub(super) fn queues(&self, tenant_concurrency_max: usize) -> QueueSet {
+        let serving = self.0.values().flat_map(BTreeMap::values).filter(|entry| !entry.paused).filter_map(|entry| entry.plugin.as_ref());
+        let queues = serving
+            .map(|plugin| Queue { tenant: plugin.tenant.clone(), plugin: plugin.name.clone(), concurrency_max: plugin.concurrency_max })
+            .collect();
+        QueueSet { queues, tenant_concurrency_max }
+    }
+
+    /// Every plugin, for people.
+    pub(super) fn views(&self, tenant: Option<&TenantId>) -> Vec<PluginView> {
+        let tenants = self.0.iter().filter(|(id, _)| tenant.is_none_or(|wanted| wanted == *id));
+        tenants.flat_map(|(tenant, plugins)| plugins.iter().map(move |(name, entry)| view(tenant, name, entry))).collect()
+    }
+}
+
+fn view(tenant: &TenantId, name: &PluginName, entry: &Entry) -> PluginView {
+    let plugin = entry.plugin.as_deref();
+    let report = plugin.map(|plugin| plugin.component.report());
+    let status = match (plugin, entry.paused) {
+        (_, true) => "paused",
+        (Some(_), false) => "active",
+        (None, false) => "refused",
+    };
+    PluginView {
+        tenant: tenant.clone(),
+        name: name.clone(),
+        status: status.to_owned(),
+        digest: plugin.map(|plugin| plugin.digest.to_string()),
+        since: plugin.map(|plugin| plugin.since),
+        sources: entry.subscription.as_ref().map(|subscription| subscription.sources.clone()).unwrap_or_default(),
+        events: entry.subscription.as_ref().map(|subscription| subscription.events.clone()).unwrap_or_default(),
+        world: report.map(|report| report.world.clone()),
+        imports: report.map(|report| report.imports.clone()).unwrap_or_default(),
+        component_bytes: report.map(|report| report.component_bytes),
+        refusal: entry.refusal.clone(),
+    }
+}

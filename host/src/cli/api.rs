@@ -1,0 +1,156 @@
+//! The admin API as the commands use it: where it is, which token it gets, what its refusals mean.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::Full;
+use serde_json::Value;
+
+use super::{
+    client::{Target, Wire},
+    environment,
+    exit::{Exit, Failure},
+    output::Output,
+};
+use crate::config;
+
+/// Which host to talk to.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The admin listener's URL
+    #[arg(long, global = true, env = "HOOKYARD_ADMIN_URL", default_value = "http://127.0.0.1:9090", value_name = "URL")]
+    admin: String,
+    /// The host's configuration, to find the token of a host on this machine; `HOOKYARD_ADMIN_TOKEN` goes first
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the API's objects unchanged
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Args {
+    /// Where the command writes.
+    #[must_use]
+    pub(super) fn output(&self) -> Output {
+        Output::new(self.json)
+    }
+}
+
+/// The admin API of one host.
+#[derive(Debug)]
+pub(super) struct Api {
+    wire: Wire,
+    prefix: String,
+    token: Option<String>,
+}
+
+impl Api {
+    /// Finds out where it is and who we are; connects at the first call.
+    pub(super) fn new(args: &Args) -> Result<Self, Failure> {
+        let target = Target::parse(&args.admin)?;
+        let given = environment().remove("HOOKYARD_ADMIN_TOKEN").filter(|token| !token.is_empty());
+        // The token of this machine's host is for this machine's host: it is never shown to another one.
+        let token = given.or_else(|| target.is_loopback().then(|| local_token(args)).flatten());
+        Ok(Self { prefix: format!("{}/api/v1", target.path), wire: Wire::new(target), token })
+    }
+
+    /// Reads.
+    pub(super) async fn get(&mut self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::GET, path, &Value::Null).await
+    }
+
+    /// Acts.
+    pub(super) async fn post(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::POST, path, body).await
+    }
+
+    async fn call(&mut self, method: Method, path: &str, body: &Value) -> Result<Value, Failure> {
+        let mut request =
+            Request::builder().method(method).uri(format!("{}/{path}", self.prefix)).header(header::ACCEPT, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let bytes = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(Full::new(bytes));
+        let request = request.map_err(|error| Failure::new(Exit::Usage, format!("cannot ask for `{path}`: {error}")))?;
+        let answer = self.wire.call(request).await?;
+        if answer.status().is_success() {
+            if answer.body().is_empty() {
+                return Ok(Value::Null);
+            }
+            let status = answer.status();
+            return serde_json::from_slice(answer.body())
+                .map_err(|_| Failure::new(Exit::Failed, format!("the answer ({status}) is not JSON: is this Hookyard's admin listener?")));
+        }
+        Err(refused(answer.status(), answer.body()))
+    }
+}
+
+/// A path segment or query value, percent-encoded.
+#[must_use]
+pub(super) fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+/// A query string of those that are given.
+#[must_use]
+pub(super) fn query(pairs: &[(&str, Option<&str>)]) -> String {
+    let given: Vec<String> = pairs.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={}", encoded(value)))).collect();
+    if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
+}
+
+fn refused(status: StatusCode, body: &[u8]) -> Failure {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    let words = ["detail", "title"].iter().find_map(|name| problem[*name].as_str()).unwrap_or("no reason given");
+    let code = problem["code"].as_str().map(|code| format!(" [{code}]")).unwrap_or_default();
+    let failure = |exit| Failure::new(exit, format!("the host refused ({status}){code}: {words}"));
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            failure(Exit::NotAuthorised).hint("set HOOKYARD_ADMIN_TOKEN, or name the host's --config: its token is in data_dir/admin.token")
+        }
+        StatusCode::NOT_FOUND => failure(Exit::NotFound),
+        StatusCode::SERVICE_UNAVAILABLE => failure(Exit::Unreachable).hint("the host is starting or stopping: /readyz tells"),
+        _ => failure(Exit::Failed),
+    }
+}
+
+fn local_token(args: &Args) -> Option<String> {
+    let config = config::load(args.config.as_deref(), &environment()).ok()?;
+    let token = std::fs::read_to_string(config.data_dir.join("admin.token")).ok()?;
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_cannot_leave_its_place_in_the_path() {
+        assert_eq!(encoded("../x?y#z ü"), "..%2Fx%3Fy%23z%20%C3%BC");
+        assert_eq!(query(&[("a", Some("1&b=2")), ("c", None)]), "?a=1%26b%3D2");
+        assert_eq!(query(&[("c", None)]), "");
+    }
+
+    #[test]
+    fn the_hosts_refusals_become_exit_codes() {
+        let problem = br#"{"code":"not_found","detail":"no such delivery"}"#;
+        for (status, exit) in
+            [(401, Exit::NotAuthorised), (403, Exit::NotAuthorised), (404, Exit::NotFound), (409, Exit::Failed), (503, Exit::Unreachable)]
+        {
+            let failure = refused(StatusCode::from_u16(status).unwrap(), problem);
+            assert_eq!(failure.exit, exit, "{status}");
+            assert!(failure.message.contains("no such delivery"), "{failure}");
+        }
+        assert_eq!(refused(StatusCode::NOT_FOUND, b"<html>").exit, Exit::NotFound);
+    }
+}

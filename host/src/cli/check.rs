@@ -1,0 +1,66 @@
+//! `check`: every problem of all files at once, then the limits in force. Touches nothing.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::{
+    environment,
+    exit::{Exit, Failure},
+    output::{Output, say},
+};
+use crate::{
+    config::{self, Config, Problem},
+    tenants::Directory,
+};
+
+/// The arguments of `check`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The host's configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print objects
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks; exit 78 where there is a problem.
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let env = environment();
+    let (problems, limits) = match config::load(args.config.as_deref(), &env) {
+        Ok(config) => (config::load_tenants(&config, &env, &Directory::default()).1, limits(&config)),
+        Err(problems) => (problems, json!({})),
+    };
+    let output = Output::new(args.json);
+    if output.is_json() {
+        output.object(&json!({ "problems": problems, "limits": limits }), false)?;
+    } else {
+        print_problems(&problems);
+        let rows: Vec<Vec<String>> = limits
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| vec![name.clone(), value.as_str().unwrap_or_default().to_owned()])
+            .collect();
+        if !rows.is_empty() {
+            output.table(&["limit", "value"], &rows)?;
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Failure::silent(Exit::ConfigInvalid)) }
+}
+
+/// Says each problem, with what to do.
+pub(super) fn print_problems(problems: &[Problem]) {
+    for problem in problems {
+        let key = if problem.key.is_empty() { String::new() } else { format!(": {}", problem.key) };
+        say(&format!("{}{key}: found {}, expected {}", problem.file.display(), problem.found, problem.expected));
+        if let Some(hint) = &problem.hint {
+            say(&format!("  hint: {hint}"));
+        }
+    }
+}
+
+fn limits(config: &Config) -> Value {
+    config.effective.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<serde_json::Map<_, _>>().into()
+}

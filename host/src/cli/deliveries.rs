@@ -1,0 +1,223 @@
+//! `deliveries`: the delivery log. `tail` asks every second, which needs nothing of the host that `list` does not.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    api::{self, Api, encoded, query},
+    exit::Failure,
+    output::{Output, field, say},
+};
+use crate::clock::Clock;
+
+const HEAD: [&str; 7] = ["received", "delivery", "event", "action", "repository", "status", "legs"];
+const TAIL_EVERY: Duration = Duration::from_secs(1);
+
+/// The arguments of `deliveries`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    host: api::Args,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Verb {
+    /// Newest first
+    List(Filter),
+    /// One delivery with its attempts, logs and host calls
+    Show {
+        /// Hookyard's id, or the provider's
+        id: String,
+    },
+    /// Run every settled leg of a delivery again
+    Replay {
+        /// Hookyard's id
+        id: String,
+    },
+    /// Print deliveries as they come and settle, at most 1000 a second
+    Tail(Filter),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Filter {
+    #[arg(long)]
+    tenant: Option<String>,
+    #[arg(long)]
+    source: Option<String>,
+    #[arg(long)]
+    event: Option<String>,
+    #[arg(long)]
+    action: Option<String>,
+    /// waiting, settled, dead or unrouted
+    #[arg(long)]
+    status: Option<String>,
+    #[arg(long)]
+    plugin: Option<String>,
+    /// RFC 3339, received at or after
+    #[arg(long)]
+    since: Option<String>,
+    /// RFC 3339, received before
+    #[arg(long)]
+    until: Option<String>,
+    /// Part of an id or of the repository's name
+    #[arg(long, short)]
+    q: Option<String>,
+    /// The `next_cursor` of the page before
+    #[arg(long)]
+    cursor: Option<String>,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+}
+
+impl Filter {
+    fn path(&self) -> String {
+        let limit = self.limit.to_string();
+        let pairs = [
+            ("tenant", &self.tenant),
+            ("source", &self.source),
+            ("event", &self.event),
+            ("action", &self.action),
+            ("status", &self.status),
+            ("plugin", &self.plugin),
+            ("since", &self.since),
+            ("until", &self.until),
+            ("q", &self.q),
+            ("cursor", &self.cursor),
+        ];
+        let mut pairs: Vec<(&str, Option<&str>)> = pairs.iter().map(|(name, value)| (*name, value.as_deref())).collect();
+        pairs.push(("limit", Some(&limit)));
+        format!("deliveries{}", query(&pairs))
+    }
+}
+
+/// Does what is asked.
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let (output, mut api) = (args.host.output(), Api::new(&args.host)?);
+    match args.verb {
+        Verb::List(filter) => list(output, &api.get(&filter.path()).await?),
+        Verb::Show { id } => show(output, &api.get(&format!("deliveries/{}", encoded(&id))).await?),
+        Verb::Replay { id } => {
+            done(output, &api.post(&format!("deliveries/{}/replay", encoded(&id)), &json!({})).await?, &format!("{id} runs again"))
+        }
+        Verb::Tail(filter) => tail(output, &mut api, Filter { limit: 1000, ..filter }).await,
+    }
+}
+
+/// An act's answer: the object, or words.
+pub(super) fn done(output: Output, answer: &Value, words: &str) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.object(answer, false);
+    }
+    say(words);
+    Ok(())
+}
+
+/// The attempts of a leg or dead letter, with what was logged and asked.
+pub(super) fn history(output: Output, attempts: &Value) -> Result<(), Failure> {
+    for attempt in attempts.as_array().into_iter().flatten() {
+        let words = ["attempt", "started_at", "outcome", "settlement", "duration_ms", "fuel", "memory_peak_bytes", "detail"]
+            .map(|name| format!("{name}={}", field(attempt, name)));
+        output.line(&format!("    {}", words.join(" ")))?;
+        for line in attempt["logs"].as_array().into_iter().flatten() {
+            output.line(&format!("      {:5} {}", field(line, "level"), field(line, "message")))?;
+        }
+        for call in attempt["host_calls"].as_array().into_iter().flatten() {
+            output.line(&format!("      {}({}) → {}", field(call, "call"), field(call, "input"), field(call, "answer")))?;
+        }
+    }
+    Ok(())
+}
+
+fn row(delivery: &Value) -> Vec<String> {
+    let legs: Vec<String> = delivery["legs"].as_array().into_iter().flatten().map(leg).collect();
+    let mut cells: Vec<String> =
+        ["received_at", "delivery_id", "event", "action", "repository", "status"].iter().map(|name| field(delivery, name)).collect();
+    cells.push(legs.join(" "));
+    cells
+}
+
+fn leg(leg: &Value) -> String {
+    format!("{}={}/{}", field(leg, "plugin"), field(leg, "state"), field(leg, "attempts"))
+}
+
+fn list(output: Output, page: &Value) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.object(page, false);
+    }
+    let rows: Vec<Vec<String>> = page["items"].as_array().into_iter().flatten().map(row).collect();
+    output.table(&HEAD, &rows)?;
+    if let Some(cursor) = page["next_cursor"].as_str() {
+        say(&format!("more: --cursor {cursor}"));
+    }
+    Ok(())
+}
+
+fn show(output: Output, delivery: &Value) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.object(delivery, false);
+    }
+    for name in
+        ["delivery_id", "provider_delivery_id", "tenant", "source", "event", "action", "repository", "received_at", "body_bytes", "status"]
+    {
+        output.line(&format!("{name:22}{}", field(delivery, name)))?;
+    }
+    for item in delivery["legs"].as_array().into_iter().flatten() {
+        output.line(&format!(
+            "  {} outcome={} digest={} reason={}",
+            leg(item),
+            field(item, "outcome"),
+            field(item, "digest"),
+            field(item, "reason")
+        ))?;
+        history(output, &item["history"])?;
+    }
+    Ok(())
+}
+
+async fn tail(output: Output, api: &mut Api, filter: Filter) -> Result<(), Failure> {
+    let (clock, mut seen) = (Clock::system(), HashMap::new());
+    loop {
+        let page = api.get(&filter.path()).await?;
+        for delivery in changed(&page, &mut seen) {
+            if output.is_json() {
+                output.object(delivery, true)?;
+            } else {
+                output.line(&row(delivery).join("  "))?;
+            }
+        }
+        clock.sleep(TAIL_EVERY).await;
+    }
+}
+
+/// What is new or different since the last look, oldest first; `seen` becomes this look, so it never holds more than one page.
+fn changed<'a>(page: &'a Value, seen: &mut HashMap<String, String>) -> Vec<&'a Value> {
+    let look = |delivery: &Value| (field(delivery, "delivery_id"), row(delivery).join(" "));
+    let items: Vec<&Value> = page["items"].as_array().into_iter().flatten().collect();
+    let fresh = items.iter().rev().copied().filter(|item| seen.get(&look(item).0) != Some(&look(item).1)).collect();
+    *seen = items.into_iter().map(look).collect();
+    fresh
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(items: &[(&str, &str)]) -> Value {
+        let items: Vec<Value> = items.iter().map(|(id, status)| json!({ "delivery_id": id, "status": status })).collect();
+        json!({ "items": items, "next_cursor": null })
+    }
+
+    #[test]
+    fn tail_shows_a_delivery_when_it_comes_and_when_it_changes_and_not_in_between() {
+        let mut seen = HashMap::new();
+        let ids = |page: &Value, seen: &mut HashMap<String, String>| {
+            changed(page, seen).iter().map(|item| field(item, "delivery_id")).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&page(&[("b", "waiting"), ("a", "settled")]), &mut seen), ["a", "b"]);
+        assert!(ids(&page(&[("b", "waiting"), ("a", "settled")]), &mut seen).is_empty());
+        assert_eq!(ids(&page(&[("b", "settled"), ("a", "settled")]), &mut seen), ["b"]);
+    }
+}

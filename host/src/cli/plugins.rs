@@ -1,0 +1,126 @@
+//! `plugins` and `emits`: what runs now, why something does not, and what came of it.
+
+use serde_json::{Value, json};
+
+use super::{
+    api::{self, Api, encoded, query},
+    deliveries::done,
+    exit::Failure,
+    output::{Output, field},
+};
+
+/// The arguments of `plugins`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    host: api::Args,
+    /// Whose plugins
+    #[arg(long, global = true, default_value = "default")]
+    tenant: String,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Verb {
+    /// Every plugin: digest, status, last refusal
+    List,
+    /// One plugin
+    Show {
+        /// Which
+        name: String,
+    },
+    /// Park its legs until it is resumed
+    Pause {
+        /// Which
+        name: String,
+    },
+    /// Let its legs run again
+    Resume {
+        /// Which
+        name: String,
+    },
+}
+
+/// The arguments of `emits`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct EmitsArgs {
+    #[command(flatten)]
+    host: api::Args,
+    #[command(subcommand)]
+    verb: EmitsVerb,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum EmitsVerb {
+    /// Newest first
+    List {
+        #[arg(long)]
+        tenant: Option<String>,
+        #[arg(long)]
+        plugin: Option<String>,
+        /// The `next_cursor` of the page before
+        #[arg(long)]
+        cursor: Option<String>,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+}
+
+/// Does what is asked.
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let (output, mut api) = (args.host.output(), Api::new(&args.host)?);
+    let path = |name: &str| format!("plugins/{}/{}", encoded(&args.tenant), encoded(name));
+    match &args.verb {
+        Verb::List => {
+            let page = api.get(&format!("plugins{}", query(&[("tenant", Some(&args.tenant))]))).await?;
+            list(output, &page, &["name", "status", "digest", "since", "events", "refusal"])
+        }
+        Verb::Show { name } => show(output, &api.get(&path(name)).await?),
+        Verb::Pause { name } => done(output, &api.post(&format!("{}/pause", path(name)), &json!({})).await?, &format!("{name} is paused")),
+        Verb::Resume { name } => {
+            done(output, &api.post(&format!("{}/resume", path(name)), &json!({})).await?, &format!("{name} is resumed"))
+        }
+    }
+}
+
+/// Lists what plugins emitted.
+pub(super) async fn emits(args: EmitsArgs) -> Result<(), Failure> {
+    let (output, mut api) = (args.host.output(), Api::new(&args.host)?);
+    let EmitsVerb::List { tenant, plugin, cursor, limit } = args.verb;
+    let limit = limit.to_string();
+    let pairs =
+        [("tenant", tenant.as_deref()), ("plugin", plugin.as_deref()), ("cursor", cursor.as_deref()), ("limit", Some(limit.as_str()))];
+    let page = api.get(&format!("emits{}", query(&pairs))).await?;
+    list(output, &page, &["emitted_at", "id", "name", "content_type", "body"])
+}
+
+fn list(output: Output, page: &Value, names: &[&str]) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.object(page, false);
+    }
+    let rows: Vec<Vec<String>> =
+        page["items"].as_array().into_iter().flatten().map(|item| names.iter().map(|name| cell(item, name)).collect()).collect();
+    output.table(names, &rows)
+}
+
+/// A refusal is its code and words, everything else is its text.
+fn cell(item: &Value, name: &str) -> String {
+    match &item[name] {
+        Value::Object(refusal) if name == "refusal" => {
+            let part = |key: &str| refusal.get(key).and_then(Value::as_str).unwrap_or("-");
+            format!("{}: {}", part("code"), part("reason"))
+        }
+        _ => field(item, name),
+    }
+}
+
+fn show(output: Output, plugin: &Value) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.object(plugin, false);
+    }
+    for name in ["tenant", "name", "status", "digest", "since", "sources", "events", "world", "imports", "component_bytes", "refusal"] {
+        output.line(&format!("{name:18}{}", cell(plugin, name)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! `hookyard.toml`: each key in one place, with its default, its bounds and the settings it becomes.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Config, reader::Reader, secrets::SecretSources};
+use crate::{
+    admin, catalog,
+    ingest::{self, Cidr, TlsSettings},
+    ledger, runtime,
+    signature::Secret,
+    tenants::Budget,
+    work,
+};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// GitHub sends documents of at most 25 MB.
+const JSON_BYTES_DEFAULT: usize = 25 * MIB;
+/// The same document form-encoded: 1.48 times as long in the worst of GitHub's published examples.
+const FORM_BYTES_DEFAULT: usize = 37 * MIB;
+
+pub(super) fn read(reader: &mut Reader, token: Secret) -> Config {
+    let data_dir = reader.path("data_dir", "data");
+    let tenants_dir = reader.path("tenants_dir", "tenants");
+    broker(reader);
+    let ceiling = budget(
+        reader,
+        "limits",
+        Budget {
+            fuel: 100_000_000_000,
+            fuel_per_body_byte: 10_000,
+            memory_bytes_max: 1 << 30,
+            memory_per_body_byte: 64,
+            wall: Duration::from_secs(60),
+        },
+    );
+    let default_budget = budget(
+        reader,
+        "defaults",
+        Budget {
+            fuel: 1_000_000_000,
+            fuel_per_body_byte: 2_000,
+            memory_bytes_max: 64 << 20,
+            memory_per_body_byte: 8,
+            wall: Duration::from_secs(5),
+        },
+    );
+    let concurrency_max = reader.size("work.concurrency_max", 32, 1..=1024);
+    Config {
+        ingest: ingest(reader),
+        admin: admin(reader, token),
+        ledger: ledger(reader, &data_dir),
+        runtime: runtime(reader, &data_dir, concurrency_max),
+        catalog: catalog(reader, &tenants_dir, (ceiling, default_budget)),
+        work: work::Settings { concurrency_max, threads: reader.size("work.threads", threads_default(), 1..=256) },
+        secrets: secret_sources(reader),
+        ceiling,
+        grace: reader.millis("grace_ms", Duration::from_secs(25), 0..=600_000),
+        log_format: reader.text("log.format").and_then(|format| log_format(reader, format)),
+        log_filter: reader.text("log.filter").unwrap_or_else(|| "info".to_owned()),
+        effective: Vec::new(),
+        data_dir,
+        tenants_dir,
+    }
+}
+
+/// One core is left to ingest and the committer.
+fn threads_default() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}
+
+fn broker(reader: &mut Reader) {
+    let kind = reader.word("broker.kind", "embedded", &["embedded", "rabbitmq"]);
+    if kind == "rabbitmq" {
+        reader.problem("broker.kind", "`rabbitmq`", "\"embedded\": this version carries the embedded engine only");
+    }
+    reader.word("broker.ack_after", "disk", &["disk", "broker"]);
+    reader.value("broker.rabbitmq.url");
+}
+
+fn budget(reader: &mut Reader, table: &str, default: Budget) -> Budget {
+    let key = |name: &str| format!("{table}.{name}");
+    let most = i64::MAX.unsigned_abs();
+    Budget {
+        fuel: reader.number(&key("fuel"), default.fuel, 1..=most),
+        fuel_per_body_byte: reader.number(&key("fuel_per_body_byte"), default.fuel_per_body_byte, 0..=1_000_000),
+        memory_bytes_max: reader.number(&key("memory_bytes_max"), default.memory_bytes_max, 65_536..=1 << 32),
+        memory_per_body_byte: reader.number(&key("memory_per_body_byte"), default.memory_per_body_byte, 0..=1024),
+        wall: reader.millis(&key("wall_ms"), default.wall, 1..=600_000),
+    }
+}
+
+fn ingest(reader: &mut Reader) -> ingest::Settings {
+    ingest::Settings {
+        trusted_proxies: reader.texts("ingest.trusted_proxies").iter().filter_map(|text| cidr(reader, text)).collect(),
+        tls: tls(reader),
+        json_bytes_max: reader.size("ingest.json_bytes_max", JSON_BYTES_DEFAULT, KIB..=256 * MIB),
+        form_bytes_max: reader.size("ingest.form_bytes_max", FORM_BYTES_DEFAULT, KIB..=384 * MIB),
+        head_bytes_max: reader.size("ingest.head_bytes_max", 16 * KIB, 8 * KIB..=256 * KIB),
+        connections_max: reader.size("ingest.connections_max", 10_000, 1..=1_000_000),
+        connections_per_address_max: reader.size("ingest.connections_per_address_max", 2_000, 1..=1_000_000),
+        head_timeout: reader.millis("ingest.head_timeout_ms", Duration::from_secs(10), 100..=600_000),
+        body_timeout: reader.millis("ingest.body_timeout_ms", Duration::from_secs(30), 100..=600_000),
+        body_bytes_per_s_min: reader.size("ingest.body_bytes_per_s_min", KIB, 0..=MIB),
+        body_budget_bytes_max: reader.size("ingest.body_budget_bytes_max", 512 * MIB, MIB..=1024 * 1024 * MIB),
+        address_rate_per_s_max: rate(reader, "ingest.address_rate_per_s_max", 5_000),
+        address_failures_per_min_max: rate(reader, "ingest.address_failures_per_min_max", 300),
+        accept_timeout: reader.millis("ingest.accept_timeout_ms", Duration::from_secs(8), 100..=600_000),
+        listen: reader.address("ingest.listen", SocketAddr::from(([127, 0, 0, 1], 8080))),
+    }
+}
+
+fn rate(reader: &mut Reader, key: &str, default: u64) -> u32 {
+    u32::try_from(reader.number(key, default, 1..=1_000_000)).unwrap_or(u32::MAX)
+}
+
+fn cidr(reader: &mut Reader, text: &str) -> Option<Cidr> {
+    let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
+    let parsed = address.parse::<IpAddr>().ok().and_then(|address| {
+        let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = if prefix.is_empty() { bits } else { prefix.parse().ok()? };
+        (prefix <= bits).then_some(Cidr { address, prefix })
+    });
+    if parsed.is_none() {
+        reader.problem("ingest.trusted_proxies", format!("`{text}`"), "blocks of addresses, such as 10.0.0.0/8 or fd00::/8");
+    }
+    parsed
+}
+
+fn tls(reader: &mut Reader) -> Option<TlsSettings> {
+    let (certificate, key) = (reader.text("ingest.tls.certificate"), reader.text("ingest.tls.key"));
+    match (certificate, key) {
+        (Some(_), Some(_)) => {
+            Some(TlsSettings { certificate: reader.path("ingest.tls.certificate", ""), key: reader.path("ingest.tls.key", "") })
+        }
+        (None, None) => None,
+        _ => {
+            reader.problem("ingest.tls", "one of certificate and key", "both, as paths of PEM files");
+            None
+        }
+    }
+}
+
+fn admin(reader: &mut Reader, token: Secret) -> admin::Settings {
+    // Its source was resolved before, because the default depends on the data folder; here it is only a key that is known.
+    reader.value("admin.token");
+    admin::Settings {
+        listen: reader.address("admin.listen", SocketAddr::from(([127, 0, 0, 1], 9090))),
+        hosts: reader.texts("admin.hosts"),
+        token,
+    }
+}
+
+fn ledger(reader: &mut Reader, data_dir: &Path) -> ledger::Settings {
+    let days = |days: u64| Duration::from_millis(days * DAY_MS);
+    ledger::Settings {
+        group_items_max: reader.size("ledger.group_items_max", 256, 1..=4096),
+        group_bytes_max: reader.size("ledger.group_bytes_max", 8 * MIB, KIB..=256 * MIB),
+        wal_bytes_max: reader.number("ledger.wal_bytes_max", 64 << 20, 1 << 20..=1 << 32),
+        free_bytes_min: reader.number("ledger.free_bytes_min", 256 << 20, 0..=1 << 40),
+        body_cache_bytes_max: reader.size("ledger.body_cache_bytes_max", 64 * MIB, 0..=16 * 1024 * MIB),
+        retain_settled: reader.millis("retention.settled_ms", days(7), 0..=3650 * DAY_MS),
+        retain_dead: reader.millis("retention.dead_ms", days(30), 0..=3650 * DAY_MS),
+        retain_dedup: reader.millis("retention.dedup_ms", days(3), 3 * DAY_MS..=3650 * DAY_MS),
+        ..ledger::Settings::new(data_dir.to_owned())
+    }
+}
+
+fn runtime(reader: &mut Reader, data_dir: &Path, concurrency_max: usize) -> runtime::Settings {
+    runtime::Settings {
+        concurrency_max,
+        cache_dir: Some(data_dir.join("compiled")),
+        compiler: runtime::Compiler::InProcess,
+        component_bytes_max: reader.number("plugins.component_bytes_max", 32 << 20, 1 << 10..=256 << 20),
+        compile_timeout: reader.millis("plugins.compile_timeout_ms", Duration::from_secs(120), 100..=3_600_000),
+        compile_memory_bytes_max: reader.number("plugins.compile_memory_bytes_max", 2 << 30, 256 << 20..=1 << 40),
+    }
+}
+
+fn catalog(reader: &mut Reader, tenants_dir: &Path, (ceiling, default_budget): (Budget, Budget)) -> catalog::Settings {
+    catalog::Settings {
+        tenants_dir: tenants_dir.to_owned(),
+        settle: reader.millis("plugins.settle_ms", Duration::from_millis(50), 1..=60_000),
+        rescan: reader.millis("plugins.rescan_ms", Duration::from_secs(10), 100..=3_600_000),
+        plugins_max: reader.size("plugins.per_tenant_max", 1000, 1..=100_000),
+        component_bytes_max: reader.number("plugins.component_bytes_max", 32 << 20, 1 << 10..=256 << 20),
+        tenant_concurrency_max: reader.size("work.tenant_concurrency_max", 16, 1..=1024),
+        ceiling,
+        default_budget,
+    }
+}
+
+fn secret_sources(reader: &mut Reader) -> SecretSources {
+    let dirs = match reader.value("secret_dirs") {
+        Some(_) => reader.texts("secret_dirs").into_iter().map(PathBuf::from).collect(),
+        None => ["/run/secrets", "/run/credentials"].map(PathBuf::from).into(),
+    };
+    SecretSources { env_allow: reader.texts("secret_env_allow"), dirs }
+}
+
+fn log_format(reader: &mut Reader, format: String) -> Option<String> {
+    if matches!(format.as_str(), "human" | "json") {
+        return Some(format);
+    }
+    reader.problem("log.format", format!("`{format}`"), "human or json");
+    None
+}

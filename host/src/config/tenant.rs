@@ -1,0 +1,130 @@
+//! `tenants/<tenant>/tenant.toml`: a tenant's sources, secrets and ceilings. It belongs to the operator.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+
+use super::{Config, Problem, reader::Reader, secrets};
+use crate::{
+    delivery::{SourceId, TenantId},
+    signature::Scheme,
+    tenants::{Budget, Directory, HttpGrant, Source, Tenant},
+};
+
+/// Deliveries a second of one source, where its file says nothing. GitHub never repeats what gets a 429, so it is generous.
+const SOURCE_RATE_DEFAULT: u64 = 10_000;
+/// Deliveries a second of one installation, where the file says nothing.
+const INSTALLATION_RATE_DEFAULT: u64 = 2_000;
+/// Bytes a tenant may have waiting, where the file says nothing: 16 GiB.
+const WAITING_BYTES_DEFAULT: u64 = 16 * 1024 * 1024 * 1024;
+
+/// Reads every tenant's file; where one has problems, the tenant's current entry stays.
+pub(super) fn load_all(config: &Config, env: &BTreeMap<String, String>, current: &Directory) -> (Directory, Vec<Problem>) {
+    let (mut directory, mut problems) = (Directory::default(), Vec::new());
+    let entries = match fs::read_dir(&config.tenants_dir) {
+        Ok(entries) => entries,
+        Err(error) => {
+            // A folder that cannot be read is no folder without tenants.
+            let (found, expected) = (error.to_string(), "a readable folder with one folder a tenant".to_owned());
+            let hint = Some(format!("mkdir -p {}/default/plugins", config.tenants_dir.display()));
+            problems.push(Problem { file: config.tenants_dir.clone(), key: String::new(), found, expected, hint });
+            return (current.clone(), problems);
+        }
+    };
+    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse::<TenantId>().ok()) else { continue };
+        match load(config, env, &id, &entry.path()) {
+            Ok(tenant) => {
+                directory.tenants.insert(id, Arc::new(tenant));
+            }
+            Err(found) => {
+                problems.extend(found);
+                if let Some(kept) = current.tenants.get(&id) {
+                    directory.tenants.insert(id, Arc::clone(kept));
+                }
+            }
+        }
+    }
+    (directory, problems)
+}
+
+fn load(config: &Config, env: &BTreeMap<String, String>, id: &TenantId, home: &Path) -> Result<Tenant, Vec<Problem>> {
+    let file = home.join("tenant.toml");
+    // A tenant without a file has no sources: nothing can be sent to it, and its plugins wait.
+    let table = if file.exists() { secrets::read_toml(&file).map_err(|problem| vec![problem])? } else { toml::Table::new() };
+    let mut reader = Reader::new(&file, table);
+    let mut sources = BTreeMap::new();
+    for name in reader.names("sources") {
+        match name.parse::<SourceId>() {
+            Ok(source_id) => {
+                let source = source(&mut reader, source_id.clone(), (&config.secrets, home, env));
+                sources.insert(source_id, Arc::new(source));
+            }
+            Err(error) => reader.problem(&format!("sources.{name}"), error, "a source name"),
+        }
+    }
+    credentials(&mut reader);
+    let tenant = Tenant {
+        id: id.clone(),
+        sources,
+        ceiling: ceiling(&mut reader, config.ceiling),
+        waiting_bytes_max: reader.number("limits.waiting_bytes_max", WAITING_BYTES_DEFAULT, 1024 * 1024..=u64::MAX >> 1),
+        http: grants(&mut reader),
+    };
+    let (_, problems) = reader.finish();
+    if problems.is_empty() { Ok(tenant) } else { Err(problems) }
+}
+
+fn source(reader: &mut Reader, id: SourceId, places: (&secrets::SecretSources, &Path, &BTreeMap<String, String>)) -> Source {
+    let key = |name: &str| format!("sources.{id}.{name}");
+    if reader.value(&key("scheme")).is_none() {
+        reader.problem(&key("scheme"), "nothing", "\"github\"");
+    }
+    reader.word(&key("scheme"), "github", &["github"]);
+    let rate = |reader: &mut Reader, name: &str, default: u64| {
+        u32::try_from(reader.number(&key(name), default, 1..=1_000_000)).unwrap_or(u32::MAX)
+    };
+    Source {
+        scheme: Scheme::Github,
+        secrets: secrets::resolve_all(reader, &key("secrets"), places),
+        rate_per_s_max: rate(reader, "rate_per_s_max", SOURCE_RATE_DEFAULT),
+        installation_rate_per_s_max: rate(reader, "installation_rate_per_s_max", INSTALLATION_RATE_DEFAULT),
+        refuse_replays: reader.truth(&key("refuse_replays"), false),
+        require_https: reader.truth(&key("require_https"), false),
+        id,
+    }
+}
+
+/// What the host allows is the most a tenant can be given, so a greater number means the host's.
+fn ceiling(reader: &mut Reader, host: Budget) -> Budget {
+    let wall_ms = u64::try_from(host.wall.as_millis()).unwrap_or(u64::MAX);
+    Budget {
+        fuel: reader.number("limits.fuel", host.fuel, 1..=i64::MAX.unsigned_abs()),
+        memory_bytes_max: reader.number("limits.memory_bytes_max", host.memory_bytes_max, 1..=i64::MAX.unsigned_abs()),
+        wall: reader.millis("limits.wall_ms", Duration::from_millis(wall_ms), 1..=i64::MAX.unsigned_abs()),
+        ..host
+    }
+    .min(host)
+}
+
+/// Credentials are checked for their shape, so that a file written for a host with outbound requests is sound here too.
+fn credentials(reader: &mut Reader) {
+    const KEYS: [&str; 9] = ["app_id", "private_key", "installations", "token", "header", "value", "url", "key", "hosts"];
+    for name in reader.names("credentials") {
+        let key = format!("credentials.{name}.kind");
+        if reader.value(&key).is_none() {
+            reader.problem(&key, "nothing", "a kind of credential");
+        }
+        reader.word(&key, "header", &["github-app", "github-token", "header", "url", "hmac"]);
+        for known in KEYS {
+            reader.value(&format!("credentials.{name}.{known}"));
+        }
+    }
+}
+
+fn grants(reader: &mut Reader) -> Vec<HttpGrant> {
+    let Some(value) = reader.value("grants.http") else { return Vec::new() };
+    value.try_into().unwrap_or_else(|error: toml::de::Error| {
+        reader.problem("grants.http", error.message(), "[[grants.http]] tables with host, methods, path_prefix and credential");
+        Vec::new()
+    })
+}

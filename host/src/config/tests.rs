@@ -1,0 +1,171 @@
+//! Whole files, as an operator writes them.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::delivery::TenantId;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn with(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn load(&self) -> Result<Config, Vec<Problem>> {
+        load(Some(&self.0.path().join("hookyard.toml")), &BTreeMap::new())
+    }
+
+    fn tenants(&self, env: &[(&str, &str)]) -> (Directory, Vec<Problem>) {
+        let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        load_tenants(&self.load().unwrap(), &env, &Directory::default())
+    }
+}
+
+const CONTRACT: &str = r#"
+data_dir = "data"
+tenants_dir = "tenants"
+[ingest]
+listen = "127.0.0.1:8080"
+trusted_proxies = []
+[admin]
+listen = "127.0.0.1:9090"
+token = { env = "HOOKYARD_ADMIN_TOKEN" }
+[broker]
+kind = "embedded"
+ack_after = "disk"
+[broker.rabbitmq]
+url = { env = "HOOKYARD_AMQP_URL" }
+"#;
+
+const TENANT: &str = r#"
+[sources.github]
+scheme = "github"
+secrets = [{ env = "GITHUB_WEBHOOK_SECRET" }, { file = "secrets/github-next" }]
+[credentials.github]
+kind = "github-app"
+app_id = 12345
+private_key = { file = "secrets/app.pem" }
+installations = [678]
+[[grants.http]]
+host = "api.github.com"
+methods = ["GET", "POST", "PATCH", "PUT", "DELETE"]
+credential = "github"
+[limits]
+fuel = 10_000_000_000
+memory_bytes_max = 268_435_456
+"#;
+
+fn tenant() -> TenantId {
+    TenantId::default_tenant()
+}
+
+#[test]
+fn the_files_of_the_contract_are_taken_as_they_stand() {
+    let folder = Folder::with(&[
+        ("hookyard.toml", CONTRACT),
+        ("tenants/default/tenant.toml", TENANT),
+        ("tenants/default/secrets/github-next", "next\n"),
+    ]);
+    let (directory, problems) = folder.tenants(&[("GITHUB_WEBHOOK_SECRET", "now")]);
+    assert_eq!(problems, []);
+    let tenant = &directory.tenants[&tenant()];
+    let source = &tenant.sources[&"github".parse().unwrap()];
+    assert_eq!(source.secrets.iter().map(Secret::expose).collect::<Vec<_>>(), [b"now".as_slice(), b"next"]);
+    assert_eq!(tenant.ceiling.fuel, 10_000_000_000);
+    assert_eq!(tenant.http[0].credential.as_deref(), Some("github"));
+}
+
+#[test]
+fn an_empty_file_and_no_file_are_defaults() {
+    let config = Folder::with(&[("hookyard.toml", "")]).load().unwrap();
+    assert_eq!(config.ingest.listen.port(), 8080);
+    assert_eq!(config.ingest.json_bytes_max, 26_214_400);
+    assert!(config.effective.iter().any(|(key, value)| key == "retention.dedup_ms" && value == "259200000"));
+}
+
+#[test]
+fn all_problems_of_a_file_are_told_at_once_and_no_secret_with_them() {
+    let text = "[ingest]\nlisten = \"nowhere\"\nlissten = 1\ntrusted_proxies = [\"10.0.0.0/99\"]\n[retention]\ndedup_ms = 1\n\
+                [admin]\ntoken = \"hunter2\"\n[broker]\nkind = \"rabbitmq\"\n";
+    let problems = Folder::with(&[("hookyard.toml", text)]).load().unwrap_err();
+    let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    for key in ["ingest.listen", "ingest.lissten", "ingest.trusted_proxies", "retention.dedup_ms", "admin.token", "broker.kind"] {
+        assert!(keys.contains(&key), "{key} in {keys:?}");
+    }
+    assert!(!format!("{problems:?}").contains("hunter2"));
+    let syntax = Folder::with(&[("hookyard.toml", "[ingest\n")]).load().unwrap_err();
+    assert!(syntax[0].found.contains("line 1"), "{syntax:?}");
+}
+
+#[test]
+fn a_source_without_a_secret_is_no_open_door() {
+    for text in ["[sources.github]\nscheme = \"github\"\n", "[sources.github]\nscheme = \"github\"\nsecrets = []\n"] {
+        let folder = Folder::with(&[("hookyard.toml", ""), ("tenants/default/tenant.toml", text)]);
+        let (directory, problems) = folder.tenants(&[]);
+        assert!(problems[0].expected.contains("open door"), "{problems:?}");
+        assert!(directory.tenants.is_empty());
+    }
+}
+
+#[test]
+fn a_tenant_whose_file_goes_bad_keeps_what_it_had() {
+    let folder = Folder::with(&[
+        ("hookyard.toml", ""),
+        ("tenants/default/tenant.toml", "[sources.github]\nscheme = \"github\"\nsecrets = [{ file = \"s\" }]\n"),
+        ("tenants/default/s", "secret"),
+    ]);
+    let (before, _) = folder.tenants(&[]);
+    fs::write(folder.0.path().join("tenants/default/tenant.toml"), "[sources.github\n").unwrap();
+    let (after, problems) = load_tenants(&folder.load().unwrap(), &BTreeMap::new(), &before);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(after.tenants[&tenant()].sources.len(), 1);
+}
+
+#[test]
+fn a_tenants_ceiling_is_never_above_the_hosts() {
+    let folder = Folder::with(&[
+        ("hookyard.toml", "[limits]\nfuel = 1000\nwall_ms = 2000\n"),
+        ("tenants/default/tenant.toml", "[limits]\nfuel = 999999\nwall_ms = 1000\n"),
+    ]);
+    let ceiling = folder.tenants(&[]).0.tenants[&tenant()].ceiling;
+    assert_eq!((ceiling.fuel, ceiling.wall.as_millis()), (1000, 1000));
+}
+
+#[test]
+fn the_admin_token_is_made_once_and_for_the_owner_only() {
+    let folder = Folder::with(&[("hookyard.toml", "")]);
+    let config = folder.load().unwrap();
+    keep_admin_token(&config).unwrap();
+    let file = admin_token_file(&config.data_dir);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read(&file).unwrap(), config.admin.token.expose());
+    let again = folder.load().unwrap();
+    keep_admin_token(&again).unwrap();
+    assert_eq!(again.admin.token, config.admin.token);
+    assert_eq!(config.admin.token.expose().len(), 64);
+}
+
+#[test]
+fn the_example_file_names_every_key_and_is_sound() {
+    let example = include_str!("../../../hookyard.example.toml");
+    let folder = Folder::with(&[("hookyard.toml", example)]);
+    let config = folder.load().unwrap();
+    let defaults = Folder::with(&[("hookyard.toml", "")]).load().unwrap();
+    assert_eq!(config.ingest.form_bytes_max, defaults.ingest.form_bytes_max);
+    let uncommented: String = example.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
+    for (key, _) in &defaults.effective {
+        let name = key.rsplit('.').next().unwrap();
+        assert!(uncommented.contains(&format!("{name} = ")), "{key} is in hookyard.example.toml");
+    }
+    let documents = include_str!("../../../docs/configuration.md");
+    for (key, _) in &defaults.effective {
+        assert!(documents.contains(&format!("`{key}`")), "{key} is in docs/configuration.md");
+    }
+}

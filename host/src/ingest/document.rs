@@ -1,0 +1,250 @@
+//! The three fields we read of a document; everything else is checked to be JSON and passed over, never built.
+//!
+//! A tree of values takes up to twenty times the bytes of the text, so there is none. Unknown shapes are no error: a field of another type is
+//! a field we do not have. Where a key stands twice the last one counts, as in every common parser, so that host and plugin agree.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::delivery::Refusal;
+
+/// Nesting a document may have; the recursion limit of `serde_json`, so that what we accept a plugin can read.
+const DEPTH_MAX: usize = 128;
+/// Longest `action` that is an action; GitHub's longest has 33 bytes.
+const ACTION_BYTES_MAX: usize = 64;
+/// Longest `repository.full_name`; GitHub's are at most 39 + 1 + 100.
+const REPOSITORY_BYTES_MAX: usize = 256;
+
+/// What the host itself wants to know of a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fields {
+    pub(super) action: Option<String>,
+    pub(super) installation_id: Option<u64>,
+    pub(super) repository: Option<String>,
+}
+
+/// The raw values of up to three keys of one object.
+#[derive(Debug, Default)]
+struct Picked<'a>([Option<&'a RawValue>; 3]);
+
+/// Picks `keys` out of an object and passes over the rest.
+struct Pick<'k>(&'k [&'k str]);
+
+/// A key's place in `keys`, or `None`.
+struct Place<'k>(&'k [&'k str]);
+
+impl Fields {
+    /// Reads the fields of a document, which must be one JSON value in UTF-8 (RFC 8259 §8.1), nested at most 128 deep.
+    pub(super) fn read(document: &[u8]) -> Result<Self, Refusal> {
+        let text = std::str::from_utf8(document).map_err(|_| Refusal::BodyNotJson)?;
+        if is_deeper_than(DEPTH_MAX, document) {
+            return Err(Refusal::BodyNotJson);
+        }
+        if !is_object(text) {
+            serde_json::from_str::<IgnoredAny>(text).map_err(|_| Refusal::BodyNotJson)?;
+            return Ok(Self::default());
+        }
+        let Picked([action, installation, repository]) =
+            pick(text, &["action", "installation", "repository"]).ok_or(Refusal::BodyNotJson)?;
+        Ok(Self {
+            action: action.and_then(|raw| string(raw, ACTION_BYTES_MAX)),
+            installation_id: installation.and_then(|raw| inner(raw, "id")).and_then(|raw| serde_json::from_str(raw.get()).ok()),
+            repository: repository.and_then(|raw| inner(raw, "full_name")).and_then(|raw| string(raw, REPOSITORY_BYTES_MAX)),
+        })
+    }
+}
+
+impl<'de> Visitor<'de> for Pick<'_> {
+    type Value = Picked<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut picked = Picked::default();
+        while let Some(place) = map.next_key_seed(Place(self.0))? {
+            match place.and_then(|place| picked.0.get_mut(place)) {
+                Some(slot) => *slot = Some(map.next_value()?),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(picked)
+    }
+}
+
+impl<'de> serde::de::DeserializeSeed<'de> for Place<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        // As bytes: a key with a lone surrogate is odd, but it is not ours, and elsewhere in the document it would pass.
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for Place<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|known| known.as_bytes() == key))
+    }
+}
+
+fn pick<'a>(text: &'a str, keys: &[&str]) -> Option<Picked<'a>> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let picked = deserializer.deserialize_map(Pick(keys)).ok()?;
+    deserializer.end().ok()?;
+    Some(picked)
+}
+
+fn inner<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
+    pick(object.get(), &[key])?.0[0]
+}
+
+fn string(raw: &RawValue, bytes_max: usize) -> Option<String> {
+    // The escaped form is never shorter than the text, and up to six times as long: nothing longer is worth decoding.
+    if raw.get().len() > 2 + 6 * bytes_max {
+        return None;
+    }
+    String::deserialize(&mut serde_json::Deserializer::from_str(raw.get())).ok().filter(|text| text.len() <= bytes_max)
+}
+
+fn is_object(text: &str) -> bool {
+    text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{')
+}
+
+/// Whether brackets outside strings nest deeper than `depth_max`. `serde_json` passes over values without recursion and without a limit, so
+/// the limit is ours.
+fn is_deeper_than(depth_max: usize, document: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in document {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > depth_max {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Fields, Refusal> {
+        Fields::read(text.as_bytes())
+    }
+
+    /// The same fields out of a tree of values.
+    fn oracle(value: &Value) -> Fields {
+        Fields {
+            action: value["action"].as_str().filter(|text| text.len() <= ACTION_BYTES_MAX).map(str::to_owned),
+            installation_id: value["installation"]["id"].as_u64(),
+            repository: value["repository"]["full_name"].as_str().filter(|text| text.len() <= REPOSITORY_BYTES_MAX).map(str::to_owned),
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,70}".prop_map(Value::from),
+        ];
+        let key = prop_oneof!["action", "installation", "repository", "id", "full_name", "\\PC{0,5}"];
+        leaf.prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(key.clone(), inner, 0..6).prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    #[test]
+    fn the_three_fields_are_read_and_odd_types_are_not_an_error() {
+        let document = json!({"action": "opened", "installation": {"id": 14_541_957_942_u64}, "repository": {"full_name": "o/r"}});
+        assert_eq!(read(&document.to_string()), Ok(oracle(&document)));
+        for odd in [
+            r#"{"action":7}"#,
+            r#"{"action":1e999999}"#,
+            r#"{"installation":{"id":-1}}"#,
+            r#"{"repository":"o/r"}"#,
+            "[]",
+            "7",
+            "null",
+            " {} ",
+        ] {
+            assert_eq!(read(odd), Ok(Fields::default()), "{odd}");
+        }
+        assert_eq!(read(r#"{"\u0061ction":"x"}"#).unwrap().action.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_key_counts() {
+        assert_eq!(read(r#"{"action":"a","action":"b"}"#).unwrap().action.as_deref(), Some("b"));
+        assert_eq!(read(r#"{"action":"a","action":1}"#).unwrap().action, None);
+    }
+
+    #[test]
+    fn what_is_not_one_json_value_is_refused() {
+        for bad in
+            ["", "{", "{}{}", "{} x", "[1,]", "{\"a\":}", "{'a':1}", "nul", "\"\n\"", "{\"action\":\"a\"", "\u{feff}{}", "Hello, World!"]
+        {
+            assert_eq!(read(bad), Err(Refusal::BodyNotJson), "{bad}");
+        }
+        assert_eq!(Fields::read(b"{\"a\":\"\xff\"}"), Err(Refusal::BodyNotJson));
+        assert_eq!(read("{\"a\":\"\u{1f980}\"}"), Ok(Fields::default()));
+    }
+
+    #[test]
+    fn nesting_is_bounded_and_brackets_in_strings_do_not_nest() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(read(&nested(DEPTH_MAX)).is_ok());
+        assert_eq!(read(&nested(DEPTH_MAX + 1)), Err(Refusal::BodyNotJson));
+        assert_eq!(read(&nested(100_000)), Err(Refusal::BodyNotJson));
+        assert_eq!(read(&format!("{{\"action\":{}}}", nested(100_000))), Err(Refusal::BodyNotJson));
+        assert!(read(&format!("{{\"a\":\"{}\"}}", "\\\"[{".repeat(1000))).is_ok());
+    }
+
+    #[test]
+    fn an_overlong_action_or_repository_is_none() {
+        assert_eq!(read(&json!({"action": "a".repeat(64)}).to_string()).unwrap().action, Some("a".repeat(64)));
+        assert_eq!(read(&json!({"action": "a".repeat(65)}).to_string()).unwrap().action, None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_reader_agrees_with_a_tree_of_values(value in any_value(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+            prop_assert_eq!(read(&text), Ok(oracle(&value)));
+        }
+
+        #[test]
+        fn what_a_tree_of_values_refuses_is_refused_here_too(text in "[\\[\\]{}:,\"a1 ]{0,24}") {
+            prop_assert_eq!(read(&text).is_ok(), serde_json::from_str::<Value>(&text).is_ok());
+        }
+    }
+}

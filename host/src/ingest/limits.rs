@@ -1,0 +1,96 @@
+//! Who may send how much. Failures are charged, not calls: a flood of bad signatures from an address that GitHub uses too costs its strangers
+//! their turn, while senders that verified lately from there are still read.
+
+use std::time::Duration;
+
+use super::{
+    Settings,
+    address::Client,
+    meter::{Lately, Meter, Rate},
+};
+use crate::{
+    clock::Clock,
+    delivery::{Refusal, SourceId, TenantId},
+    tenants::Source,
+};
+
+/// How long a sender counts as known after a signature of its was right.
+const KNOWN_FOR: Duration = Duration::from_hours(1);
+
+/// A source at an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Sender {
+    pub(super) client: Client,
+    pub(super) tenant: TenantId,
+    pub(super) source: SourceId,
+}
+
+/// The meters of the door.
+#[derive(Debug)]
+pub(super) struct Limits {
+    failures_rate: Rate,
+    address_rate: Rate,
+    failures: Meter<Client>,
+    addresses: Meter<Client>,
+    sources: Meter<(TenantId, SourceId)>,
+    installations: Meter<(TenantId, SourceId, u64)>,
+    known: Lately<Sender>,
+}
+
+impl Limits {
+    pub(super) fn new(settings: &Settings, clock: &Clock) -> Self {
+        Self {
+            failures_rate: Rate::per_minute(settings.address_failures_per_min_max),
+            address_rate: Rate::per_second(settings.address_rate_per_s_max),
+            failures: Meter::new(clock.clone()),
+            addresses: Meter::new(clock.clone()),
+            sources: Meter::new(clock.clone()),
+            installations: Meter::new(clock.clone()),
+            known: Lately::new(clock.clone(), KNOWN_FOR),
+        }
+    }
+
+    /// Whether this sender verified lately.
+    pub(super) fn knows(&self, sender: &Sender) -> bool {
+        self.known.holds(sender)
+    }
+
+    /// May a call of this sender be read?
+    pub(super) fn admit(&self, sender: &Sender) -> Result<(), Refusal> {
+        if !self.knows(sender) {
+            self.failures.peek(&sender.client, self.failures_rate).map_err(|retry_after| Refusal::TooManyFailures { retry_after })?;
+        }
+        self.addresses.charge(sender.client, self.address_rate).map_err(|retry_after| Refusal::RateLimited { retry_after })
+    }
+
+    /// A signature of this sender was right.
+    pub(super) fn verified(&self, sender: &Sender) {
+        self.known.note(sender.clone());
+    }
+
+    /// A call was refused; what only a stranger does is charged to its address.
+    pub(super) fn refused(&self, client: Client, refusal: &Refusal) {
+        let charged = matches!(
+            refusal,
+            Refusal::SignatureMissing
+                | Refusal::SignatureMalformed
+                | Refusal::SignatureMismatch
+                | Refusal::BodyTooLarge { .. }
+                | Refusal::BodyTimeout
+        );
+        if charged {
+            // An address that used all its failures up is refused by `admit` from now on; there is nothing more to take.
+            let _ = self.failures.charge(client, self.failures_rate);
+        }
+    }
+
+    /// May the source, and the installation of it, send one more authentic delivery now?
+    pub(super) fn admit_authentic(&self, tenant: &TenantId, source: &Source, installation: Option<u64>) -> Result<(), Refusal> {
+        let limited = |retry_after| Refusal::RateLimited { retry_after };
+        let key = (tenant.clone(), source.id.clone());
+        self.sources.charge(key, Rate::per_second(source.rate_per_s_max)).map_err(limited)?;
+        let Some(installation) = installation else { return Ok(()) };
+        let key = (tenant.clone(), source.id.clone(), installation);
+        self.installations.charge(key, Rate::per_second(source.installation_rate_per_s_max)).map_err(limited)
+    }
+}

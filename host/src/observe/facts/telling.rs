@@ -1,0 +1,270 @@
+//! How each fact is told: its metric, its line, its live event. Field names carry their unit; `docs/logging.md` is the law.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, PluginRefused, PluginRemoved, PluginSwapped, SettingsReloaded,
+    SettlementVoid,
+};
+use crate::observe::{Fact, Fields, Metrics, labels::PluginLabels};
+
+impl Fact for DeliveryAccepted {
+    fn kind(&self) -> &'static str {
+        "delivery_accepted"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.delivery(Some(&self.tenant), Some(&self.source), "accepted");
+        metrics.accepted_in(self.took);
+    }
+
+    fn log(&self) {
+        tracing::info!(
+            delivery_id = %self.id, provider_delivery_id = self.provider_id.as_str(), tenant = %self.tenant, source = %self.source,
+            event = self.event.as_str(), legs = self.legs, duration_ms = ms(self.took), "delivery_accepted"
+        );
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([
+            ("delivery_id", json!(self.id)),
+            ("provider_delivery_id", json!(self.provider_id)),
+            ("tenant", json!(self.tenant)),
+            ("source", json!(self.source)),
+            ("event", json!(self.event)),
+            ("legs", json!(self.legs)),
+            ("duration_ms", json!(ms(self.took))),
+        ])
+    }
+}
+
+impl Fact for DeliveryDuplicate {
+    fn kind(&self) -> &'static str {
+        "delivery_duplicate"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.delivery(Some(&self.tenant), Some(&self.source), "duplicate");
+        metrics.accepted_in(self.took);
+    }
+
+    fn log(&self) {
+        tracing::info!(
+            delivery_id = %self.id, tenant = %self.tenant, source = %self.source, duration_ms = ms(self.took), "delivery_duplicate"
+        );
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([
+            ("delivery_id", json!(self.id)),
+            ("tenant", json!(self.tenant)),
+            ("source", json!(self.source)),
+            ("duration_ms", json!(ms(self.took))),
+        ])
+    }
+}
+
+impl Fact for DeliveryRefused {
+    fn kind(&self) -> &'static str {
+        "delivery_refused"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.delivery(self.tenant.as_ref(), self.source.as_ref(), self.code);
+    }
+
+    fn log(&self) {
+        let (tenant, source) = (self.tenant.as_ref().map(tracing::field::display), self.source.as_ref().map(tracing::field::display));
+        tracing::warn!(code = self.code, tenant, source, duration_ms = ms(self.took), "delivery_refused");
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([
+            ("code", json!(self.code)),
+            ("tenant", json!(self.tenant)),
+            ("source", json!(self.source)),
+            ("duration_ms", json!(ms(self.took))),
+        ])
+    }
+
+    fn is_sampled(&self) -> bool {
+        true
+    }
+}
+
+impl Fact for AttemptFinished {
+    fn kind(&self) -> &'static str {
+        "attempt_finished"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        let plugin = PluginLabels { tenant: self.tenant.clone(), plugin: self.leg.plugin.clone() };
+        metrics.attempt(&plugin, self.outcome, self.settlement);
+        // Where no version ran there is no time and no fuel; zeros would pull both histograms down.
+        if self.digest.is_some() {
+            metrics.run(&plugin, self.took, self.fuel);
+        }
+        if let Some(age) = self.age {
+            metrics.settled_at_age(&plugin, age);
+        }
+        for tally in &self.host_calls {
+            metrics.host_calls(&tally.call, tally.result, tally.count);
+        }
+    }
+
+    fn log(&self) {
+        let digest = self.digest.as_ref().map(tracing::field::display);
+        tracing::info!(
+            leg_id = %self.leg, tenant = %self.tenant, source = %self.source, plugin = %self.leg.plugin, event = self.event.as_str(),
+            attempt = self.attempt, outcome = self.outcome, settlement = self.settlement, detail = self.detail.as_str(), digest,
+            fuel = self.fuel, memory_peak_bytes = self.memory_peak_bytes, duration_ms = ms(self.took), age_ms = self.age.map(ms),
+            "attempt_finished"
+        );
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([
+            ("delivery_id", json!(self.leg.delivery)),
+            ("leg_id", json!(self.leg.to_string())),
+            ("tenant", json!(self.tenant)),
+            ("source", json!(self.source)),
+            ("plugin", json!(self.leg.plugin)),
+            ("event", json!(self.event)),
+            ("attempt", json!(self.attempt)),
+            ("outcome", json!(self.outcome)),
+            ("settlement", json!(self.settlement)),
+            ("detail", json!(self.detail)),
+            ("digest", json!(self.digest.map(|digest| digest.to_string()))),
+            ("fuel", json!(self.fuel)),
+            ("memory_peak_bytes", json!(self.memory_peak_bytes)),
+            ("duration_ms", json!(ms(self.took))),
+            ("age_ms", json!(self.age.map(ms))),
+        ])
+    }
+}
+
+impl Fact for SettlementVoid {
+    fn kind(&self) -> &'static str {
+        "settlement_void"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.settlement_void(self.cause);
+    }
+
+    fn log(&self) {
+        tracing::warn!(
+            leg_id = %self.leg, tenant = %self.tenant, attempt = self.attempt, cause = self.cause, detail = self.detail.as_str(),
+            "settlement_void"
+        );
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([
+            ("leg_id", json!(self.leg.to_string())),
+            ("tenant", json!(self.tenant)),
+            ("attempt", json!(self.attempt)),
+            ("cause", json!(self.cause)),
+            ("detail", json!(self.detail)),
+        ])
+    }
+}
+
+impl Fact for PluginSwapped {
+    fn kind(&self) -> &'static str {
+        "plugin_swapped"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.plugin_swap("swapped");
+        metrics.serves(&self.tenant, &self.plugin, Some(self.digest));
+    }
+
+    fn log(&self) {
+        let before = self.before.as_ref().map(tracing::field::display);
+        tracing::info!(
+            tenant = %self.tenant, plugin = %self.plugin, digest = %self.digest, before, duration_ms = ms(self.took), "plugin_swapped"
+        );
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([
+            ("tenant", json!(self.tenant)),
+            ("plugin", json!(self.plugin)),
+            ("digest", json!(self.digest.to_string())),
+            ("before", json!(self.before.map(|digest| digest.to_string()))),
+            ("duration_ms", json!(ms(self.took))),
+        ])
+    }
+}
+
+impl Fact for PluginRefused {
+    fn kind(&self) -> &'static str {
+        "plugin_refused"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.plugin_swap("refused");
+    }
+
+    fn log(&self) {
+        tracing::warn!(tenant = %self.tenant, plugin = %self.plugin, code = self.code, reason = self.reason.as_str(), "plugin_refused");
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([
+            ("tenant", json!(self.tenant)),
+            ("plugin", json!(self.plugin)),
+            ("code", json!(self.code)),
+            ("reason", json!(self.reason)),
+        ])
+    }
+}
+
+impl Fact for PluginRemoved {
+    fn kind(&self) -> &'static str {
+        "plugin_removed"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.plugin_swap("removed");
+        metrics.serves(&self.tenant, &self.plugin, None);
+    }
+
+    fn log(&self) {
+        tracing::info!(tenant = %self.tenant, plugin = %self.plugin, "plugin_removed");
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([("tenant", json!(self.tenant)), ("plugin", json!(self.plugin))])
+    }
+}
+
+impl Fact for SettingsReloaded {
+    fn kind(&self) -> &'static str {
+        "settings_reloaded"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.settings_reload(if self.problems.is_empty() { "taken" } else { "refused" });
+    }
+
+    fn log(&self) {
+        if self.problems.is_empty() {
+            tracing::info!(problems = 0, "settings_reloaded");
+        } else {
+            tracing::warn!(problems = self.problems.len(), detail = self.problems.join("; ").as_str(), "settings_reloaded");
+        }
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([("problems", json!(self.problems))])
+    }
+}
+
+/// Milliseconds with three decimals: microseconds are what a run is measured in.
+fn ms(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}

@@ -1,0 +1,102 @@
+//! The label sets. Every value comes from a closed set: names an operator wrote into a file, or slugs of this code. What a stranger sends is
+//! never a label value; where the path named no known tenant or source the value is `unknown`.
+
+use std::fmt::{self, Write as _};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+
+use crate::delivery::{Digest, PluginName, SourceId, TenantId};
+
+/// A tenant or source, where it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Known<T> {
+    /// Named in a file.
+    Is(T),
+    /// The path named nothing we know.
+    Unknown,
+}
+
+impl<T: Clone> Known<T> {
+    pub(crate) fn of(value: Option<&T>) -> Self {
+        value.map_or(Self::Unknown, |value| Self::Is(value.clone()))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct DeliveryLabels {
+    pub tenant: Known<TenantId>,
+    pub source: Known<SourceId>,
+    pub code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct AttemptLabels {
+    pub tenant: TenantId,
+    pub plugin: PluginName,
+    pub outcome: &'static str,
+    pub settlement: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PluginLabels {
+    pub tenant: TenantId,
+    pub plugin: PluginName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct QueueLabels {
+    pub tenant: TenantId,
+    pub plugin: PluginName,
+    pub state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct VersionLabels {
+    pub tenant: TenantId,
+    pub plugin: PluginName,
+    pub digest: Digest,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HostCallLabels {
+    pub call: String,
+    pub result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ResultLabels {
+    pub result: &'static str,
+}
+
+impl<T: EncodeLabelValue> EncodeLabelValue for Known<T> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Is(value) => value.encode(encoder),
+            Self::Unknown => encoder.write_str("unknown"),
+        }
+    }
+}
+
+impl EncodeLabelValue for TenantId {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for SourceId {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for PluginName {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for Digest {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{self}")
+    }
+}

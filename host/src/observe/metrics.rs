@@ -1,0 +1,266 @@
+//! The registered metrics. `docs/metrics.md` has a row for each, held to this file by a test.
+//!
+//! Series are bounded twice: label values come from closed sets (see `labels`), and together they never grow past [`SERIES_MAX`]; what would
+//! be a new series beyond it is not made but counted. `plugin_info` keeps one series a plugin: the old version's is dropped by the swap.
+//!
+//! Queue depths, dead letters and the books are not kept up by events but read at the scrape: a gauge that is recomputed cannot drift.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::Hash,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, family::Family, family::MetricConstructor, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use super::labels::{AttemptLabels, DeliveryLabels, HostCallLabels, Known, PluginLabels, QueueLabels, ResultLabels, VersionLabels};
+use crate::delivery::{Digest, PluginName, SourceId, TenantId, view::QueueView};
+
+/// Series of counters and histograms in all: far above an honest host (its plugins times a dozen outcomes), far below what hurts a scraper.
+pub const SERIES_MAX: usize = 50_000;
+
+/// The gauges that are read when somebody asks.
+#[derive(Clone, Debug, Default)]
+pub struct Scrape {
+    /// The queues, where the broker answered; their absence is what `broker_connected` 0 means.
+    pub queues: Option<Vec<QueueView>>,
+    /// `Books::gap`, where the ledger answered.
+    pub books_gap: Option<u64>,
+}
+
+type Histograms = Family<PluginLabels, Histogram, Buckets>;
+
+/// The registered metrics.
+pub struct Metrics {
+    registry: Registry,
+    deliveries: Family<DeliveryLabels, Counter>,
+    accept_duration: Histogram,
+    attempts: Family<AttemptLabels, Counter>,
+    attempt_duration: Histograms,
+    attempt_fuel: Histograms,
+    event_age: Histograms,
+    queue_depth: Family<QueueLabels, Gauge>,
+    dead_letters: Family<PluginLabels, Gauge>,
+    plugin_swaps: Family<ResultLabels, Counter>,
+    plugin_info: Family<VersionLabels, Gauge>,
+    host_calls: Family<HostCallLabels, Counter>,
+    settlements_void: Family<ResultLabels, Counter>,
+    settings_reloads: Family<ResultLabels, Counter>,
+    broker_connected: Gauge,
+    books_gap: Gauge,
+    log_lines_suppressed: Counter,
+    series_refused: Counter,
+    series: AtomicUsize,
+    serving: Mutex<HashMap<PluginLabels, Digest>>,
+    scraping: Mutex<()>,
+}
+
+/// Makes histograms with these bucket bounds.
+#[derive(Clone, Copy)]
+struct Buckets(&'static [f64]);
+
+/// From a cached 202 (half a millisecond on an idle disk) to our own deadline (8 s) and GitHub's (10 s), dense where a disk's sync lies.
+const ACCEPT_SECONDS: Buckets = Buckets(&[0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 8.0, 10.0]);
+/// An empty guest takes some 25 µs, a parsed push 100 µs; the default wall-clock limit is 5 s.
+const ATTEMPT_SECONDS: Buckets =
+    Buckets(&[0.000_05, 0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+/// Half decades up to the default ceiling of a tenant (10^10).
+const FUEL: Buckets = Buckets(&[1e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8, 3e8, 1e9, 3e9, 1e10]);
+/// From an idle host (milliseconds) through the back-off (1 s to 1 h a step) to the 72 h after which a leg without a plugin dies.
+const AGE_SECONDS: Buckets =
+    Buckets(&[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 259_200.0]);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("hookyard"),
+            deliveries: Family::default(),
+            accept_duration: ACCEPT_SECONDS.new_metric(),
+            attempts: Family::default(),
+            attempt_duration: Family::new_with_constructor(ATTEMPT_SECONDS),
+            attempt_fuel: Family::new_with_constructor(FUEL),
+            event_age: Family::new_with_constructor(AGE_SECONDS),
+            queue_depth: Family::default(),
+            dead_letters: Family::default(),
+            plugin_swaps: Family::default(),
+            plugin_info: Family::default(),
+            host_calls: Family::default(),
+            settlements_void: Family::default(),
+            settings_reloads: Family::default(),
+            broker_connected: Gauge::default(),
+            books_gap: Gauge::default(),
+            log_lines_suppressed: Counter::default(),
+            series_refused: Counter::default(),
+            series: AtomicUsize::new(0),
+            serving: Mutex::default(),
+            scraping: Mutex::default(),
+        };
+        metrics.register_pipeline();
+        metrics.register_host();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register_pipeline(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("deliveries", "Calls at the door, by answer", self.deliveries.clone());
+        registry.register_with_unit(
+            "accept_duration",
+            "From the first byte of the head to a 2xx; refusals are not in it",
+            Unit::Seconds,
+            self.accept_duration.clone(),
+        );
+        registry.register("attempts", "Runs that were settled, by outcome and settlement", self.attempts.clone());
+        registry.register_with_unit("attempt_duration", "Time of one run", Unit::Seconds, self.attempt_duration.clone());
+        registry.register("attempt_fuel", "Fuel used by one run", self.attempt_fuel.clone());
+        registry.register_with_unit("event_age", "From receipt to the leg's settlement", Unit::Seconds, self.event_age.clone());
+        registry.register("queue_depth", "Open legs by state", self.queue_depth.clone());
+        registry.register("dead_letters", "Dead letters that wait for an operator", self.dead_letters.clone());
+        registry.register("host_calls", "What runs asked of the host, by answer", self.host_calls.clone());
+        registry.register("settlements_void", "Settlements that changed nothing, by cause", self.settlements_void.clone());
+    }
+
+    fn register_host(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("plugin_swaps", "Plugin versions that came, were refused or went", self.plugin_swaps.clone());
+        registry.register("plugin_info", "1 for the version of each plugin that serves", self.plugin_info.clone());
+        registry.register("settings_reloads", "Times the settings files were read again", self.settings_reloads.clone());
+        registry.register("broker_connected", "Whether the queue answered at this scrape", self.broker_connected.clone());
+        registry.register("books_gap", "What does not add up between the two counts of everything; must be 0", self.books_gap.clone());
+        registry.register("log_lines_suppressed", "Sampled log lines that were not written", self.log_lines_suppressed.clone());
+        registry.register("series_refused", "Observations dropped because their metric has too many series", self.series_refused.clone());
+    }
+
+    /// Applies `act` to the series with these labels, unless it would be one too many.
+    fn with<L, M, C>(&self, family: &Family<L, M, C>, labels: &L, act: impl Fn(&M))
+    where
+        L: Clone + Eq + Hash,
+        C: MetricConstructor<M>,
+    {
+        if let Some(metric) = family.get(labels) {
+            return act(&metric);
+        }
+        // The guard is gone here: taking the family's lock again under it could deadlock with a waiting writer.
+        if self.series.fetch_add(1, Ordering::Relaxed) < SERIES_MAX {
+            act(&family.get_or_create(labels));
+        } else {
+            self.series.fetch_sub(1, Ordering::Relaxed);
+            self.series_refused.inc();
+        }
+    }
+
+    pub(super) fn delivery(&self, tenant: Option<&TenantId>, source: Option<&SourceId>, code: &'static str) {
+        let labels = DeliveryLabels { tenant: Known::of(tenant), source: Known::of(source), code };
+        self.with(&self.deliveries, &labels, |counter| _ = counter.inc());
+    }
+
+    pub(super) fn accepted_in(&self, took: Duration) {
+        self.accept_duration.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn attempt(&self, plugin: &PluginLabels, outcome: &'static str, settlement: &'static str) {
+        let labels = AttemptLabels { tenant: plugin.tenant.clone(), plugin: plugin.plugin.clone(), outcome, settlement };
+        self.with(&self.attempts, &labels, |counter| _ = counter.inc());
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "fuel is put into buckets half a decade wide")]
+    pub(super) fn run(&self, plugin: &PluginLabels, took: Duration, fuel: u64) {
+        self.with(&self.attempt_duration, plugin, |histogram| histogram.observe(took.as_secs_f64()));
+        self.with(&self.attempt_fuel, plugin, |histogram| histogram.observe(fuel as f64));
+    }
+
+    pub(super) fn settled_at_age(&self, plugin: &PluginLabels, age: Duration) {
+        self.with(&self.event_age, plugin, |histogram| histogram.observe(age.as_secs_f64()));
+    }
+
+    pub(super) fn host_calls(&self, call: &str, result: &'static str, count: u64) {
+        let labels = HostCallLabels { call: call.to_owned(), result };
+        self.with(&self.host_calls, &labels, |counter| _ = counter.inc_by(count));
+    }
+
+    pub(super) fn settlement_void(&self, result: &'static str) {
+        self.with(&self.settlements_void, &ResultLabels { result }, |counter| _ = counter.inc());
+    }
+
+    pub(super) fn plugin_swap(&self, result: &'static str) {
+        self.with(&self.plugin_swaps, &ResultLabels { result }, |counter| _ = counter.inc());
+    }
+
+    pub(super) fn settings_reload(&self, result: &'static str) {
+        self.with(&self.settings_reloads, &ResultLabels { result }, |counter| _ = counter.inc());
+    }
+
+    pub(super) fn log_line_suppressed(&self) {
+        self.log_lines_suppressed.inc();
+    }
+
+    /// The version that serves now; none where the plugin is gone. Whatever served before loses its series.
+    pub(super) fn serves(&self, tenant: &TenantId, plugin: &PluginName, digest: Option<Digest>) {
+        let key = PluginLabels { tenant: tenant.clone(), plugin: plugin.clone() };
+        let version = |digest| VersionLabels { tenant: tenant.clone(), plugin: plugin.clone(), digest };
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match digest {
+            Some(digest) => serving.insert(key, digest),
+            None => serving.remove(&key),
+        };
+        if let Some(before) = before.filter(|before| Some(*before) != digest) {
+            self.plugin_info.remove(&version(before));
+        }
+        if let Some(digest) = digest {
+            self.plugin_info.get_or_create(&version(digest)).set(1);
+        }
+    }
+
+    /// Everything in the `OpenMetrics` text format, the gauges as of `scrape`.
+    pub(super) fn encode(&self, scrape: &Scrape) -> String {
+        // One scrape at a time: another one must not see the queue gauges between their removal and their return.
+        let _one = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set_gauges(scrape);
+        let mut text = String::with_capacity(16 * 1024);
+        match text::encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(fmt::Error) => "# EOF\n".to_owned(),
+        }
+    }
+
+    fn set_gauges(&self, scrape: &Scrape) {
+        self.broker_connected.set(i64::from(scrape.queues.is_some()));
+        if let Some(gap) = scrape.books_gap {
+            self.books_gap.set(i64::try_from(gap).unwrap_or(i64::MAX));
+        }
+        self.queue_depth.clear();
+        self.dead_letters.clear();
+        for queue in scrape.queues.iter().flatten() {
+            let value = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+            let open = [("waiting", queue.waiting), ("leased", queue.leased), ("retry", queue.retry), ("parked", queue.parked)];
+            for (state, count) in open {
+                let labels = QueueLabels { tenant: queue.tenant.clone(), plugin: queue.plugin.clone(), state };
+                self.queue_depth.get_or_create(&labels).set(value(count));
+            }
+            let labels = PluginLabels { tenant: queue.tenant.clone(), plugin: queue.plugin.clone() };
+            self.dead_letters.get_or_create(&labels).set(value(queue.dead));
+        }
+    }
+}
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(self.0.iter().copied())
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}

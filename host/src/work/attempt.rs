@@ -1,0 +1,142 @@
+//! One lease to its settlement: a straight line, with no early return but the run that is not made.
+//!
+//! Absence is an ordinary outcome. A leg is leased only while its queue is served, so a plugin that is missing here left between the lease and
+//! this line: its leg goes back uncounted and parks. Only a leg that has waited 72 hours for a plugin dies as `no_plugin`, and that is not
+//! decided here.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    judge::judge,
+    versions::{Version, Versions},
+};
+use crate::{
+    broker::{Broker, Finished, Lease, Settled},
+    clock::Clock,
+    delivery::{AttemptRecord, Digest, Effects, Fault, FaultKind, Outcome, RetryPolicy, Settlement, Timestamp, view::HostCall},
+    observe::{
+        Observer,
+        facts::{AttemptFinished, HostCallTally, SettlementVoid},
+    },
+    runtime::RunReport,
+};
+
+/// How the runtime's journal writes that a call was not done.
+const DENIALS: [&str; 4] = ["InvalidName", "TooLarge", "Quota", "Unavailable"];
+
+/// Runs leases, one at a time a call.
+pub(super) struct Worker {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) versions: Box<dyn Versions>,
+    pub(super) observer: Observer,
+    pub(super) clock: Clock,
+}
+
+impl Worker {
+    /// From a lease to its settlement, and the word about it. A settlement the broker does not take leaves the leg on loan until its engine
+    /// hands it out again; the run's effects are gone with it, so that is harmless.
+    pub(super) async fn attempt(&self, lease: Lease) {
+        let started_at = self.clock.now();
+        let version = self.versions.serving(&lease.delivery.tenant, &lease.leg.plugin);
+        let policy = version.as_ref().map_or_else(RetryPolicy::default, |version| version.retry());
+        let (digest, report) = match spared(&lease, version.as_deref(), &policy) {
+            Err(fault) => (None, not_run(fault)),
+            Ok(version) => (Some(version.digest()), version.invoke(&lease, started_at).await),
+        };
+        let settlement = judge(&report.outcome, lease.attempt, &policy, fastrand::f64());
+        let finished = finish(lease.attempt, report, settlement, (started_at, digest));
+        let fact = self.fact(&lease, &finished.record);
+        let (leg, tenant, attempt) = (lease.leg.clone(), lease.delivery.tenant.clone(), lease.attempt);
+        let void = |cause, detail: String| SettlementVoid { leg, tenant, attempt, cause, detail };
+        match self.broker.settle(lease, finished).await {
+            Ok(Settled::Committed) => self.observer.record(&fact),
+            Ok(Settled::Conflict) => self.observer.record(&void("conflict", "a value the run has read was changed by another run".into())),
+            Ok(Settled::Stale) => self.observer.record(&void("stale", "the leg was lent to another worker meanwhile".into())),
+            Err(error) => self.observer.record(&void("unavailable", error.to_string())),
+        }
+    }
+
+    fn fact(&self, lease: &Lease, record: &AttemptRecord) -> AttemptFinished {
+        let delivery = &lease.delivery;
+        let is_settled = !matches!(record.settlement, Settlement::Retry { .. });
+        AttemptFinished {
+            leg: lease.leg.clone(),
+            tenant: delivery.tenant.clone(),
+            source: delivery.source.clone(),
+            event: delivery.event.clone(),
+            attempt: lease.attempt,
+            outcome: record.outcome.slug(),
+            detail: record.outcome.detail().to_owned(),
+            settlement: record.settlement.slug(),
+            digest: record.digest,
+            fuel: record.fuel,
+            memory_peak_bytes: record.memory_peak_bytes,
+            took: record.duration,
+            age: is_settled.then(|| self.clock.now().since(delivery.received_at)),
+            host_calls: tally(&record.host_calls),
+        }
+    }
+}
+
+/// The version to run, or why this lease is not run at all.
+fn spared<'a>(lease: &Lease, version: Option<&'a dyn Version>, policy: &RetryPolicy) -> Result<&'a dyn Version, Fault> {
+    if lease.body_corrupt {
+        return Err(Fault::new(FaultKind::BodyCorrupt, "the stored document does not match its checksum; restore it from a backup"));
+    }
+    // Runs that killed the host were charged at the restart, where nobody could judge them: this is the first chance to.
+    if lease.crashes > 0 && lease.attempt > policy.attempts_max() {
+        let detail = format!("the host died {} times while this run, and only this run, was under way", lease.crashes);
+        return Err(Fault::new(FaultKind::HostCrashed, detail));
+    }
+    version.ok_or_else(|| Fault::new(FaultKind::HostUnavailable, "the plugin was unloaded between the lease and the run"))
+}
+
+fn not_run(fault: Fault) -> RunReport {
+    RunReport {
+        outcome: Outcome::Fault(fault),
+        effects: Effects::default(),
+        duration: Duration::ZERO,
+        fuel: 0,
+        fuel_max: 0,
+        memory_peak_bytes: 0,
+        memory_bytes_max: 0,
+        logs: Vec::new(),
+        host_calls: Vec::new(),
+    }
+}
+
+fn finish(attempt: u32, report: RunReport, settlement: Settlement, (started_at, digest): (Timestamp, Option<Digest>)) -> Finished {
+    // The runtime leaves effects empty unless the plugin acked or skipped; a retried leg must not keep any, whoever forgets it.
+    let keeps_effects = matches!(settlement, Settlement::Ack | Settlement::Skip);
+    let effects = if keeps_effects { report.effects } else { Effects::default() };
+    let record = AttemptRecord {
+        attempt,
+        started_at,
+        duration: report.duration,
+        outcome: report.outcome,
+        settlement,
+        fuel: report.fuel,
+        memory_peak_bytes: report.memory_peak_bytes,
+        digest,
+        logs: report.logs,
+        host_calls: report.host_calls,
+    };
+    Finished { record, effects }
+}
+
+/// Sums up a run's calls; it makes few kinds, so a list is searched faster than a map. The journal's last entry may say how many calls it cut:
+/// that is no call.
+fn tally(calls: &[HostCall]) -> Vec<HostCallTally> {
+    let mut tallies: Vec<HostCallTally> = Vec::new();
+    for call in calls.iter().filter(|call| call.call != "…") {
+        let result = if DENIALS.contains(&call.answer.as_str()) { "error" } else { "ok" };
+        match tallies.iter_mut().find(|tally| tally.call == call.call && tally.result == result) {
+            Some(tally) => tally.count += 1,
+            None => tallies.push(HostCallTally { call: call.call.clone(), result, count: 1 }),
+        }
+    }
+    tallies
+}
+
+#[cfg(test)]
+mod tests;

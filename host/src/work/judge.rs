@@ -1,0 +1,167 @@
+//! What becomes of a leg after a run. Pure: the caller brings the randomness, the broker carries it out.
+//!
+//! | outcome | settlement |
+//! |---|---|
+//! | `ack`, `skip` | the same |
+//! | `reject` | dead letter, `rejected` |
+//! | fault of the host | retry soon, uncounted |
+//! | fault that would repeat | dead letter, the fault's slug |
+//! | anything else, last attempt | dead letter, `attempts_exhausted` |
+//! | `retry` with a delay | retry after it, counted; never later than the policy's longest delay |
+//! | anything else | retry after the back-off, counted |
+
+use std::time::Duration;
+
+use crate::delivery::{DeadReason, FaultKind, Outcome, RetryPolicy, Settlement, Timestamp, Verdict};
+
+/// How long a leg waits for a plugin that is gone before it is a dead letter: a weekend's outage of a deployment, and one day more.
+pub const NO_PLUGIN_AFTER: Duration = Duration::from_hours(72);
+
+/// The wait after a fault of the host is this and a part of the spread: long enough not to spin on a full pool, short enough not to be felt.
+const HOST_FAULT_DELAY_MIN: Duration = Duration::from_millis(100);
+const HOST_FAULT_DELAY_SPREAD: Duration = Duration::from_millis(900);
+
+/// Decides about attempt `attempt` (1-based) of a leg. `random` is uniform in [0, 1].
+#[must_use]
+pub fn judge(outcome: &Outcome, attempt: u32, policy: &RetryPolicy, random: f64) -> Settlement {
+    match outcome {
+        Outcome::Verdict(Verdict::Ack) => Settlement::Ack,
+        Outcome::Verdict(Verdict::Skip(_)) => Settlement::Skip,
+        Outcome::Verdict(Verdict::Reject(_)) => Settlement::DeadLetter(DeadReason::Rejected),
+        Outcome::Verdict(Verdict::Retry { after, .. }) => again(*after, attempt, policy, random),
+        Outcome::Fault(fault) if fault.kind.is_hosts() => Settlement::Retry { after: soon(random), counted: false },
+        Outcome::Fault(fault) if fault.kind.is_hopeless() => Settlement::DeadLetter(DeadReason::Fault(fault.kind)),
+        Outcome::Fault(_) => again(None, attempt, policy, random),
+    }
+}
+
+/// Decides about a leg that is parked since `parked_since` because its plugin is gone: `None` while it may still wait.
+#[must_use]
+pub fn judge_parked(parked_since: Timestamp, now: Timestamp) -> Option<Settlement> {
+    (now.since(parked_since) >= NO_PLUGIN_AFTER).then_some(Settlement::DeadLetter(DeadReason::Fault(FaultKind::NoPlugin)))
+}
+
+fn again(asked: Option<Duration>, attempt: u32, policy: &RetryPolicy, random: f64) -> Settlement {
+    if attempt >= policy.attempts_max() {
+        return Settlement::DeadLetter(DeadReason::AttemptsExhausted);
+    }
+    let after = asked.map_or_else(|| policy.delay(attempt, random), |asked| policy.clamp(asked));
+    Settlement::Retry { after, counted: true }
+}
+
+fn soon(random: f64) -> Duration {
+    HOST_FAULT_DELAY_MIN + HOST_FAULT_DELAY_SPREAD.mul_f64(random.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::delivery::Fault;
+
+    fn policy() -> RetryPolicy {
+        RetryPolicy::new(3, Duration::from_secs(1), Duration::from_mins(1)).unwrap()
+    }
+
+    fn retry(after_s: Option<u64>) -> Outcome {
+        Outcome::Verdict(Verdict::Retry { after: after_s.map(Duration::from_secs), reason: "later".into() })
+    }
+
+    fn fault(kind: FaultKind) -> Outcome {
+        Outcome::Fault(Fault::new(kind, "words"))
+    }
+
+    fn counted(after_s: u64) -> Settlement {
+        Settlement::Retry { after: Duration::from_secs(after_s), counted: true }
+    }
+
+    #[test]
+    fn every_outcome_is_judged_as_the_table_says() {
+        let uncounted = Settlement::Retry { after: Duration::from_secs(1), counted: false };
+        let dead = |kind| Settlement::DeadLetter(DeadReason::Fault(kind));
+        let exhausted = Settlement::DeadLetter(DeadReason::AttemptsExhausted);
+        for (outcome, attempt, expected) in [
+            (Outcome::Verdict(Verdict::Ack), 1, Settlement::Ack),
+            (Outcome::Verdict(Verdict::Ack), 99, Settlement::Ack),
+            (Outcome::Verdict(Verdict::Skip("no".into())), 3, Settlement::Skip),
+            (Outcome::Verdict(Verdict::Reject("bad".into())), 1, Settlement::DeadLetter(DeadReason::Rejected)),
+            (retry(None), 1, counted(1)),
+            (retry(None), 2, counted(2)),
+            (retry(None), 3, exhausted),
+            (retry(Some(30)), 1, counted(30)),
+            (retry(Some(0)), 1, counted(0)),
+            (retry(Some(3600)), 1, counted(60)),
+            (retry(Some(30)), 3, exhausted),
+            (fault(FaultKind::Trapped), 2, counted(2)),
+            (fault(FaultKind::Trapped), 3, exhausted),
+            (fault(FaultKind::DeadlineExceeded), 1, counted(1)),
+            (fault(FaultKind::HostCrashed), 1, counted(1)),
+            (fault(FaultKind::HostCrashed), 4, exhausted),
+            (fault(FaultKind::OutOfFuel), 1, dead(FaultKind::OutOfFuel)),
+            (fault(FaultKind::OutOfMemory), 1, dead(FaultKind::OutOfMemory)),
+            (fault(FaultKind::AbiLimit), 1, dead(FaultKind::AbiLimit)),
+            (fault(FaultKind::Denied), 1, dead(FaultKind::Denied)),
+            (fault(FaultKind::NoPlugin), 1, dead(FaultKind::NoPlugin)),
+            (fault(FaultKind::BodyCorrupt), 1, dead(FaultKind::BodyCorrupt)),
+            (fault(FaultKind::HostUnavailable), 1, uncounted),
+            (fault(FaultKind::HostUnavailable), 99, uncounted),
+            (fault(FaultKind::VersionConflict), 3, uncounted),
+        ] {
+            assert_eq!(judge(&outcome, attempt, &policy(), 1.0), expected, "{outcome:?} in attempt {attempt}");
+        }
+    }
+
+    #[test]
+    fn a_parked_leg_dies_when_its_plugin_is_gone_for_72_hours_and_not_before() {
+        let since = Timestamp::from_unix_ms(1_700_000_000_000);
+        let last_wait = since.after(NO_PLUGIN_AFTER).before(Duration::from_millis(1));
+        assert_eq!(judge_parked(since, last_wait), None);
+        let dead = Settlement::DeadLetter(DeadReason::Fault(FaultKind::NoPlugin));
+        assert_eq!(judge_parked(since, since.after(NO_PLUGIN_AFTER)), Some(dead));
+        assert_eq!(judge_parked(since, since.before(Duration::from_secs(1))), None, "a clock that went back kills nothing");
+    }
+
+    fn any_outcome() -> impl Strategy<Value = Outcome> {
+        let kinds = prop::sample::select(FaultKind::ALL.to_vec());
+        prop_oneof![
+            Just(Outcome::Verdict(Verdict::Ack)),
+            Just(Outcome::Verdict(Verdict::Skip(String::new()))),
+            Just(Outcome::Verdict(Verdict::Reject(String::new()))),
+            prop::option::of(0..1_000_000_u64).prop_map(retry),
+            kinds.prop_map(fault),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_leg_gets_a_counted_retry_after_its_last_attempt(
+            outcome in any_outcome(), attempts_max in 1..=100_u32, more in 0..10_u32, random in 0.0..=1.0_f64,
+        ) {
+            let policy = RetryPolicy::new(attempts_max, Duration::ZERO, Duration::from_mins(1)).unwrap();
+            let settlement = judge(&outcome, attempts_max + more, &policy, random);
+            let counted_retry = matches!(settlement, Settlement::Retry { counted: true, .. });
+            prop_assert!(!counted_retry);
+        }
+
+        #[test]
+        fn a_retry_is_uncounted_exactly_when_the_fault_is_the_hosts(
+            outcome in any_outcome(), attempt in 1..200_u32, random in 0.0..=1.0_f64,
+        ) {
+            let hosts = matches!(&outcome, Outcome::Fault(fault) if fault.kind.is_hosts());
+            let settlement = judge(&outcome, attempt, &policy(), random);
+            let uncounted = matches!(settlement, Settlement::Retry { counted: false, .. });
+            prop_assert_eq!(uncounted, hosts);
+        }
+
+        #[test]
+        fn an_asked_delay_is_kept_unless_it_is_longer_than_the_longest(asked_s in 0..1_000_u64, random in 0.0..=1.0_f64) {
+            prop_assert_eq!(judge(&retry(Some(asked_s)), 1, &policy(), random), counted(asked_s.min(60)));
+        }
+
+        #[test]
+        fn the_wait_after_a_host_fault_stays_between_its_bounds(random in 0.0..=1.0_f64) {
+            prop_assert!((Duration::from_millis(100)..=Duration::from_secs(1)).contains(&soon(random)));
+        }
+    }
+}

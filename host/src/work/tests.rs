@@ -1,0 +1,100 @@
+use super::{
+    doubles::{ScriptedBroker, ScriptedPlugin, Shelf, ack, lease},
+    *,
+};
+use crate::{
+    broker::{Queue, Settled},
+    delivery::Timestamp,
+};
+
+/// Longer than any run here takes, so that a test that waits so long has failed.
+const LONG: Duration = Duration::from_secs(30);
+
+fn workers(broker: Arc<ScriptedBroker>, plugin: ScriptedPlugin, concurrency_max: usize) -> (Workers, watch::Sender<QueueSet>) {
+    let clock = Clock::manual(Timestamp::from_unix_ms(0));
+    let worker = Worker { broker, versions: Box::new(Shelf(Some(plugin))), observer: Observer::new(clock.clone()), clock };
+    let (queues, changes) = watch::channel(QueueSet::default());
+    (Workers::start_worker(&Settings { concurrency_max, threads: 2 }, worker, changes).unwrap(), queues)
+}
+
+#[tokio::test]
+async fn every_leg_that_is_lent_is_settled() {
+    let (broker, mut settled) = ScriptedBroker::new((0..50).map(lease).collect(), Ok(Settled::Committed));
+    let (workers, _queues) = workers(broker, ScriptedPlugin::new(ack()), 8);
+    let mut tokens = Vec::new();
+    for _ in 0..50 {
+        tokens.push(settled.recv().await.unwrap().0.token);
+    }
+    tokens.sort_unstable();
+    assert_eq!(tokens, (0..50).collect::<Vec<_>>());
+    assert!(workers.stop(LONG).await.is_empty());
+}
+
+#[tokio::test]
+async fn no_leg_is_leased_without_a_free_slot() {
+    let (broker, mut settled) = ScriptedBroker::new((0..5).map(lease).collect(), Ok(Settled::Committed));
+    let plugin = ScriptedPlugin::gated(ack());
+    let mut begun = plugin.begun.subscribe();
+    let (workers, _queues) = workers(Arc::clone(&broker), plugin.clone(), 2);
+    begun.wait_for(|begun| *begun == 2).await.unwrap();
+    assert_eq!(broker.to_lend.lock().unwrap().len(), 3, "two run, three are still in the queue");
+    plugin.gate.add_permits(1);
+    settled.recv().await.unwrap();
+    begun.wait_for(|begun| *begun == 3).await.unwrap();
+    assert_eq!(broker.to_lend.lock().unwrap().len(), 2);
+    plugin.gate.add_permits(100);
+    for _ in 0..4 {
+        settled.recv().await.unwrap();
+    }
+    assert!(workers.stop(LONG).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_stop_leases_no_more_waits_for_what_runs_and_names_what_does_not_end() {
+    let (broker, mut settled) = ScriptedBroker::new((1..=3).map(lease).collect(), Ok(Settled::Committed));
+    let plugin = ScriptedPlugin::gated(ack());
+    let mut begun = plugin.begun.subscribe();
+    let (workers, _queues) = workers(Arc::clone(&broker), plugin.clone(), 2);
+    begun.wait_for(|begun| *begun == 2).await.unwrap();
+    plugin.gate.add_permits(1);
+    settled.recv().await.unwrap();
+    begun.wait_for(|begun| *begun == 3).await.unwrap();
+    let left = workers.stop(Duration::ZERO).await;
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[tokio::test]
+async fn an_idle_stop_does_not_wait_for_a_leg() {
+    let (broker, _settled) = ScriptedBroker::new(vec![], Ok(Settled::Committed));
+    let (workers, _queues) = workers(broker, ScriptedPlugin::new(ack()), 2);
+    assert!(tokio::time::timeout(LONG, workers.stop(LONG * 2)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_broker_is_told_which_queues_are_served_now_and_later() {
+    let (broker, _settled) = ScriptedBroker::new(vec![], Ok(Settled::Committed));
+    let mut served = broker.served.subscribe();
+    let (_workers, queues) = workers(Arc::clone(&broker), ScriptedPlugin::new(ack()), 2);
+    let queue = Queue { tenant: "acme".parse().unwrap(), plugin: "triage".parse().unwrap(), concurrency_max: 4 };
+    let set = QueueSet { queues: vec![queue], tenant_concurrency_max: 8 };
+    queues.send_replace(set.clone());
+    served.wait_for(|served| *served == set).await.unwrap();
+}
+
+#[test]
+fn guests_run_on_threads_of_their_own() {
+    let runtime = guest_runtime(2).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    runtime.handle().spawn(async move { sender.send(std::thread::current().name().map(str::to_owned)).unwrap() });
+    assert!(receiver.recv().unwrap().unwrap().starts_with("guest-"));
+}
+
+#[tokio::test]
+async fn a_worker_that_panics_is_known() {
+    let (broker, settled) = ScriptedBroker::new(vec![lease(1)], Ok(Settled::Committed));
+    // The scripted broker panics when nobody takes what is settled.
+    drop(settled);
+    let (workers, _queues) = workers(broker, ScriptedPlugin::new(ack()), 2);
+    tokio::time::timeout(LONG, workers.failed()).await.unwrap();
+    assert!(workers.stop(LONG).await.is_empty(), "a run that panicked is no run under way");
+}

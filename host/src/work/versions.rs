@@ -1,0 +1,69 @@
+//! The workers' view of the plugins: which version serves a leg, and one run of it. A seam, so that the order of an attempt can be tested
+//! without a sandbox; the catalog and the runtime stand behind it in the host.
+
+use std::sync::Arc;
+
+use crate::{
+    broker::{BoxFuture, Lease},
+    catalog::{Catalog, Plugin},
+    delivery::{Digest, PluginName, RetryPolicy, TenantId, Timestamp},
+    ledger::Ledger,
+    runtime::{Gate, Run, RunReport, Runtime},
+};
+
+/// Finds the version that serves now.
+pub(super) trait Versions: Send + Sync {
+    fn serving(&self, tenant: &TenantId, plugin: &PluginName) -> Option<Box<dyn Version>>;
+}
+
+/// One plugin version, held for one run: a swap meanwhile does not touch it.
+pub(super) trait Version: Send + Sync {
+    fn digest(&self) -> Digest;
+    fn retry(&self) -> RetryPolicy;
+    fn invoke<'a>(&'a self, lease: &'a Lease, started_at: Timestamp) -> BoxFuture<'a, RunReport>;
+}
+
+/// Catalog and runtime, behind the live gate.
+pub(super) struct Loaded {
+    pub(super) catalog: Catalog,
+    pub(super) runtime: Runtime,
+    pub(super) ledger: Ledger,
+}
+
+struct LoadedVersion {
+    plugin: Arc<Plugin>,
+    runtime: Runtime,
+    gate: Gate,
+}
+
+impl Versions for Loaded {
+    fn serving(&self, tenant: &TenantId, plugin: &PluginName) -> Option<Box<dyn Version>> {
+        let plugin = self.catalog.plugin(tenant, plugin)?;
+        Some(Box::new(LoadedVersion { plugin, runtime: self.runtime.clone(), gate: Gate::Live(self.ledger.clone()) }))
+    }
+}
+
+impl Version for LoadedVersion {
+    fn digest(&self) -> Digest {
+        self.plugin.digest
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        self.plugin.retry
+    }
+
+    fn invoke<'a>(&'a self, lease: &'a Lease, started_at: Timestamp) -> BoxFuture<'a, RunReport> {
+        let run = Run {
+            delivery: Arc::clone(&lease.delivery),
+            plugin: self.plugin.name.clone(),
+            attempt: lease.attempt,
+            generation: lease.generation,
+            started_at,
+            digest: self.plugin.digest,
+            config: Arc::clone(&self.plugin.config),
+            budget: self.plugin.budget,
+            gate: self.gate.clone(),
+        };
+        Box::pin(self.runtime.invoke(&self.plugin.component, run))
+    }
+}

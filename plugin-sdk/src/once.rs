@@ -1,0 +1,71 @@
+//! Steps that a retry must not repeat.
+
+use std::fmt;
+
+use crate::{
+    bindings::hookyard::plugin::once::{Error as Refusal, Step as HostStep},
+    host,
+};
+
+/// What the host remembers of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Done, in this run or before: its answer.
+    Done(Vec<u8>),
+    /// Begun before and never finished: only looking at the outside world tells whether it happened. Once known, call [`step::finish`].
+    Unknown,
+}
+
+/// Why a step was not made, or not remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnceError<E> {
+    /// The host did not take it.
+    Host(String),
+    /// The step itself failed, and its intent stays: the next run is told [`Step::Unknown`].
+    Step(E),
+}
+
+/// Does `act` unless an earlier run of this delivery did: a durable intent, the act, its durable answer.
+///
+/// The three answers: done now or before ([`Step::Done`]); begun before and nobody knows ([`Step::Unknown`]); not done ([`OnceError`]).
+pub fn once<E>(key: &str, act: impl FnOnce() -> Result<Vec<u8>, E>) -> Result<Step, OnceError<E>> {
+    match host::once::begin(key).map_err(|refusal| OnceError::Host(explain(key, refusal)))? {
+        HostStep::Done(answer) => Ok(Step::Done(answer)),
+        HostStep::Unknown => Ok(Step::Unknown),
+        HostStep::Begun => {
+            let answer = act().map_err(OnceError::Step)?;
+            step::finish(key, &answer).map_err(OnceError::Host)?;
+            Ok(Step::Done(answer))
+        }
+    }
+}
+
+/// For steps found [`Step::Unknown`].
+pub mod step {
+    use crate::host;
+
+    /// Records the answer of a step (at most 64 KiB).
+    pub fn finish(key: &str, answer: &[u8]) -> Result<(), String> {
+        host::once::finish(key, answer).map_err(|refusal| super::explain(key, refusal))
+    }
+}
+
+fn explain(key: &str, refusal: Refusal) -> String {
+    let why = match refusal {
+        Refusal::TooLarge => "the key is longer than 512 bytes or the answer longer than 64 KiB",
+        Refusal::Quota => "more than 64 steps for one delivery",
+        Refusal::Unavailable => "the store does not answer",
+    };
+    format!("step `{}`: {why}", key.chars().take(80).collect::<String>())
+}
+
+impl<E: fmt::Display> fmt::Display for OnceError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(why) => f.write_str(why),
+            Self::Step(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Display + fmt::Debug> std::error::Error for OnceError<E> {}

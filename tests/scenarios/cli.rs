@@ -1,0 +1,182 @@
+//! The command line, as a user types it: against a running host, with real exit codes.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use system_tests::{
+    folder::{self, Folder, Layout, SECRET},
+    guests,
+    process::{ProcessHost, binary},
+};
+
+const MANIFEST: &str = "sources = [\"github\"]\nevents = [\"*\"]\n";
+
+struct Desk {
+    folder: Folder,
+    host: ProcessHost,
+}
+
+impl Desk {
+    fn with(plugins: &[(&str, &str)]) -> Self {
+        let plugins = plugins
+            .iter()
+            .map(|(name, guest)| (("default".to_owned(), (*name).to_owned()), (guests::component(guest), MANIFEST.to_owned())))
+            .collect::<BTreeMap<_, _>>();
+        let folder = Folder::lay(&Layout { plugins, ..Layout::default() });
+        folder::write(&folder.path().join("secret"), SECRET.as_bytes());
+        folder::write(&folder.path().join("payload.json"), br#"{"action":"opened"}"#);
+        let host = ProcessHost::start(&folder);
+        Self { folder, host }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let token = std::fs::read_to_string(self.folder.path().join("data/admin.token")).expect("a token");
+        hookyard(self.folder.path())
+            .args(arguments)
+            .env("HOOKYARD_ADMIN_URL", format!("http://{}", self.host.admin))
+            .env("HOOKYARD_ADMIN_TOKEN", token.trim())
+            .output()
+            .expect("a command")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}"))
+    }
+
+    fn send(&self, event: &str) -> Output {
+        let url = format!("http://{}/webhooks/github", self.host.ingest);
+        self.run(&["send", "--url", &url, "--source", "github", "--secret-file", "secret", "--event", event, "--payload", "payload.json"])
+    }
+
+    /// The first item of a list, once there is one that `wanted` holds for.
+    fn first(&self, list: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let page = self.json(list);
+            if let Some(item) = page["items"].as_array().and_then(|items| items.iter().find(|item| wanted(item))) {
+                return item.clone();
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn hookyard(folder: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.current_dir(folder).env_clear();
+    command
+}
+
+#[test]
+fn what_is_sent_is_listed_and_shown() {
+    let desk = Desk::with(&[("ack", "ack")]);
+    assert!(desk.send("pull_request").status.success());
+
+    let delivery = desk.first(&["deliveries", "list", "--json"], |item| item["status"] == "settled");
+    assert_eq!((&delivery["event"], &delivery["action"]), (&"pull_request".into(), &"opened".into()));
+    let shown = desk.json(&["deliveries", "show", delivery["delivery_id"].as_str().unwrap(), "--json"]);
+    assert_eq!(shown["legs"][0]["state"], "acked");
+    assert_eq!(shown["legs"][0]["history"][0]["outcome"], "ack");
+
+    let words = desk.run(&["deliveries", "list"]);
+    assert!(String::from_utf8_lossy(&words.stdout).contains("pull_request"));
+}
+
+#[test]
+fn a_dead_letter_is_listed_shown_replayed_and_discarded() {
+    let desk = Desk::with(&[("no", "reject")]);
+    desk.send("push");
+    let letter = desk.first(&["dead-letters", "list", "--json"], |_| true);
+    let id = letter["id"].as_str().unwrap();
+    assert_eq!(letter["reason"], "rejected");
+    assert_eq!(desk.json(&["dead-letters", "show", id, "--json"])["id"], id);
+
+    assert!(desk.run(&["dead-letters", "replay", id]).status.success());
+    let again = desk.first(&["dead-letters", "list", "--json"], |item| item["generation"] == 1);
+    assert_eq!(again["id"], id);
+
+    assert!(desk.run(&["dead-letters", "discard", id]).status.success());
+    assert_eq!(desk.json(&["dead-letters", "list", "--json"])["items"].as_array().unwrap().len(), 0);
+    assert_eq!(desk.run(&["dead-letters", "discard", id]).status.code(), Some(5), "there is nothing left to discard");
+}
+
+#[test]
+fn plugins_are_listed_with_digest_and_last_refusal() {
+    let desk = Desk::with(&[("ack", "ack"), ("broken", "wrong_world")]);
+    let list = desk.json(&["plugins", "list", "--json"]);
+    let of = |name: &str| list["items"].as_array().unwrap().iter().find(|item| item["name"] == name).unwrap().clone();
+    assert_eq!(of("ack")["status"], "active");
+    assert_eq!(of("broken")["refusal"]["code"], "world_mismatch");
+}
+
+#[test]
+fn exit_codes_tell_what_went_wrong() {
+    let desk = Desk::with(&[]);
+    let admin = format!("http://{}", desk.host.admin);
+    let code = |command: &mut Command| command.output().unwrap().status.code();
+    let here = desk.folder.path();
+
+    assert_eq!(code(hookyard(here).args(["deliveries", "list", "--admin", &admin]).env("HOOKYARD_ADMIN_TOKEN", "wrong")), Some(4));
+    assert_eq!(desk.run(&["deliveries", "show", &"0".repeat(32)]).status.code(), Some(5));
+    assert_eq!(
+        code(hookyard(here).args(["deliveries", "list", "--admin", "http://127.0.0.1:1"]).env("HOOKYARD_ADMIN_TOKEN", "x")),
+        Some(69)
+    );
+    assert_eq!(code(hookyard(here).args(["no-such-command"])), Some(2));
+    let wrong_secret = [
+        "send",
+        "--url",
+        &format!("http://{}/webhooks/github", desk.host.ingest),
+        "--source",
+        "github",
+        "--secret-file",
+        "payload.json",
+        "--event",
+        "push",
+        "--payload",
+        "payload.json",
+    ];
+    assert_eq!(desk.run(&wrong_secret).status.code(), Some(1));
+}
+
+#[test]
+fn check_names_every_problem_with_file_key_found_and_expected() {
+    let folder = Folder::lay(&Layout::default());
+    let sound = hookyard(folder.path()).args(["check", "--config", "hookyard.toml"]).output().unwrap();
+    assert!(sound.status.success(), "{sound:?}");
+
+    folder::write(&folder.path().join("tenants/default/tenant.toml"), b"[sources.github]\nscheme = \"github\"\nsecrets = []\n");
+    folder::write(
+        &folder.path().join("bad.toml"),
+        b"data_dir = \"data\"\ntenants_dir = \"tenants\"\n[ingest]\nlisten = \"nowhere\"\nlissten = 1\n",
+    );
+    let checked = hookyard(folder.path()).args(["check", "--config", "bad.toml", "--json"]).output().unwrap();
+    assert_eq!(checked.status.code(), Some(78));
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    for part in ["ingest.listen", "nowhere", "lissten"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let empty = hookyard(folder.path()).args(["check", "--config", "hookyard.toml"]).output().unwrap();
+    assert_eq!(empty.status.code(), Some(78), "a source without a secret is no open door");
+}
+
+#[test]
+fn a_backup_is_restored_into_a_new_folder_with_everything_in_it() {
+    let desk = Desk::with(&[("ack", "ack")]);
+    desk.send("push");
+    desk.first(&["deliveries", "list", "--json"], |item| item["status"] == "settled");
+    let backup = desk.folder.path().join("copy.backup");
+    let made = desk.run(&["backup", backup.to_str().unwrap(), "--config", "hookyard.toml"]);
+    assert!(made.status.success(), "{made:?}");
+
+    let elsewhere = Folder::lay(&Layout::default());
+    let restored = hookyard(elsewhere.path()).args(["restore", backup.to_str().unwrap(), "--config", "hookyard.toml"]).output().unwrap();
+    assert!(restored.status.success(), "{restored:?}");
+    let desk = Desk { host: ProcessHost::start(&elsewhere), folder: elsewhere };
+    assert_eq!(desk.json(&["deliveries", "list", "--json"])["items"].as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,48 @@
+//! Guests that misbehave: each is stopped, named by its own slug, and nobody else notices.
+
+use hookyard::delivery::LegState;
+use system_tests::{foreach_guest, guests, host::TestHost};
+
+const ONE_ATTEMPT: &str = r#"
+sources = ["github"]
+events = ["*"]
+[limits]
+fuel = 200_000_000
+memory_bytes_max = 16_777_216
+wall_ms = 500
+[retry]
+attempts_max = 1
+"#;
+
+async fn ends_as(guest: &str, outcome: &str) {
+    let host = TestHost::builder()
+        .plugin_of("default", "hostile", guests::component(guest), ONE_ATTEMPT)
+        .plugin("neighbour", guests::component("ack"))
+        .start()
+        .await;
+    let id = host.sender().post("push", "{}").await.accepted();
+    // While the hostile guest runs, the door answers and the neighbour's legs are handled.
+    for n in 0..10 {
+        let other = host.sender().post("star", format!("{{\"n\":{n}}}")).await.accepted();
+        host.until("the neighbour's turn", || async { (host.leg(other, "neighbour").await.state == LegState::Acked).then_some(()) }).await;
+    }
+    host.drained().await;
+    let leg = host.leg(id, "hostile").await;
+    assert_eq!((leg.state, leg.outcome.as_deref()), (LegState::Dead, Some(outcome)), "{leg:?}");
+    assert!(leg.reason.is_some_and(|reason| !reason.is_empty()), "the author is told why");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_loop_runs_out_of_fuel() {
+    ends_as("loop", "out_of_fuel").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_bomb_runs_out_of_memory() {
+    ends_as("memory_bomb", "out_of_memory").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_is_a_trap() {
+    ends_as("trap", "trapped").await;
+}
