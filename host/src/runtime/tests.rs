@@ -9,6 +9,7 @@ mod effects;
 #[expect(unreachable_pub, reason = "the system tests' own module, public there")]
 #[path = "../../../tests/src/guests.rs"]
 mod guests;
+mod live;
 
 use std::time::Duration;
 
