@@ -92,7 +92,6 @@ impl Workshop {
         let mut child = tokio::process::Command::new(exe)
             .args(["compile", "--cache"])
             .arg(dir)
-            .args(["--digest", &Digest::of(&[wasm]).to_string()])
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
