@@ -36,7 +36,8 @@ async fn of_a_hundred_at_once_one_is_accepted_and_runs_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivery_runs_only_the_legs_that_died() {
-    let host = TestHost::builder().plugin("good", guests::component("publish-document")).plugin("bad", guests::component("reject")).start().await;
+    let host =
+        TestHost::builder().plugin("good", guests::component("publish-document")).plugin("bad", guests::component("reject")).start().await;
     let post = Post::json("push", "{}");
     let id = host.sender().send(post.clone()).await.accepted();
     host.settled(id).await;

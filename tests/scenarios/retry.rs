@@ -81,7 +81,8 @@ async fn a_rejected_delivery_is_dead_at_once_with_the_plugins_reason_and_runs_ag
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_plugins_failure_never_touches_its_sibling() {
-    let host = TestHost::builder().plugin("good", guests::component("publish-document")).plugin("trap", guests::component("trap")).start().await;
+    let host =
+        TestHost::builder().plugin("good", guests::component("publish-document")).plugin("trap", guests::component("trap")).start().await;
     let mut ids = Vec::new();
     for n in 0..20 {
         ids.push(host.sender().post("push", format!("{{\"n\":{n}}}")).await.accepted());
