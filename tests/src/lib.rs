@@ -1,1 +1,3 @@
+//! The language of the system tests: what scenarios share.
 
+pub mod contract;

@@ -180,6 +180,7 @@ impl Ledger {
     }
 
     /// The legs of every queue by state.
+    #[expect(clippy::unused_async, reason = "a promise to callers: a ledger that is not in this process would have to ask")]
     pub async fn queues(&self) -> Result<Vec<QueueView>, LedgerError> {
         self.shared().poison.check()?;
         Ok(self.shared().schedule.queues())

@@ -56,8 +56,8 @@ async fn a_body_under_another_id_is_flagged_and_refused_by_option() {
     assert!(!rig.ledger.by_provider_id("first").await.unwrap()[0].body_seen_before);
     rig.offer(Offer { refuse_replays: true, ..offer_of("other", "third", "{}", &["a"]) }).await.unwrap();
     rig.offer(offer_of("default", "first", "{\"other\":1}", &["a"])).await.unwrap();
-    let reused: Vec<_> = rig.ledger.by_provider_id("first").await.unwrap().iter().map(|view| view.id_reused).collect();
-    assert_eq!(reused, [true, false]);
+    let flags: Vec<_> = rig.ledger.by_provider_id("first").await.unwrap().iter().map(|view| view.id_reused).collect();
+    assert_eq!(flags, [true, false]);
     rig.assert_books_balance().await;
 }
 

@@ -50,7 +50,7 @@ async fn more_than_a_batch_is_forgotten_in_one_round() {
 async fn a_clock_that_is_a_year_off_at_the_next_start_neither_delays_nor_loses_a_retry() {
     let rig = Rig::new();
     let id = rig.accept(1, &["a"]).await;
-    rig.run(Settlement::Retry { after: Duration::from_secs(60), counted: true }).await;
+    rig.run(Settlement::Retry { after: Duration::from_mins(1), counted: true }).await;
     for start in [START.before(DAY * 365), START.after(DAY * 365)] {
         let (dir, clock) = (copy(rig.dir.path()), Clock::manual(start));
         let ledger = Ledger::open(settings(dir.path(), |_| {}), clock.clone()).unwrap();
