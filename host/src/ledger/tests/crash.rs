@@ -106,6 +106,19 @@ async fn a_newer_schema_is_refused_in_words() {
     assert!(refused.contains("schema 99"), "{refused}");
 }
 
+#[tokio::test]
+async fn what_the_last_process_left_in_the_log_is_in_the_database_before_anything_new_is_written() {
+    let rig = Rig::new();
+    rig.accept(1, &["a"]).await;
+    let restarted = rig.after_crash();
+    let alone = tempfile::tempdir().unwrap();
+    let database = alone.path().join("ledger.db");
+    std::fs::copy(restarted.dir.path().join("ledger.db"), &database).unwrap();
+    let accepted =
+        rusqlite::Connection::open(database).unwrap().query_row("SELECT count(*) FROM deliveries", [], |row| row.get::<_, i64>(0));
+    assert_eq!(accepted.unwrap(), 1, "without its log");
+}
+
 /// Queues a job that holds the committer until the sender is dropped.
 async fn stall(ledger: &Ledger) -> std::sync::mpsc::Sender<()> {
     let (release, held) = std::sync::mpsc::channel::<()>();

@@ -26,7 +26,7 @@ async fn a_redelivery_runs_the_dead_leg_and_the_new_one_but_not_the_acked_one() 
     let again = rig.offer(offer(1, &["a", "b", "c"])).await.unwrap();
     assert_eq!(again, Receipt::Accepted { id, event: "push".to_owned(), legs: 2 });
     assert!(rig.ledger.dead_letters(DeadLetterFilter::default(), None, 10).await.unwrap().items.is_empty());
-    let mut ran = vec![rig.run(Settlement::Ack).await, rig.run(Settlement::Ack).await];
+    let mut ran = [rig.run(Settlement::Ack).await, rig.run(Settlement::Ack).await];
     ran.sort_by(|x, y| x.leg.cmp(&y.leg));
     let ran: Vec<_> = ran.iter().map(|lease| (lease.leg.plugin.as_str(), lease.generation, lease.attempt)).collect();
     assert_eq!(ran, [("b", 1, 1), ("c", 0, 1)]);

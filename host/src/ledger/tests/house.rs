@@ -1,6 +1,7 @@
 //! Room, retention, backups, pages.
 
 use super::*;
+use crate::delivery::view::DeliveryStatus;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -147,7 +148,6 @@ async fn pages_show_each_delivery_once_newest_first_and_filters_hold() {
         let ledger = rig.ledger.clone();
         async move { ledger.deliveries(filter, None, 10).await.unwrap().items.len() }
     };
-    use crate::delivery::view::DeliveryStatus;
     let status = |status| DeliveryFilter { status: Some(status), ..DeliveryFilter::default() };
     assert_eq!(filtered(status(DeliveryStatus::Waiting)).await, 5);
     assert_eq!(filtered(status(DeliveryStatus::Unrouted)).await, 1);
