@@ -13,7 +13,7 @@ use super::{LedgerError, OpenError, Shared, counters::Counters, open, open::File
 use crate::clock::Clock;
 
 /// How long copying may take. It pins the write-ahead log meanwhile, so it is not unlimited either.
-const BACKUP_MAX: Duration = Duration::from_secs(3600);
+const BACKUP_MAX: Duration = Duration::from_hours(1);
 
 /// Writes the state of one commit to `target`, which must not exist yet. It appears under its name only when it is complete and synced.
 pub(super) async fn backup(shared: &std::sync::Arc<Shared>, target: PathBuf) -> Result<(), LedgerError> {
@@ -40,7 +40,7 @@ fn copy(conn: &Connection, target: &Path) -> io::Result<()> {
     let partial = with_suffix(target, ".partial");
     let copied = (|| {
         let mut to = Connection::open(&partial)?;
-        Backup::new(conn, &mut to)?.run_to_completion(-1, Duration::ZERO, None)
+        Backup::new(conn, &mut to)?.run_to_completion(i32::MAX, Duration::ZERO, None)
     })();
     let done = copied.map_err(io::Error::other).and_then(|()| {
         File::open(&partial)?.sync_all()?;

@@ -4,10 +4,7 @@
 //! 16 MiB on; from `wal_bytes_max` on the committer ends the work between two groups, when nobody writes and the rest is short. An I/O error
 //! of either poisons: `SQLite` would retry a failed sync, and the second one "succeeds" without the pages the first one lost.
 
-use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
@@ -58,8 +55,6 @@ pub(super) fn run(conn: &Connection, shared: &Arc<Shared>) {
             shared.stop();
             return;
         }
-        // A reader that pins the log makes each round useless: leave the disk some air between them.
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

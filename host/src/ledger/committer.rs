@@ -106,12 +106,30 @@ impl Committer {
             now: shared.clock.now(),
             instant: shared.clock.instant(),
         };
-        let committed = write_group(&mut tx, group, before);
+        // Held here so that the poison is set before a caller sees its answer dropped.
+        let mut answers = Vec::with_capacity(group.len());
+        let committed = write_group(&mut tx, group, before, &mut answers);
         let Tx { counters, changes, settling, instant, .. } = tx;
-        let answers = match committed {
-            Ok(answers) => answers,
-            Err(error) => return self.give_up(&error, &settling),
+        let written = match committed {
+            Ok(()) => self.finish(counters, changes, instant),
+            Err(error) => {
+                self.give_up(&error, &settling)?;
+                return Ok(());
+            }
         };
+        if let Err(error) = written {
+            shared.poison.set(&error);
+            return Err(error);
+        }
+        for answer in answers {
+            answer();
+        }
+        self.checkpoint()
+    }
+
+    /// What follows the sync and precedes the answers.
+    fn finish(&mut self, counters: Counters, changes: Vec<Change>, instant: Instant) -> Result<(), String> {
+        let shared = Arc::clone(&self.shared);
         if counters.commits != self.counters.commits {
             self.watermark.write(counters.commits, instant).map_err(|error| format!("writing the high-water mark: {error}"))?;
         }
@@ -122,16 +140,15 @@ impl Committer {
         for slot in shared.schedule.apply(counters.commits, changes) {
             shared.inflight.end(slot).map_err(|error| format!("writing the in-flight file: {error}"))?;
         }
-        for answer in answers {
-            answer();
-        }
-        self.checkpoint()
+        Ok(())
     }
 
     /// A group that failed as a whole: a full disk is told to its callers and goes on, anything else poisons.
     fn give_up(&self, error: &rusqlite::Error, settling: &[Key]) -> Result<(), String> {
         if is_fatal(error) {
-            return Err(format!("committing: {error}"));
+            let error = format!("committing: {error}");
+            self.shared.poison.set(&error);
+            return Err(error);
         }
         if is_full(error) {
             self.shared.room.note_full();
@@ -172,20 +189,19 @@ impl Committer {
     }
 }
 
-fn write_group(tx: &mut Tx<'_>, group: Vec<Item>, changes_before: u64) -> rusqlite::Result<Vec<Answer>> {
+fn write_group(tx: &mut Tx<'_>, group: Vec<Item>, changes_before: u64, answers: &mut Vec<Answer>) -> rusqlite::Result<()> {
     tx.execute("BEGIN IMMEDIATE", [])?;
-    let mut answers = Vec::with_capacity(group.len());
     for item in group {
         answers.extend(write_item(tx, item)?);
     }
     if tx.conn.total_changes() == changes_before {
         tx.execute("ROLLBACK", [])?;
-        return Ok(answers);
+        return Ok(());
     }
     tx.counters.commits += 1;
     tx.counters.write(tx.conn)?;
     tx.execute("COMMIT", [])?;
-    Ok(answers)
+    Ok(())
 }
 
 /// Runs one item in its savepoint. An error of the item's own is rolled back and already answered; one of the group's is returned.

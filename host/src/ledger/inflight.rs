@@ -26,7 +26,7 @@ pub(super) struct Run {
     /// The queue.
     pub(super) queue: i64,
     /// How often the leg ran before.
-    pub(super) run: u64,
+    pub(super) runs_before: u64,
 }
 
 /// The file and its free slots.
@@ -79,7 +79,7 @@ fn encode(run: Run) -> [u8; SLOT_BYTES] {
     let mut slot = [0; SLOT_BYTES];
     slot[..8].copy_from_slice(&run.seq.to_le_bytes());
     slot[8..16].copy_from_slice(&run.queue.to_le_bytes());
-    slot[16..24].copy_from_slice(&run.run.to_le_bytes());
+    slot[16..24].copy_from_slice(&run.runs_before.to_le_bytes());
     let check = Sha256::digest(&slot[..32]);
     slot[32..].copy_from_slice(&check);
     slot
@@ -91,7 +91,7 @@ fn decode(slot: &[u8; SLOT_BYTES]) -> Option<Run> {
         return None;
     }
     let word = |at: usize| slot[at..at + 8].try_into().ok().map(u64::from_le_bytes);
-    Some(Run { seq: word(0)?, queue: word(8)?.cast_signed(), run: word(16)? })
+    Some(Run { seq: word(0)?, queue: word(8)?.cast_signed(), runs_before: word(16)? })
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
         let path = dir.path().join("inflight");
         let (file, found) = InFlight::open(&path).unwrap();
         assert_eq!(found, vec![]);
-        let run = |seq| Run { seq, queue: 3, run: 1 };
+        let run = |seq| Run { seq, queue: 3, runs_before: 1 };
         let first = file.begin(run(1)).unwrap().unwrap();
         file.begin(run(2)).unwrap().unwrap();
         file.end(first).unwrap();

@@ -87,8 +87,12 @@ async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, Led
         Some(delivery) => Some(Loaded { delivery, runs: 0, attempts: 0, generation: 0, crashes: 0, body_corrupt: false }),
         None => shared.read(READ_MAX, move |conn| load(conn, leg)).await?,
     };
-    let Some(loaded) = loaded else { return Ok(None) };
-    let slot = shared.inflight.begin(Run { seq: leg.0, queue: leg.1, run: loaded.runs });
+    let Some(loaded) = loaded else {
+        // Memory and rows disagree, which the books will show. Giving it back would only pick it again, for ever.
+        unclaimed.is_claimed = true;
+        return Ok(None);
+    };
+    let slot = shared.inflight.begin(Run { seq: leg.0, queue: leg.1, runs_before: loaded.runs });
     match slot {
         Ok(Some(slot)) => shared.schedule.note_slot(leg, token, slot),
         Ok(None) => return Err(LedgerError::Failed("too many legs are on loan".to_owned())),

@@ -31,6 +31,8 @@ mod schedule;
 mod schema;
 mod settle;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod types;
 mod watermark;
 
@@ -56,8 +58,8 @@ pub use types::{
 /// Bodies from this size on are compressed on a thread that may block.
 const COMPRESS_INLINE_BYTES_MAX: usize = 256 * 1024;
 
-/// The handle; cheap to clone. When the last one is dropped without [`Ledger::close`], the committer ends what it has and the next start
-/// counts as one after an unclean end.
+/// The handle; cheap to clone. When the last one is dropped, the committer ends what it has and closes in the background;
+/// who wants to open the folder again waits for [`Ledger::close`].
 #[derive(Clone, Debug)]
 pub struct Ledger(Arc<Handle>);
 
@@ -115,6 +117,8 @@ impl Ledger {
             biased;
             taken = reply => match taken {
                 Ok(Ok(taken)) => taken,
+                // Taken, and the commit failed in a way that leaves open what is on the disk.
+                _ if shared.poison.reason().is_some() && !claim.withdraw() => Err(OfferError::OutcomeUnknown),
                 _ if shared.poison.reason().is_none() && !shared.room.is_enough() => Err(OfferError::StorageFull),
                 _ => Err(OfferError::Unavailable),
             },
@@ -176,6 +180,7 @@ impl Ledger {
     }
 
     /// The legs of every queue by state.
+    #[expect(clippy::unused_async, reason = "a promise to callers: a ledger that is not in this process would have to ask")]
     pub async fn queues(&self) -> Result<Vec<QueueView>, LedgerError> {
         self.shared().poison.check()?;
         Ok(self.shared().schedule.queues())

@@ -204,7 +204,7 @@ fn begin(conn: &Connection, counters: &mut Counters, runs: &[Run], clock: &Clock
     let mut suspects = Vec::new();
     for run in runs {
         let leg = rows::one_leg(&transaction, run.seq.cast_signed(), run.queue)?;
-        if leg.is_some_and(|leg| leg.state.is_open() && leg.runs == run.run) {
+        if leg.is_some_and(|leg| leg.state.is_open() && leg.runs == run.runs_before) {
             suspects.push((run.seq, run.queue));
         }
     }

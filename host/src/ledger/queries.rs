@@ -80,15 +80,17 @@ fn conditions(filter: &DeliveryFilter) -> (String, Vec<Value>) {
     add(of_plugin, filter.plugin.as_ref().and_then(|plugin| text(plugin.as_str())), 1);
     let part = "(instr(lower(d.provider_id), ?) OR instr(lower(hex(d.id)), ?) OR instr(lower(d.repository), ?))";
     add(part, filter.text.as_deref().and_then(|part| text(&part.to_lowercase())), 3);
-    if let Some(status) = filter.status {
-        sql.push_str(&match status {
-            DeliveryStatus::Unrouted => "d.leg_count = 0 AND ".to_owned(),
-            DeliveryStatus::Waiting => format!("{OPEN} AND "),
-            DeliveryStatus::Dead => format!("NOT {OPEN} AND {DEAD} AND "),
-            DeliveryStatus::Settled => format!("d.leg_count > 0 AND NOT {OPEN} AND NOT {DEAD} AND "),
-        });
-    }
+    sql.push_str(&filter.status.map(of_status).unwrap_or_default());
     (sql, values)
+}
+
+fn of_status(status: DeliveryStatus) -> String {
+    match status {
+        DeliveryStatus::Unrouted => "d.leg_count = 0 AND ".to_owned(),
+        DeliveryStatus::Waiting => format!("{OPEN} AND "),
+        DeliveryStatus::Dead => format!("NOT {OPEN} AND {DEAD} AND "),
+        DeliveryStatus::Settled => format!("d.leg_count > 0 AND NOT {OPEN} AND NOT {DEAD} AND "),
+    }
 }
 
 fn view(row: &Row<'_>) -> rusqlite::Result<(i64, DeliveryView)> {

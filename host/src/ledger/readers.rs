@@ -34,6 +34,20 @@ pub(super) struct Readers {
     poison: Arc<Poison>,
 }
 
+/// A connection on its way back, also when the read panics.
+struct Borrowed<'a> {
+    pool: &'a Readers,
+    conn: Option<Connection>,
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.pool.give_back(conn);
+        }
+    }
+}
+
 impl Readers {
     /// Opens the connections.
     pub(super) fn open(path: &Path, clock: Clock, poison: Arc<Poison>) -> rusqlite::Result<Self> {
@@ -44,10 +58,11 @@ impl Readers {
     /// Runs `read` on one of them, for `bound` at most. Blocking.
     pub(super) fn read<T>(&self, bound: Duration, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         self.poison.check()?;
-        let mut conn = self.borrow()?;
+        let mut borrowed = Borrowed { pool: self, conn: Some(self.borrow()?) };
+        let Some(conn) = borrowed.conn.as_mut() else { return Err(LedgerError::Failed("no connection".to_owned())) };
         let (clock, until) = (self.clock.clone(), self.clock.instant() + bound);
-        let result = conn.progress_handler(STEPS_PER_LOOK, Some(move || clock.instant() >= until)).and_then(|()| read(&conn));
-        self.give_back(conn);
+        let result = conn.progress_handler(STEPS_PER_LOOK, Some(move || clock.instant() >= until)).and_then(|()| read(conn));
+        drop(borrowed);
         result.map_err(|error| self.explain(&error, bound))
     }
 

@@ -16,7 +16,7 @@ const BATCH: i64 = 200;
 /// Deliveries looked at in one read.
 const WINDOW: i64 = 2000;
 /// How far wall and monotonic time may drift apart.
-const DRIFT_MAX: Duration = Duration::from_secs(60);
+const DRIFT_MAX: Duration = Duration::from_mins(1);
 /// Pages given back to the file system in one step.
 const VACUUM_PAGES: u32 = 256;
 
@@ -56,7 +56,7 @@ pub(super) async fn retain(shared: &std::sync::Arc<Shared>) -> Result<usize, Led
             deleted += shared.write(0, move |tx| delete(tx, &window.eligible, cutoff)).await?;
         }
     }
-    shared.write(0, |tx| sweep(tx)).await?;
+    shared.write(0, sweep).await?;
     Ok(deleted)
 }
 

@@ -4,9 +4,10 @@
 //! turns, so that one backlog delays nobody else. Waiting for a time is done on monotonic time: a wall clock that jumps back must not push a
 //! retry into next year. One mutex guards everything and is never held across an await.
 
+mod state;
+
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,8 +17,10 @@ use tokio::sync::Notify;
 use super::{QueueSet, cache::BodyCache};
 use crate::delivery::{Delivery, LegState, PluginName, TenantId, view::QueueView};
 
+use state::{Loan, QueueState, State};
+
 /// A loan nobody settled for this long is given to somebody else; the late settlement is refused by its token.
-pub(super) const LOAN_MAX: Duration = Duration::from_secs(3600);
+pub(super) const LOAN_MAX: Duration = Duration::from_hours(1);
 /// Commits of which the open counts are remembered, for the books.
 const HISTORY_MAX: usize = 256;
 
@@ -46,51 +49,6 @@ pub(super) struct Picked {
     pub(super) plugin: PluginName,
     pub(super) token: u64,
     pub(super) fresh: Option<Arc<Delivery>>,
-}
-
-#[derive(Debug)]
-struct Loan {
-    token: u64,
-    since: Instant,
-    lone: bool,
-    settling: bool,
-    slot: Option<usize>,
-}
-
-#[derive(Debug)]
-struct QueueState {
-    tenant: TenantId,
-    plugin: PluginName,
-    served: Option<usize>,
-    ready: VecDeque<u64>,
-    suspects: VecDeque<u64>,
-    retry: u64,
-    leased: usize,
-    dead: u64,
-}
-
-#[derive(Debug, Default)]
-struct TenantState {
-    queues: VecDeque<i64>,
-    leased: usize,
-    waiting_bytes: u64,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    queues: HashMap<i64, QueueState>,
-    ids: HashMap<(TenantId, PluginName), i64>,
-    tenants: HashMap<TenantId, TenantState>,
-    turns: VecDeque<TenantId>,
-    serving: HashMap<(TenantId, PluginName), usize>,
-    tenant_concurrency_max: usize,
-    due: BinaryHeap<Reverse<(Instant, u64, i64)>>,
-    loans: HashMap<Key, Loan>,
-    bytes: HashMap<Key, u32>,
-    cache: BodyCache,
-    next_token: u64,
-    closed: bool,
-    history: VecDeque<(u64, [u64; 4], u64)>,
 }
 
 /// The schedule.
@@ -270,159 +228,5 @@ impl Schedule {
     /// Whether it is closed.
     pub(super) fn is_closed(&self) -> bool {
         self.state().closed
-    }
-}
-
-impl State {
-    fn apply(&mut self, change: Change) -> Option<usize> {
-        match change {
-            Change::Queue { queue, tenant, plugin } => self.add_queue(queue, tenant, plugin),
-            Change::Opened { leg, bytes, due, fresh } => self.open(leg, bytes, due, fresh),
-            Change::Settled { leg, dead } => {
-                let slot = self.end_loan(leg, false);
-                self.forget_bytes(leg);
-                if let Some(queue) = self.queues.get_mut(&leg.1).filter(|_| dead) {
-                    queue.dead += 1;
-                }
-                return slot;
-            }
-            Change::Again { leg, due } => {
-                let slot = self.end_loan(leg, due.is_none());
-                if let Some(due) = due {
-                    self.wait(leg, due);
-                }
-                return slot;
-            }
-            Change::Dead { queue, by } => {
-                if let Some(queue) = self.queues.get_mut(&queue) {
-                    queue.dead = queue.dead.saturating_add_signed(by);
-                }
-            }
-        }
-        None
-    }
-
-    fn add_queue(&mut self, queue: i64, tenant: TenantId, plugin: PluginName) {
-        if self.queues.contains_key(&queue) {
-            return;
-        }
-        let served = self.serving.get(&(tenant.clone(), plugin.clone())).copied();
-        self.ids.insert((tenant.clone(), plugin.clone()), queue);
-        if !self.tenants.contains_key(&tenant) {
-            self.turns.push_back(tenant.clone());
-        }
-        self.tenants.entry(tenant.clone()).or_default().queues.push_back(queue);
-        let (ready, suspects) = (VecDeque::new(), VecDeque::new());
-        self.queues.insert(queue, QueueState { tenant, plugin, served, ready, suspects, retry: 0, leased: 0, dead: 0 });
-    }
-
-    fn open(&mut self, leg: Key, bytes: u64, due: Option<Instant>, fresh: Option<Arc<Delivery>>) {
-        let Some(queue) = self.queues.get_mut(&leg.1) else { return };
-        let is_served = queue.served.is_some();
-        if let Some(tenant) = self.tenants.get_mut(&queue.tenant) {
-            tenant.waiting_bytes += bytes;
-        }
-        self.bytes.insert(leg, u32::try_from(bytes).unwrap_or(u32::MAX));
-        match due {
-            Some(due) => self.wait(leg, due),
-            None => queue.ready.push_back(leg.0),
-        }
-        if let Some(delivery) = fresh.filter(|_| is_served) {
-            self.cache.put(leg, delivery);
-        }
-    }
-
-    fn wait(&mut self, leg: Key, due: Instant) {
-        if let Some(queue) = self.queues.get_mut(&leg.1) {
-            queue.retry += 1;
-            self.due.push(Reverse((due, leg.0, leg.1)));
-        }
-    }
-
-    fn wake_due(&mut self, now: Instant) {
-        while self.due.peek().is_some_and(|Reverse((due, ..))| *due <= now) {
-            let Some(Reverse((_, seq, queue))) = self.due.pop() else { return };
-            if let Some(queue) = self.queues.get_mut(&queue) {
-                queue.retry -= 1;
-                queue.ready.push_back(seq);
-            }
-        }
-    }
-
-    /// The queue whose turn it is, and whether its leg is a suspect that runs alone.
-    fn next_queue(&mut self) -> Option<(i64, bool)> {
-        if self.closed || self.loans.values().any(|loan| loan.lone) {
-            return None;
-        }
-        let suspected = self.queues.iter().find(|(_, queue)| queue.served.is_some() && !queue.suspects.is_empty());
-        if let Some((number, _)) = suspected {
-            return self.loans.is_empty().then_some((*number, true));
-        }
-        for turn in 0..self.turns.len() {
-            let Some(tenant) = self.tenants.get_mut(&self.turns[turn]).filter(|tenant| tenant.leased < self.tenant_concurrency_max) else {
-                continue;
-            };
-            let can_run = |number: &i64| {
-                self.queues.get(number).is_some_and(|queue| !queue.ready.is_empty() && queue.served.is_some_and(|max| queue.leased < max))
-            };
-            let Some(at) = tenant.queues.iter().position(can_run) else { continue };
-            let number = tenant.queues.remove(at)?;
-            tenant.queues.push_back(number);
-            let tenant = self.turns.remove(turn)?;
-            self.turns.push_back(tenant);
-            return Some((number, false));
-        }
-        None
-    }
-
-    /// Ends a loan; where `again`, the leg is the next of its queue. A suspect stays one until it is settled.
-    fn end_loan(&mut self, leg: Key, again: bool) -> Option<usize> {
-        let loan = self.loans.remove(&leg)?;
-        let queue = self.queues.get_mut(&leg.1)?;
-        queue.leased = queue.leased.saturating_sub(1);
-        if again && loan.lone {
-            queue.suspects.push_front(leg.0);
-        } else if again {
-            queue.ready.push_front(leg.0);
-        }
-        if let Some(tenant) = self.tenants.get_mut(&queue.tenant) {
-            tenant.leased = tenant.leased.saturating_sub(1);
-        }
-        loan.slot
-    }
-
-    fn forget_bytes(&mut self, leg: Key) {
-        let Some(bytes) = self.bytes.remove(&leg) else { return };
-        let tenant = self.queues.get(&leg.1).and_then(|queue| self.tenants.get_mut(&queue.tenant));
-        if let Some(tenant) = tenant {
-            tenant.waiting_bytes = tenant.waiting_bytes.saturating_sub(bytes.into());
-        }
-    }
-
-    fn counts(&self) -> ([u64; 4], u64) {
-        let mut open = [0; 4];
-        let mut dead = 0;
-        for view in self.queues.values().map(QueueState::counts) {
-            for (sum, count) in open.iter_mut().zip(view) {
-                *sum += count;
-            }
-        }
-        for queue in self.queues.values() {
-            dead += queue.dead;
-        }
-        (open, dead)
-    }
-}
-
-impl QueueState {
-    /// Waiting, leased, retry, parked.
-    fn counts(&self) -> [u64; 4] {
-        let (ready, leased) = ((self.ready.len() + self.suspects.len()) as u64, self.leased as u64);
-        if self.served.is_some() { [ready, leased, self.retry, 0] } else { [0, leased, 0, ready + self.retry] }
-    }
-
-    fn view(&self) -> QueueView {
-        let [waiting, leased, retry, parked] = self.counts();
-        QueueView { tenant: self.tenant.clone(), plugin: self.plugin.clone(), waiting, leased, retry, parked, dead: self.dead }
     }
 }

@@ -8,7 +8,7 @@ use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, LegState, Out
 /// Records kept of one leg; older ones go, so that a leg that is retried for ever does not fill the disk.
 const ATTEMPTS_KEPT_MAX: i64 = 100;
 /// How long a run that broke its kv quota waits for another try.
-const QUOTA_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
+const QUOTA_RETRY: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// A settlement on its way.
 #[derive(Debug)]

@@ -35,7 +35,7 @@ impl Settings {
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         const MIB: u64 = 1024 * 1024;
-        const HOUR: Duration = Duration::from_secs(3600);
+        const DAY: Duration = Duration::from_hours(24);
         Self {
             data_dir: data_dir.into(),
             group_items_max: 256,
@@ -43,9 +43,9 @@ impl Settings {
             wal_bytes_max: 64 * MIB,
             free_bytes_min: 256 * MIB,
             body_cache_bytes_max: 64 * 1024 * 1024,
-            retain_settled: HOUR * 24 * 7,
-            retain_dead: HOUR * 24 * 30,
-            retain_dedup: HOUR * 72,
+            retain_settled: DAY * 7,
+            retain_dead: DAY * 30,
+            retain_dedup: DAY * 3,
             accept_loss: false,
         }
     }

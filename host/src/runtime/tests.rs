@@ -8,7 +8,7 @@ mod determinism;
 mod effects;
 #[expect(unreachable_pub, reason = "the system tests' own module, public there")]
 #[path = "../../../tests/src/guests.rs"]
-mod guests;
+pub(crate) mod guests;
 mod live;
 
 use std::time::Duration;

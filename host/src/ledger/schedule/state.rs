@@ -1,0 +1,214 @@
+//! What the mutex of the schedule guards, and how a commit changes it.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{BodyCache, Change, Key};
+use crate::delivery::{Delivery, PluginName, TenantId, view::QueueView};
+
+/// A leg on loan.
+#[derive(Debug)]
+pub(super) struct Loan {
+    pub(super) token: u64,
+    pub(super) since: Instant,
+    pub(super) lone: bool,
+    pub(super) settling: bool,
+    pub(super) slot: Option<usize>,
+}
+
+/// The open legs of one queue, and how many of it are dead.
+#[derive(Debug)]
+pub(super) struct QueueState {
+    pub(super) tenant: TenantId,
+    pub(super) plugin: PluginName,
+    pub(super) served: Option<usize>,
+    pub(super) ready: VecDeque<u64>,
+    pub(super) suspects: VecDeque<u64>,
+    pub(super) retry: u64,
+    pub(super) leased: usize,
+    pub(super) dead: u64,
+}
+
+/// A tenant's queues in the order of their turns.
+#[derive(Debug, Default)]
+pub(super) struct TenantState {
+    pub(super) queues: VecDeque<i64>,
+    pub(super) leased: usize,
+    pub(super) waiting_bytes: u64,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) queues: HashMap<i64, QueueState>,
+    pub(super) ids: HashMap<(TenantId, PluginName), i64>,
+    pub(super) tenants: HashMap<TenantId, TenantState>,
+    pub(super) turns: VecDeque<TenantId>,
+    pub(super) serving: HashMap<(TenantId, PluginName), usize>,
+    pub(super) tenant_concurrency_max: usize,
+    pub(super) due: BinaryHeap<Reverse<(Instant, u64, i64)>>,
+    pub(super) loans: HashMap<Key, Loan>,
+    pub(super) bytes: HashMap<Key, u32>,
+    pub(super) cache: BodyCache,
+    pub(super) next_token: u64,
+    pub(super) closed: bool,
+    pub(super) history: VecDeque<(u64, [u64; 4], u64)>,
+}
+
+impl State {
+    pub(super) fn apply(&mut self, change: Change) -> Option<usize> {
+        match change {
+            Change::Queue { queue, tenant, plugin } => self.add_queue(queue, tenant, plugin),
+            Change::Opened { leg, bytes, due, fresh } => self.open(leg, bytes, due, fresh),
+            Change::Settled { leg, dead } => {
+                let slot = self.end_loan(leg, false);
+                self.forget_bytes(leg);
+                if let Some(queue) = self.queues.get_mut(&leg.1).filter(|_| dead) {
+                    queue.dead += 1;
+                }
+                return slot;
+            }
+            Change::Again { leg, due } => {
+                let slot = self.end_loan(leg, due.is_none());
+                if let Some(due) = due {
+                    self.wait(leg, due);
+                }
+                return slot;
+            }
+            Change::Dead { queue, by } => {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.dead = queue.dead.saturating_add_signed(by);
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn add_queue(&mut self, queue: i64, tenant: TenantId, plugin: PluginName) {
+        if self.queues.contains_key(&queue) {
+            return;
+        }
+        let served = self.serving.get(&(tenant.clone(), plugin.clone())).copied();
+        self.ids.insert((tenant.clone(), plugin.clone()), queue);
+        if !self.tenants.contains_key(&tenant) {
+            self.turns.push_back(tenant.clone());
+        }
+        self.tenants.entry(tenant.clone()).or_default().queues.push_back(queue);
+        let (ready, suspects) = (VecDeque::new(), VecDeque::new());
+        self.queues.insert(queue, QueueState { tenant, plugin, served, ready, suspects, retry: 0, leased: 0, dead: 0 });
+    }
+
+    pub(super) fn open(&mut self, leg: Key, bytes: u64, due: Option<Instant>, fresh: Option<Arc<Delivery>>) {
+        let Some(queue) = self.queues.get_mut(&leg.1) else { return };
+        let is_served = queue.served.is_some();
+        if let Some(tenant) = self.tenants.get_mut(&queue.tenant) {
+            tenant.waiting_bytes += bytes;
+        }
+        self.bytes.insert(leg, u32::try_from(bytes).unwrap_or(u32::MAX));
+        match due {
+            Some(due) => self.wait(leg, due),
+            None => queue.ready.push_back(leg.0),
+        }
+        if let Some(delivery) = fresh.filter(|_| is_served) {
+            self.cache.put(leg, delivery);
+        }
+    }
+
+    pub(super) fn wait(&mut self, leg: Key, due: Instant) {
+        if let Some(queue) = self.queues.get_mut(&leg.1) {
+            queue.retry += 1;
+            self.due.push(Reverse((due, leg.0, leg.1)));
+        }
+    }
+
+    pub(super) fn wake_due(&mut self, now: Instant) {
+        while self.due.peek().is_some_and(|Reverse((due, ..))| *due <= now) {
+            let Some(Reverse((_, seq, queue))) = self.due.pop() else { return };
+            if let Some(queue) = self.queues.get_mut(&queue) {
+                queue.retry -= 1;
+                queue.ready.push_back(seq);
+            }
+        }
+    }
+
+    /// The queue whose turn it is, and whether its leg is a suspect that runs alone.
+    pub(super) fn next_queue(&mut self) -> Option<(i64, bool)> {
+        if self.closed || self.loans.values().any(|loan| loan.lone) {
+            return None;
+        }
+        let suspected = self.queues.iter().find(|(_, queue)| queue.served.is_some() && !queue.suspects.is_empty());
+        if let Some((number, _)) = suspected {
+            return self.loans.is_empty().then_some((*number, true));
+        }
+        for turn in 0..self.turns.len() {
+            let Some(tenant) = self.tenants.get_mut(&self.turns[turn]).filter(|tenant| tenant.leased < self.tenant_concurrency_max) else {
+                continue;
+            };
+            let can_run = |number: &i64| {
+                self.queues.get(number).is_some_and(|queue| !queue.ready.is_empty() && queue.served.is_some_and(|max| queue.leased < max))
+            };
+            let Some(at) = tenant.queues.iter().position(can_run) else { continue };
+            let number = tenant.queues.remove(at)?;
+            tenant.queues.push_back(number);
+            let tenant = self.turns.remove(turn)?;
+            self.turns.push_back(tenant);
+            return Some((number, false));
+        }
+        None
+    }
+
+    /// Ends a loan; where `again`, the leg is the next of its queue. A suspect stays one until it is settled.
+    pub(super) fn end_loan(&mut self, leg: Key, again: bool) -> Option<usize> {
+        let loan = self.loans.remove(&leg)?;
+        let queue = self.queues.get_mut(&leg.1)?;
+        queue.leased = queue.leased.saturating_sub(1);
+        if again && loan.lone {
+            queue.suspects.push_front(leg.0);
+        } else if again {
+            queue.ready.push_front(leg.0);
+        }
+        if let Some(tenant) = self.tenants.get_mut(&queue.tenant) {
+            tenant.leased = tenant.leased.saturating_sub(1);
+        }
+        loan.slot
+    }
+
+    pub(super) fn forget_bytes(&mut self, leg: Key) {
+        let Some(bytes) = self.bytes.remove(&leg) else { return };
+        let tenant = self.queues.get(&leg.1).and_then(|queue| self.tenants.get_mut(&queue.tenant));
+        if let Some(tenant) = tenant {
+            tenant.waiting_bytes = tenant.waiting_bytes.saturating_sub(bytes.into());
+        }
+    }
+
+    pub(super) fn counts(&self) -> ([u64; 4], u64) {
+        let mut open = [0; 4];
+        let mut dead = 0;
+        for view in self.queues.values().map(QueueState::counts) {
+            for (sum, count) in open.iter_mut().zip(view) {
+                *sum += count;
+            }
+        }
+        for queue in self.queues.values() {
+            dead += queue.dead;
+        }
+        (open, dead)
+    }
+}
+
+impl QueueState {
+    /// Waiting, leased, retry, parked.
+    pub(super) fn counts(&self) -> [u64; 4] {
+        let (ready, leased) = ((self.ready.len() + self.suspects.len()) as u64, self.leased as u64);
+        if self.served.is_some() { [ready, leased, self.retry, 0] } else { [0, leased, 0, ready + self.retry] }
+    }
+
+    pub(super) fn view(&self) -> QueueView {
+        let [waiting, leased, retry, parked] = self.counts();
+        QueueView { tenant: self.tenant.clone(), plugin: self.plugin.clone(), waiting, leased, retry, parked, dead: self.dead }
+    }
+}

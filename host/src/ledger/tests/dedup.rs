@@ -1,0 +1,114 @@
+//! The same delivery again.
+
+use super::*;
+
+#[tokio::test]
+async fn an_open_or_handled_delivery_is_a_duplicate_and_runs_once() {
+    let rig = Rig::new();
+    let id = rig.accept(1, &["a"]).await;
+    assert_eq!(rig.offer(offer(1, &["a"])).await, Ok(Receipt::Duplicate { id }));
+    rig.run(Settlement::Ack).await;
+    assert_eq!(rig.offer(offer(1, &["a", "b"])).await, Ok(Receipt::Duplicate { id }));
+    assert_eq!(rig.state(id).await, LegState::Acked);
+    let books = rig.assert_books_balance().await;
+    assert_eq!((books.accepted, books.legs, books.by_state[4]), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_redelivery_runs_the_dead_leg_and_the_new_one_but_not_the_acked_one() {
+    let rig = Rig::new();
+    let id = rig.accept(1, &["a", "b"]).await;
+    for _ in 0..2 {
+        let lease = rig.lease().await;
+        let settlement = if lease.leg.plugin == plugin("a") { Settlement::Ack } else { DEAD };
+        rig.settle(&lease, settlement, Effects::default()).await;
+    }
+    let again = rig.offer(offer(1, &["a", "b", "c"])).await.unwrap();
+    assert_eq!(again, Receipt::Accepted { id, event: "push".to_owned(), legs: 2 });
+    assert!(rig.ledger.dead_letters(DeadLetterFilter::default(), None, 10).await.unwrap().items.is_empty());
+    let mut ran = [rig.run(Settlement::Ack).await, rig.run(Settlement::Ack).await];
+    ran.sort_by(|x, y| x.leg.cmp(&y.leg));
+    let ran: Vec<_> = ran.iter().map(|lease| (lease.leg.plugin.as_str(), lease.generation, lease.attempt)).collect();
+    assert_eq!(ran, [("b", 1, 1), ("c", 0, 1)]);
+    assert_eq!(rig.assert_books_balance().await.legs, 3);
+}
+
+#[tokio::test]
+async fn an_unrouted_delivery_is_accepted_again_and_runs_for_who_subscribed_since() {
+    let rig = Rig::new();
+    let id = rig.accept(1, &[]).await;
+    let receipt = |legs| Receipt::Accepted { id, event: "push".to_owned(), legs };
+    assert_eq!(rig.offer(offer(1, &[])).await, Ok(receipt(0)));
+    assert_eq!(rig.assert_books_balance().await.unrouted, 1);
+    assert_eq!(rig.offer(offer(1, &["a"])).await, Ok(receipt(1)));
+    let books = rig.assert_books_balance().await;
+    assert_eq!((books.accepted, books.routed, books.unrouted), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_body_under_another_id_is_flagged_and_refused_by_option() {
+    let rig = Rig::new();
+    rig.offer(offer_of("default", "first", "{}", &["a"])).await.unwrap();
+    let refused = Offer { refuse_replays: true, ..offer_of("default", "second", "{}", &["a"]) };
+    assert_eq!(rig.offer(refused).await, Err(OfferError::Replayed));
+    rig.offer(offer_of("default", "second", "{}", &["a"])).await.unwrap();
+    assert!(rig.ledger.by_provider_id("second").await.unwrap()[0].body_seen_before);
+    assert!(!rig.ledger.by_provider_id("first").await.unwrap()[0].body_seen_before);
+    rig.offer(Offer { refuse_replays: true, ..offer_of("other", "third", "{}", &["a"]) }).await.unwrap();
+    rig.offer(offer_of("default", "first", "{\"other\":1}", &["a"])).await.unwrap();
+    let flags: Vec<_> = rig.ledger.by_provider_id("first").await.unwrap().iter().map(|view| view.id_reused).collect();
+    assert_eq!(flags, [true, false]);
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn of_twenty_who_replay_one_dead_letter_one_succeeds() {
+    let rig = Rig::new();
+    let id = rig.accept(1, &["a"]).await;
+    rig.run(DEAD).await;
+    let (owner, dead) = (tenant("default"), leg(id, "a"));
+    assert_eq!(rig.ledger.rerun(&tenant("other"), &dead, false).await.unwrap(), LegChange::NotFound);
+    let callers: Vec<_> = (0..20)
+        .map(|_| {
+            let (ledger, owner, dead) = (rig.ledger.clone(), owner.clone(), dead.clone());
+            tokio::spawn(async move { ledger.rerun(&owner, &dead, false).await.unwrap() })
+        })
+        .collect();
+    let mut done = 0;
+    for caller in callers {
+        done += usize::from(caller.await.unwrap() == LegChange::Done);
+    }
+    assert_eq!(done, 1);
+    assert_eq!(rig.run(Settlement::Ack).await.generation, 1);
+    assert_eq!(rig.ledger.rerun(&owner, &dead, false).await.unwrap(), LegChange::NotFound);
+    assert_eq!(rig.ledger.rerun(&owner, &dead, true).await.unwrap(), LegChange::Done);
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_discarded_dead_letter_is_gone_once_and_a_redelivery_revives_it() {
+    let rig = Rig::new();
+    let id = rig.accept(1, &["a"]).await;
+    rig.run(DEAD).await;
+    let found = rig.ledger.dead_letter(&leg(id, "a")).await.unwrap().unwrap();
+    assert_eq!((found.reason.as_str(), found.detail.as_str(), found.history.len()), ("rejected", "hopeless", 1));
+    let owner = tenant("default");
+    assert_eq!(rig.ledger.discard(&owner, &leg(id, "a")).await.unwrap(), LegChange::Done);
+    assert_eq!(rig.ledger.discard(&owner, &leg(id, "a")).await.unwrap(), LegChange::NotFound);
+    assert_eq!(rig.state(id).await, LegState::Discarded);
+    assert!(matches!(rig.offer(offer(1, &["a"])).await, Ok(Receipt::Accepted { legs: 1, .. })));
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_whole_delivery_runs_again_with_the_plugins_that_match_now() {
+    let rig = Rig::new();
+    let id = rig.accept(1, &["a", "b"]).await;
+    rig.run(Settlement::Ack).await;
+    let open = rig.lease().await;
+    assert_eq!(rig.ledger.rerun_delivery(id, &[plugin("a"), plugin("c")]).await.unwrap(), 2);
+    rig.settle(&open, Settlement::Ack, Effects::default()).await;
+    rig.run(Settlement::Ack).await;
+    rig.run(Settlement::Ack).await;
+    assert_eq!(rig.assert_books_balance().await.by_state[4], 3);
+}
