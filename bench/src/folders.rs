@@ -66,4 +66,21 @@ impl Folders {
         std::fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
         Ok(path)
     }
+
+    /// The names of all plugins that were built.
+    pub(crate) fn plugin_names(&self) -> anyhow::Result<Vec<String>> {
+        let folder = self.plugins();
+        let entries =
+            std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read; run `cargo xtask plugins`", folder.display()))?;
+        let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+        let components = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+        let mut names: Vec<_> = components.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Where reports go: whole ones into the repository, others beside the build.
+    pub(crate) fn runs(&self, is_whole: bool) -> PathBuf {
+        if is_whole { self.repository.join("bench/runs") } else { self.target.join("bench-runs") }
+    }
 }

@@ -28,6 +28,7 @@ pub(crate) struct Machine {
     kernel: String,
     commit: String,
     disk: String,
+    load: String,
     versions: Vec<String>,
 }
 
@@ -42,6 +43,7 @@ impl Machine {
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             commit: commit(folders.repository()),
             disk: disk(&folders.scratch()?, clock)?,
+            load: load(),
             versions: [("rustc", "-V"), ("python3", "-V"), ("node", "-v")].iter().filter_map(|(tool, flag)| version(tool, flag)).collect(),
         })
     }
@@ -56,6 +58,7 @@ impl Machine {
     pub(crate) fn lines(&self) -> Vec<String> {
         vec![
             format!("{}, {} cores, {} memory, Linux {}", self.cpu, self.cores, self.memory, self.kernel),
+            format!("runnable tasks before the start, average of a minute: {}", self.load),
             format!("disk of the ledger: {}", self.disk),
             format!("{}; our code at `opt-level = {}`, dependencies at 3", self.versions.join(", "), env!("BENCH_OPT_LEVEL")),
             format!("commit {}, {}", self.commit, self.date),
@@ -68,6 +71,12 @@ fn field(file: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// What else the machine was doing: on a busy one, the figures are the neighbours' too.
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("unknown").to_owned()
 }
 
 fn version(tool: &str, flag: &str) -> Option<String> {

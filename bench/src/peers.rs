@@ -19,7 +19,7 @@ use crate::{folders::Folders, payload::SECRET};
 pub(crate) enum Peer {
     /// hyper and HMAC in Rust, nothing else.
     Bare,
-    /// FastAPI on so many uvicorn workers.
+    /// `FastAPI` on so many uvicorn workers.
     FastApi(u8),
     /// `@octokit/webhooks` on Node.
     Octokit,

@@ -16,7 +16,7 @@ use hookyard::clock::Clock;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How long a server may take to end after SIGTERM.
-const STOP_MAX: Duration = Duration::from_secs(60);
+const STOP_MAX: Duration = Duration::from_mins(1);
 /// How often a starting or ending process is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Clock ticks a second in `/proc/PID/stat`: fixed at 100 by the kernel's interface on every architecture we build for (proc(5), `USER_HZ`).
@@ -94,7 +94,7 @@ impl Server {
     }
 
     /// The end of what the server said.
-    fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(12)..].join("\n")

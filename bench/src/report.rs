@@ -85,6 +85,11 @@ impl Report {
         self.readings.iter().find(|readings| readings.name == name).map(Readings::per_s)
     }
 
+    /// The value of a figure, where it was measured.
+    pub(crate) fn figure(&self, name: &str) -> Option<f64> {
+        self.figures.iter().find(|figure| figure.name == name).map(|figure| figure.value)
+    }
+
     /// The whole text.
     pub(crate) fn markdown(&self, machine: &Machine, command: &str) -> String {
         let mut lines = vec!["# Bench".to_owned(), String::new(), format!("`{command}` on"), String::new()];
