@@ -138,7 +138,7 @@ pub(crate) async fn idle(bench: &mut Bench) -> anyhow::Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
     let value = host.server.resident_bytes() as f64 / MIB;
     host.stop(&bench.clock).await?;
-    let name = format!("idle memory with {} plugins", names.len());
+    let name = format!("idle memory ({})", names.join(", "));
     bench.report.figures.push(Figure { name, value, unit: " MiB", floor: Floor::AtMost(80.0) });
     Ok(())
 }

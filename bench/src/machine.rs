@@ -54,6 +54,12 @@ impl Machine {
         format!("{}-{}-cores", words.join("-").to_ascii_lowercase(), self.cores)
     }
 
+    /// Whether our code was compiled without optimisation, which no figure survives.
+    #[expect(clippy::unused_self, reason = "the build is part of what was looked at")]
+    pub(crate) fn is_unoptimised(&self) -> bool {
+        env!("BENCH_OPT_LEVEL") == "0"
+    }
+
     /// The lines of the report.
     pub(crate) fn lines(&self) -> Vec<String> {
         vec![

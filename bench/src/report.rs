@@ -95,6 +95,9 @@ impl Report {
         let mut lines = vec!["# Bench".to_owned(), String::new(), format!("`{command}` on"), String::new()];
         lines.extend(machine.lines().iter().map(|line| format!("* {line}")));
         lines.extend(["", "Generator and servers share these cores; nothing is pinned.", ""].map(str::to_owned));
+        if machine.is_unoptimised() {
+            lines.extend([UNOPTIMISED, ""].map(str::to_owned));
+        }
         if !self.figures.is_empty() {
             lines.extend(["## Figures", "", "| figure | measured | floor | cleared |", "|---|---:|---:|---|"].map(str::to_owned));
             lines.extend(self.figures.iter().map(Figure::row));
@@ -120,6 +123,9 @@ impl Report {
         Ok(path)
     }
 }
+
+const UNOPTIMISED: &str = "**Our code was compiled without optimisation.** Generator, bare loop and host are several times slower than they are, the other \
+servers are not: this report shows that the bench works, and its figures and ratios mean nothing.";
 
 const SERVERS_HEAD: &str = "| server | deliveries/s | p50 ms | p99 ms | max ms | server CPU µs | generator CPU µs | rates of the rounds |";
 
