@@ -1,0 +1,58 @@
+//! The bare loop: hyper, one HMAC, 202, nothing kept. What no server that does the work can beat, and the generator's own ceiling.
+
+use std::{convert::Infallible, io::Write as _, net::SocketAddr};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use hookyard::tasks::Tasks;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::payload::Key;
+
+/// Larger bodies are not read.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Serves until the process is ended.
+pub(crate) async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("{listen} cannot be listened on"))?;
+    writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
+    accept(listener, Key::new()?).await
+}
+
+/// Takes connections until it is dropped or the listener fails.
+pub(crate) async fn accept(listener: TcpListener, key: Key) -> anyhow::Result<()> {
+    let tasks = Tasks::new();
+    loop {
+        let (stream, _) = listener.accept().await?;
+        tasks.spawn_brief(connection(stream, key.clone()));
+    }
+}
+
+async fn connection(stream: TcpStream, key: Key) {
+    if stream.set_nodelay(true).is_ok() {
+        let service = service_fn(move |request| {
+            let key = key.clone();
+            async move { Ok::<_, Infallible>(answer(&key, request).await) }
+        });
+        // A caller that hangs up is none of our business.
+        drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+    }
+}
+
+async fn answer(key: &Key, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let status = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Err(_) => StatusCode::BAD_REQUEST,
+        Ok(body) => {
+            let signature = head.headers.get("x-hub-signature-256").map_or(&b""[..], |value| value.as_bytes());
+            if key.verifies(&body.to_bytes(), signature) { StatusCode::ACCEPTED } else { StatusCode::UNAUTHORIZED }
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from_static(br#"{"status":"accepted"}"#)));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,152 @@
+//! Hookyard as its users run it: `hookyard serve` on a folder of its own, on the disk the repository is on.
+//!
+//! The only settings that are not the defaults are the addresses and the rate limits, which are there to keep one sender from doing what this
+//! bench does. How durable an accept is, and how many runs there are at once, stays as shipped.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use hookyard::clock::Clock;
+use http::StatusCode;
+use tempfile::TempDir;
+
+use crate::{
+    books::Books,
+    client::Admin,
+    folders::Folders,
+    load::Target,
+    payload::SECRET,
+    process::{Server, free_address},
+};
+
+/// How long a host may take to be ready, longer than any floor.
+const READY_MAX: Duration = Duration::from_mins(3);
+/// How often it is asked.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The administrator's token; of a host that is reachable from this machine only, and lives for seconds.
+const TOKEN: &str = "a-token-for-the-bench-and-nothing-else";
+
+/// A folder laid out like an operator's; removed when dropped.
+pub(crate) struct Folder {
+    dir: TempDir,
+    binary: PathBuf,
+}
+
+/// A running host.
+pub(crate) struct Host {
+    /// Its process.
+    pub(crate) server: Server,
+    /// Its ingest listener.
+    pub(crate) target: Target,
+    /// Its admin listener.
+    pub(crate) admin: Admin,
+    /// From the start of the process until it said that it is ready.
+    pub(crate) ready_after: Duration,
+}
+
+impl Folder {
+    /// Lays a folder out with some of the shipped plugins.
+    pub(crate) fn lay(folders: &Folders, plugins: &[&str]) -> anyhow::Result<Self> {
+        let dir = TempDir::with_prefix_in("host-", folders.scratch()?)?;
+        let home = dir.path().join("tenants/default");
+        for folder in ["secrets", "plugins"] {
+            fs::create_dir_all(home.join(folder))?;
+        }
+        private_file(&home.join("secrets/github"), SECRET)?;
+        fs::write(home.join("tenant.toml"), TENANT)?;
+        for name in plugins {
+            let (wasm, manifest) = folders.plugin(name)?;
+            fs::copy(manifest, home.join(format!("plugins/{name}.toml")))?;
+            fs::copy(wasm, home.join(format!("plugins/{name}.wasm")))?;
+        }
+        Ok(Self { dir, binary: folders.hookyard()? })
+    }
+
+    /// Starts the host and waits until it is ready.
+    pub(crate) async fn start(&self, clock: &Clock) -> anyhow::Result<Host> {
+        let (ingest, address) = (free_address()?, free_address()?);
+        let config = self.dir.path().join("hookyard.toml");
+        fs::write(&config, self.config(ingest, address))?;
+        let began = clock.instant();
+        let mut command = Command::new(&self.binary);
+        command.args(["serve", "--config"]).arg(&config).env("HOOKYARD_ADMIN_TOKEN", TOKEN);
+        let mut server = Server::start("hookyard", &mut command, &self.dir.path().join("host.log"))?;
+        let admin = Admin { address, token: TOKEN.to_owned() };
+        while !admin.is_ready().await {
+            server.must_run()?;
+            let waited = clock.instant().saturating_duration_since(began);
+            ensure!(waited < READY_MAX, "the host is not ready after {READY_MAX:?}; it said:\n{}", server.last_words());
+            clock.sleep(LOOK_EVERY).await;
+        }
+        let ready_after = clock.instant().saturating_duration_since(began);
+        Ok(Host { server, target: Target { address: ingest, expected: StatusCode::ACCEPTED }, admin, ready_after })
+    }
+
+    fn config(&self, ingest: SocketAddr, admin: SocketAddr) -> String {
+        let root = self.dir.path();
+        format!(
+            "data_dir = {}\ntenants_dir = {}\n[ingest]\nlisten = \"{ingest}\"\naddress_rate_per_s_max = 1000000\n[admin]\nlisten = \
+             \"{admin}\"\n",
+            quoted(&root.join("data")),
+            quoted(&root.join("tenants"))
+        )
+    }
+}
+
+const TENANT: &str = "[sources.github]\nscheme = \"github\"\nsecrets = [{ file = \"secrets/github\" }]\nrate_per_s_max = 1000000\n\
+                      installation_rate_per_s_max = 1000000\n";
+
+impl Host {
+    /// Waits until each of these plugins serves.
+    pub(crate) async fn plugins_serve(&mut self, plugins: &[&str], clock: &Clock) -> anyhow::Result<()> {
+        let deadline = clock.instant() + READY_MAX;
+        for name in plugins {
+            loop {
+                self.server.must_run()?;
+                let view = self.admin.get(&format!("/api/v1/plugins/default/{name}")).await?;
+                match view["status"].as_str() {
+                    Some("active" | "paused") => break,
+                    Some("refused") => bail!("the plugin {name} was refused: {}", view["refusal"]),
+                    _ => ensure!(clock.instant() < deadline, "the plugin {name} does not serve after {READY_MAX:?}: {view}"),
+                }
+                clock.sleep(LOOK_EVERY).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pauses a plugin: what is accepted for it waits.
+    pub(crate) async fn pause(&self, plugin: &str) -> anyhow::Result<()> {
+        self.admin.post(&format!("/api/v1/plugins/default/{plugin}/pause")).await.map(drop)
+    }
+
+    /// The books as they stand.
+    pub(crate) async fn books(&self) -> anyhow::Result<Books> {
+        Books::read(&self.admin.get("/api/v1/books").await?)
+    }
+
+    /// SIGTERM, and waits until it has drained. A host that ends with an error has not.
+    pub(crate) async fn stop(self, clock: &Clock) -> anyhow::Result<()> {
+        let status = self.server.stop(clock).await?;
+        ensure!(status.success(), "the host ended with {status} after SIGTERM");
+        Ok(())
+    }
+}
+
+/// A path as TOML writes it.
+fn quoted(path: &Path) -> toml::Value {
+    toml::Value::String(path.display().to_string())
+}
+
+/// A secret's file is for its owner alone.
+fn private_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("{} cannot be written", path.display()))
+}
