@@ -53,7 +53,7 @@ impl fmt::Display for Finding {
 }
 
 /// Checks the repository at `root` and prints every finding; fails where there is one.
-pub fn run(root: &Path) -> anyhow::Result<()> {
+pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let findings = findings(root)?;
     let mut out = io::stdout().lock();
     for finding in &findings {

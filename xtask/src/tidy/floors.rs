@@ -36,9 +36,7 @@ pub(super) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
     for (path, file) in tree.rust().filter(|(path, _)| !tree.is_test(path)) {
         let Some(place) = path.strip_prefix(SOURCES).and_then(|place| place.strip_suffix(".rs")) else { continue };
         let module = place.split('/').next().unwrap_or(place);
-        if let Some(&floor) = table.floors.get(module) {
-            table.check_imports(path, file, module, floor, findings);
-        }
+        table.check_imports(path, file, module, findings);
         table.check_gates(path, file, place, findings);
     }
 }
@@ -54,7 +52,7 @@ impl Floors {
             let modules: Vec<_> = names.split('`').skip(1).step_by(2).collect();
             for gate in users.split(',').map(str::trim).filter(|gate| !gate.is_empty()) {
                 let (name, users) = match gate.split_once('(') {
-                    Some((name, user)) => (name, owned(&[user.trim_end_matches(')')])),
+                    Some((name, users)) => (name, users.trim_end_matches(')').split(" and ").map(str::to_owned).collect()),
                     None => (gate, owned(&modules)),
                 };
                 table.gated.entry(name.trim().replace('-', "_")).or_insert(users);
@@ -64,7 +62,8 @@ impl Floors {
         table
     }
 
-    fn check_imports(&self, path: &str, file: &File, module: &str, floor: u32, findings: &mut Vec<Finding>) {
+    fn check_imports(&self, path: &str, file: &File, module: &str, findings: &mut Vec<Finding>) {
+        let Some(&floor) = self.floors.get(module) else { return };
         for (at, other) in crate_paths(file.code()) {
             let Some(&theirs) = self.floors.get(other) else { continue };
             if other != module && theirs >= floor {
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
 
     const TABLE: &str = "//! | floor | module | owns | sole user of |\n//! |---|---|---|---|\n//! | 2 | `top` | all | clap |\n\
-        //! | 1 | `left` `right` | things | hyper (left), axum-core (right) |\n//! | 0 | `base` | words | |\n\
+        //! | 1 | `left` `right` | things | hyper (left and top/part), axum-core (right) |\n//! | 0 | `base` | words | |\n\
         pub mod base;\npub mod left;\npub mod right;\npub mod top;\n";
 
     fn findings(files: &[(&str, &str)]) -> Vec<String> {
@@ -181,7 +180,11 @@ mod tests {
     #[test]
     fn a_gated_crate_and_its_family_stay_with_their_user() {
         assert_eq!(
-            findings(&[("host/src/left.rs", "use hyper_util::A; use hyper::B;"), ("host/src/right.rs", "use axum_core::C;")]),
+            findings(&[
+                ("host/src/left.rs", "use hyper_util::A; use hyper::B;"),
+                ("host/src/right.rs", "use axum_core::C;"),
+                ("host/src/top/part.rs", "use hyper::D;")
+            ]),
             [""; 0]
         );
         let text = "use clap::Parser;\nfn f(x: ::hyper::Body) {}\nuse crate::base::hyper::D;\nlet hyper = 1;";
