@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 hookyard_sdk::plugin!(handle);
 
 /// Lines from which on a pull request is too large for a size; ascending.
+#[expect(clippy::struct_field_names, reason = "the names are keys of the manifest")]
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {

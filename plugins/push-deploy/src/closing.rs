@@ -47,7 +47,7 @@ fn is_repository(name: &str) -> bool {
 mod tests {
     use super::issues;
 
-    fn of<'a>(message: &'a str) -> Vec<(&'a str, u64)> {
+    fn of(message: &str) -> Vec<(&str, u64)> {
         issues(std::iter::once(message), "acme/shop")
     }
 

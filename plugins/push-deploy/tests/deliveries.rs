@@ -81,7 +81,7 @@ fn a_misspelt_configuration_is_retried_and_a_strange_document_rejected() {
 
 #[test]
 fn more_issues_than_a_run_may_emit_are_told_of_and_the_deployment_stands() {
-    let message: String = (1..=70).map(|issue| format!("fix #{issue}\n")).collect();
+    let message = (1..=70).map(|issue| format!("fix #{issue}")).collect::<Vec<_>>().join("\n");
     let report = host().run(handle, push(|document| document["commits"][0]["message"] = json!(message)));
     assert_eq!((report.verdict, report.emits.len()), (Verdict::Ack, 64));
     assert_eq!(report.emits[0].name, "deployment-requested");
