@@ -14,7 +14,7 @@
 //! | 1 | `signature` `ledger` | verification schemes · durable store | hmac (signature), rusqlite (ledger) |
 //! | 0 | `delivery` `clock` `tasks` | the vocabulary · time · named background tasks | |
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod app;

@@ -13,7 +13,7 @@ macro_rules! foreach_guest {
             "ack", "bad-text", "burn-then-trap", "call-flood", "config", "echo", "emit-then-ack", "emit-then-reject", "exit", "fat-string",
             "http-import", "huge-string", "invalid-discriminant", "kv-own-writes", "log-flood", "log-some", "loop", "memory-bomb",
             "memory-bombs", "once-twice", "random", "reject", "retry", "skip", "sleep", "stack-overflow", "start-grow", "start-loop",
-            "start-trap", "table-bomb", "unknown-import", "wall-clock", "wrong-world",
+            "start-trap", "table-bomb", "trap", "unknown-import", "wall-clock", "wrong-world",
         }
     };
 }

@@ -3,6 +3,7 @@
 //! A scenario reads like a sentence. What it waits for it awaits as a fact; nothing sleeps.
 
 pub mod folder;
+pub mod guests;
 pub mod host;
 pub mod payloads;
 pub mod process;

@@ -21,7 +21,9 @@ use crate::{clock::Clock, observe::LiveEvent, tasks::Tasks};
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The body of the answer; it ends when the listener closes.
-pub(super) struct Events(Pin<Box<dyn Future<Output = Option<(Bytes, Source)>> + Send>>);
+pub(super) struct Events(NextPiece);
+
+type NextPiece = Pin<Box<dyn Future<Output = Option<(Bytes, Source)>> + Send>>;
 
 /// Where a stream's events come from.
 pub(super) struct Source {

@@ -10,6 +10,7 @@ mod auth;
 mod deliveries;
 mod events;
 mod host;
+mod listener;
 mod problem;
 mod query;
 mod router;
@@ -17,6 +18,7 @@ mod router;
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use axum::Router;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -29,6 +31,8 @@ use crate::{
     tasks::Tasks,
     tenants::Tenants,
 };
+use auth::Auth;
+use listener::{Bounded, CONNECTIONS_MAX, Peer};
 
 /// How the admin listener is set up.
 #[derive(Clone, Debug)]
@@ -84,35 +88,33 @@ impl Admin {
     /// # Errors
     /// The address cannot be listened on, or the operating system gives no thread.
     pub async fn open(settings: Settings, parts: Parts) -> anyhow::Result<Self> {
-        let listener = std::net::TcpListener::bind(settings.listen)
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .with_context(|| format!("the admin listener cannot listen on {}; is another host running?", settings.listen))?;
+        Self::serve(settings.listen, |address, tasks| router::routes(parts, Auth::new(&settings, address), tasks)).await
+    }
+
+    async fn serve(listen: SocketAddr, routes: impl FnOnce(SocketAddr, Tasks) -> Router) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .and_then(TcpListener::into_std)
+            .with_context(|| format!("the admin listener cannot listen on {listen}; is another host running?"))?;
         let address = listener.local_addr().context("the admin listener has no address")?;
-        let tasks = Tasks::new();
-        let routes = router::routes(parts, auth::Auth::new(&settings, address), tasks.clone());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("admin")
             .enable_all()
             .build()
             .context("the admin thread cannot be started")?;
-        let admin = Self { address, tasks, runtime: Some(runtime) };
-        admin.serve(listener, routes)?;
-        Ok(admin)
-    }
-
-    fn serve(&self, listener: std::net::TcpListener, routes: axum::Router) -> anyhow::Result<()> {
-        let _entered = self.runtime.as_ref().map(tokio::runtime::Runtime::enter);
+        let tasks = Tasks::new();
+        let service = routes(address, tasks.clone()).into_make_service_with_connect_info::<Peer>();
+        let entered = runtime.enter();
         let listener = TcpListener::from_std(listener).context("the admin listener cannot be watched")?;
-        let stopping = self.tasks.clone();
-        self.tasks.spawn("admin", async move {
-            let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-            let serving = axum::serve(listener, service).with_graceful_shutdown(async move { stopping.stopping().await });
-            if let Err(error) = serving.await {
-                tracing::error!(detail = %error, "admin_failed");
-            }
+        let stopping = tasks.clone();
+        tasks.spawn("admin", async move {
+            let serving = axum::serve(Bounded::new(listener, CONNECTIONS_MAX), service);
+            // The accept loop ends at the stop only; it has no error of its own.
+            let _ = serving.with_graceful_shutdown(async move { stopping.stopping().await }).await;
         });
-        Ok(())
+        drop(entered);
+        Ok(Self { address, tasks, runtime: Some(runtime) })
     }
 
     /// Closes it: takes no more connections and lets answers be finished, at most `grace`.
@@ -126,5 +128,77 @@ impl Drop for Admin {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Extension, body::Body, response::Response, routing::get};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
+    use super::*;
+    use crate::{
+        admin::events::{Events, Source},
+        delivery::Timestamp,
+        observe::facts::SettingsReloaded,
+    };
+
+    /// The real listener with the routes of its own that need no ledger.
+    async fn open(observer: Observer, clock: Clock) -> Admin {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let settings = Settings { listen, token: Secret::new("open-sesame").unwrap(), hosts: vec![] };
+        let events = |Extension(tasks): Extension<Tasks>| async move {
+            Response::new(Body::new(Events::new(Source { live: observer.subscribe(), clock, tasks })))
+        };
+        let routes = Router::new().route("/livez", get(host::livez)).route("/api/v1/events", get(events));
+        Admin::serve(listen, |address, tasks| router::guarded(routes.layer(Extension(tasks)), Auth::new(&settings, address))).await.unwrap()
+    }
+
+    async fn ask(admin: &Admin, path: &str, headers: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", admin.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn read_until(stream: &mut TcpStream, text: &str) -> String {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(text) {
+            assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "the connection ended before `{text}`: {}", read.escape_ascii());
+        }
+        String::from_utf8(read).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_probe_on_this_machine_is_answered_without_a_token() {
+        let admin = open(Observer::default(), Clock::system()).await;
+        let answer = read_until(&mut ask(&admin, "/livez", "").await, "live\"}").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let answer = read_until(&mut ask(&admin, "/api/v1/events", "").await, "token_invalid").await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn facts_reach_a_reader_as_they_happen_and_a_close_ends_its_stream() {
+        let (observer, clock) = (Observer::default(), Clock::manual(Timestamp::from_unix_ms(0)));
+        let admin = open(observer.clone(), clock).await;
+        let mut stream = ask(&admin, "/api/v1/events", "Authorization: Bearer open-sesame\r\n").await;
+        read_until(&mut stream, ": listening").await;
+        observer.record(&SettingsReloaded { problems: vec![] });
+        read_until(&mut stream, "event: settings_reloaded").await;
+        admin.close(Duration::from_secs(30)).await;
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.ends_with(b"0\r\n\r\n"), "the stream was cut, not ended: {}", rest.escape_ascii());
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named() {
+        let first = open(Observer::default(), Clock::system()).await;
+        let error = Admin::serve(first.address, |_, _| Router::new()).await.unwrap_err();
+        assert!(error.to_string().contains(&first.address.to_string()), "{error}");
     }
 }

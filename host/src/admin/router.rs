@@ -15,6 +15,7 @@ use super::{
     Parts,
     auth::{Auth, is_open_to_loopback},
     deliveries, host,
+    listener::Peer,
     problem::Problem,
 };
 use crate::tasks::Tasks;
@@ -62,7 +63,7 @@ fn api() -> Router<Parts> {
 }
 
 /// Puts the checks before `routes`, unknown paths included, and the headers behind them, refusals included.
-fn guarded(routes: Router, auth: Auth) -> Router {
+pub(super) fn guarded(routes: Router, auth: Auth) -> Router {
     routes
         .fallback(|request: Request| async move { Problem::not_found("route", request.uri().path()) })
         .method_not_allowed_fallback(|| async {
@@ -72,7 +73,7 @@ fn guarded(routes: Router, auth: Auth) -> Router {
         .layer(middleware::map_response(harden))
 }
 
-async fn check(State(auth): State<Arc<Auth>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request, next: Next) -> Response {
+async fn check(State(auth): State<Arc<Auth>>, ConnectInfo(Peer(peer)): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
     match refusal(&auth, peer, &request) {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,

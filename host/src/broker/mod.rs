@@ -11,7 +11,7 @@ use crate::delivery::{
     LegId, Receipt, TenantId,
     view::{DeadLetterView, Page, QueueView},
 };
-pub use crate::ledger::{Finished, Lease, Offer, OfferError, Queue, QueueSet, Settled};
+pub use crate::ledger::{DeadLetterFilter, Finished, Lease, Offer, OfferError, Queue, QueueSet, Settled};
 
 pub use embedded::Embedded;
 
@@ -49,15 +49,6 @@ pub enum DeadLetterChange {
     Done,
     /// There is no such dead letter (any more).
     NotFound,
-}
-
-/// Which dead letters a page shows.
-#[derive(Clone, Debug, Default)]
-pub struct DeadLetterFilter {
-    /// Only this tenant's.
-    pub tenant: Option<TenantId>,
-    /// Only this plugin's.
-    pub plugin: Option<crate::delivery::PluginName>,
 }
 
 /// The dead letters of the queue.

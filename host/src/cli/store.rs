@@ -39,7 +39,7 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Failed, format!("{} exists already", args.file.display())).hint("name a file that does not"));
     }
     let data_dir = data_dir(args.config.as_ref())?;
-    ledger::backup_offline(&data_dir, &args.file).map_err(|error| Failure::new(Exit::Failed, format!("no backup was made: {error}")))?;
+    ledger::backup_beside(&data_dir, &args.file).map_err(|error| Failure::new(Exit::Failed, format!("no backup was made: {error}")))?;
     say(&format!("copied the ledger of {} to {}", data_dir.display(), args.file.display()));
     Ok(())
 }

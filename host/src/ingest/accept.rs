@@ -184,7 +184,7 @@ impl Acceptor {
             let _ = answer.send(result);
         });
         // The task ends without an answer only by a panic, and then nobody knows what was kept.
-        answered.await.unwrap_or(Err(OfferError::OutcomeUnknown)).map_err(refusal)
+        answered.await.unwrap_or(Err(OfferError::OutcomeUnknown)).map_err(|error| refusal(&error))
     }
 
     fn tell_refused(&self, call: &Call, refusal: &Refusal) {
@@ -195,7 +195,7 @@ impl Acceptor {
     }
 }
 
-fn refusal(error: OfferError) -> Refusal {
+fn refusal(error: &OfferError) -> Refusal {
     match error {
         OfferError::TimedOut => Refusal::AcceptTimeout,
         OfferError::OutcomeUnknown => Refusal::OutcomeUnknown,

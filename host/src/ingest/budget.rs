@@ -136,7 +136,8 @@ mod tests {
         let mut hold = budget.hold(client(1), false);
         assert_eq!(hold.charge(100), Ok(()));
         drop(hold);
-        assert_eq!(budget.used().all + budget.used().strangers, 0);
-        assert!(budget.used().by_client.is_empty());
+        let used = budget.used();
+        assert_eq!((used.all, used.strangers), (0, 0));
+        assert!(used.by_client.is_empty());
     }
 }

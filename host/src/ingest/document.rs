@@ -28,7 +28,7 @@ pub(super) struct Fields {
     pub(super) repository: Option<String>,
 }
 
-/// The raw values of up to two keys of one object.
+/// The raw values of up to three keys of one object.
 #[derive(Debug, Default)]
 struct Picked<'a>([Option<&'a RawValue>; 3]);
 

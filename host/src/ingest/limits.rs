@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long a sender counts as known after a signature of its was right.
-const KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
+const KNOWN_FOR: Duration = Duration::from_hours(1);
 
 /// A source at an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -55,7 +55,7 @@ impl Rate {
     }
 
     pub(super) fn per_minute(count: u32) -> Self {
-        Self { count, period: Duration::from_secs(60) }
+        Self { count, period: Duration::from_mins(1) }
     }
 
     fn interval(self) -> Duration {
@@ -124,7 +124,10 @@ impl<K: Hash + Eq> Dates<K> {
 
 fn wait(paid: Instant, rate: Rate, now: Instant) -> Result<(), Duration> {
     let ahead = paid.saturating_duration_since(now);
-    if ahead > rate.tolerance() { Err(ahead - rate.tolerance()) } else { Ok(()) }
+    match ahead.saturating_sub(rate.tolerance()) {
+        Duration::ZERO => Ok(()),
+        too_early => Err(too_early),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -160,7 +163,7 @@ mod tests {
         let rate = Rate::per_minute(1);
         assert!((0..3).all(|_| meter.peek(&"a", rate).is_ok()));
         assert_eq!(meter.charge("a", rate), Ok(()));
-        assert_eq!(meter.peek(&"a", rate), Err(Duration::from_secs(60)));
+        assert_eq!(meter.peek(&"a", rate), Err(Duration::from_mins(1)));
     }
 
     #[test]
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn lately_ends() {
         let clock = clock();
-        let lately = Lately::new(clock.clone(), Duration::from_secs(60));
+        let lately = Lately::new(clock.clone(), Duration::from_mins(1));
         assert!(!lately.holds(&"a"));
         lately.note("a");
         clock.advance(Duration::from_secs(59));

@@ -96,6 +96,7 @@ pub struct Settings {
 
 /// What the door works with.
 #[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "a broker behind a trait object has nothing to show")]
 pub struct Parts {
     /// Knows sources and secrets.
     pub tenants: Tenants,

@@ -4,7 +4,7 @@
 //! When the process is out of descriptors, a reserved one is spent to take the waiting connection and close it, so that the accept loop does
 //! not spin and the sender learns at once.
 
-use std::{convert::Infallible, fs::File, future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, fs::File, future::poll_fn, io, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::{
@@ -123,7 +123,7 @@ impl Server {
                 ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
                 () = self.tasks.stopping(), if !is_draining => {
                     is_draining = true;
-                    Pin::new(&mut connection).graceful_shutdown();
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
             }
         };

@@ -221,7 +221,7 @@ impl Metrics {
         }
     }
 
-    /// Everything in the OpenMetrics text format, the gauges as of `scrape`.
+    /// Everything in the `OpenMetrics` text format, the gauges as of `scrape`.
     pub(super) fn encode(&self, scrape: &Scrape) -> String {
         // One scrape at a time: another one must not see the queue gauges between their removal and their return.
         let _one = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);

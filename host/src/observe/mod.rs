@@ -94,7 +94,7 @@ impl Observer {
         }
     }
 
-    /// The metrics in the OpenMetrics text format; `scrape` brings the gauges that are read when asked for.
+    /// The metrics in the `OpenMetrics` text format; `scrape` brings the gauges that are read when asked for.
     #[must_use]
     pub fn encode(&self, scrape: &Scrape) -> String {
         self.0.metrics.encode(scrape)

@@ -22,7 +22,7 @@ const PURE: [&str; 3] = ["config", "log", "types"];
 
 impl AdmissionError {
     /// Every slug a component can be refused with.
-    pub const SLUGS: [&str; 12] = [
+    pub const SLUGS: [&str; 11] = [
         "not_a_component",
         "component_invalid",
         "component_too_large",
@@ -34,7 +34,6 @@ impl AdmissionError {
         "compile_failed",
         "compile_timeout",
         "compile_quarantined",
-        "host_unavailable",
     ];
 
     pub(super) fn new(code: &'static str, detail: impl Into<String>) -> Self {
@@ -56,13 +55,13 @@ struct Outline {
 
 /// What is known of a component file, without compiling it.
 pub(super) fn inspect(wasm: &[u8]) -> Result<Report, AdmissionError> {
-    report(&outline(wasm)?, wasm.len() as u64)
+    Ok(report(&outline(wasm)?, wasm.len() as u64))
 }
 
 /// Checks what a component imports, exports and needs. `granted` are the interfaces beyond the free ones.
 pub(super) fn check(wasm: &[u8], granted: &[&str]) -> Result<Report, AdmissionError> {
     let outline = outline(wasm)?;
-    let report = report(&outline, wasm.len() as u64)?;
+    let report = report(&outline, wasm.len() as u64);
     check_imports(&outline, granted)?;
     check_exports(&outline)?;
     check_needs("core instances", report.core_instances, INSTANCES_MAX)?;
@@ -191,18 +190,18 @@ fn unsupported_or_invalid(wasm: &[u8], error: &wasmparser::BinaryReaderError) ->
     AdmissionError::new("feature_unsupported", detail)
 }
 
-fn report(outline: &Outline, component_bytes: u64) -> Result<Report, AdmissionError> {
+fn report(outline: &Outline, component_bytes: u64) -> Report {
     let (ours, theirs): (Vec<_>, Vec<_>) = outline.imports.iter().partition(|name| name.starts_with(PACKAGE));
     let imports: Vec<String> = ours.iter().filter(|name| interface(name) != "types").map(|name| interface(name).to_owned()).collect();
     let pure = imports.iter().all(|name| PURE.contains(&name.as_str()));
-    Ok(Report {
+    Report {
         world: if pure { "pure-handler" } else { "webhook-handler" }.to_owned(),
         imports,
         wasi_imports: theirs.into_iter().filter(|name| name.starts_with("wasi:")).cloned().collect(),
         component_bytes,
         core_instances: outline.core_instances,
         memories: outline.memories,
-    })
+    }
 }
 
 fn interface(name: &str) -> &str {

@@ -7,11 +7,11 @@
 
 use std::{
     fs, io,
-    io::Read,
+    io::{BufRead, BufReader, Read},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
@@ -20,28 +20,38 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::{io::AsyncWriteExt as _, sync::Semaphore};
 use wasmtime::{Engine, component};
 
-use super::{AdmissionError, Compiler, Settings, engine::code_config};
+use super::{
+    AdmissionError, Compiler, Settings,
+    engine::{code_config, open_cache},
+};
 use crate::delivery::Digest;
 
 /// Bytes of a child's last words that are told.
 const STDERR_BYTES_MAX: usize = 2048;
 
+/// Bytes of the line that goes ahead of the component.
+const HEAD_BYTES_MAX: u64 = 1024;
+
 /// What the child holds itself to; sent ahead of the component as one line of JSON.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct ChildLimits {
-    memory_bytes_max: u64,
-    cpu_s_max: u64,
-    component_bytes_max: u64,
+    memory_bytes: u64,
+    cpu_s: u64,
+    component_bytes: u64,
 }
 
 /// The one place that compiles: one component at a time.
 pub(super) struct Workshop {
     settings: Settings,
-    turn: std::sync::Arc<Semaphore>,
+    turn: Arc<Semaphore>,
 }
 
-/// The marker of a digest under compilation; removed only when the compiler has come back.
-struct Marker(PathBuf);
+/// The marker of a digest under compilation. It is lifted when the compiler has come back or is no longer wanted; a host that dies lifts
+/// nothing, and a child that died leaves it on purpose.
+struct Marker {
+    path: PathBuf,
+    stays: bool,
+}
 
 impl Workshop {
     /// Makes the cache folder, readable by this user only.
@@ -49,26 +59,24 @@ impl Workshop {
         if let Some(dir) = &settings.cache_dir {
             make_private(dir)?;
         }
-        Ok(Self { settings, turn: std::sync::Arc::new(Semaphore::new(1)) })
+        Ok(Self { settings, turn: Arc::new(Semaphore::new(1)) })
     }
 
     /// Compiles a component, or loads what was compiled before.
     pub(super) async fn compile(&self, engine: &Engine, wasm: Bytes) -> Result<component::Component, AdmissionError> {
-        let turn = std::sync::Arc::clone(&self.turn).acquire_owned().await;
-        let turn = turn.map_err(|_| AdmissionError::new("host_unavailable", "the compiler is closed"))?;
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        let turn = turn.map_err(|_| AdmissionError::new("compile_failed", "the compiler is closed"))?;
         let digest = Digest::of(&[&wasm]);
-        let marker = self.settings.cache_dir.as_deref().map(|dir| Marker::lay(dir, digest)).transpose()?;
-        if let (Compiler::Child(exe), Some(dir)) = (&self.settings.compiler, &self.settings.cache_dir) {
-            self.compile_in_child(exe, dir, digest, &wasm).await?;
+        let mut marker = self.settings.cache_dir.as_deref().map(|dir| Marker::lay(dir, digest)).transpose()?;
+        if let (Compiler::Child(exe), Some(dir), Some(marker)) = (&self.settings.compiler, &self.settings.cache_dir, &mut marker) {
+            self.compile_in_child(exe, dir, &wasm, marker).await?;
         }
         let engine = engine.clone();
         let compiling = tokio::task::spawn_blocking(move || {
             let compiled = component::Component::from_binary(&engine, &wasm);
             // A thread cannot be killed: the turn is over, and the marker lifted, when it really has come back.
             drop(turn);
-            if let Some(marker) = marker {
-                marker.lift();
-            }
+            drop(marker);
             compiled
         });
         match tokio::time::timeout(self.settings.compile_timeout, compiling).await {
@@ -79,12 +87,11 @@ impl Workshop {
         }
     }
 
-    async fn compile_in_child(&self, exe: &Path, dir: &Path, digest: Digest, wasm: &[u8]) -> Result<(), AdmissionError> {
+    async fn compile_in_child(&self, exe: &Path, dir: &Path, wasm: &[u8], marker: &mut Marker) -> Result<(), AdmissionError> {
         let failed = |what: &str, error: io::Error| AdmissionError::new("compile_failed", format!("{what} {}: {error}", exe.display()));
         let mut child = tokio::process::Command::new(exe)
             .args(["compile", "--cache"])
             .arg(dir)
-            .args(["--digest", &digest.to_string()])
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -106,6 +113,8 @@ impl Workshop {
         match tokio::time::timeout(self.settings.compile_timeout, talk).await {
             Ok(Ok(output)) if output.status.success() => Ok(()),
             Ok(Ok(output)) => {
+                // A status without a code is a signal: it ran into its limits, or was hit by something worse.
+                marker.stays = output.status.code().is_none();
                 let words = String::from_utf8_lossy(&output.stderr[..output.stderr.len().min(STDERR_BYTES_MAX)]).trim().to_owned();
                 let detail = format!(
                     "the compiler ended with {} ({words}); it may use {} bytes of memory and {:?}",
@@ -114,15 +123,18 @@ impl Workshop {
                 Err(AdmissionError::new("compile_failed", detail))
             }
             Ok(Err(error)) => Err(failed("cannot wait for", error)),
-            Err(_) => Err(self.timed_out()),
+            Err(_) => {
+                marker.stays = true;
+                Err(self.timed_out())
+            }
         }
     }
 
     fn child_limits(&self) -> Vec<u8> {
         let limits = ChildLimits {
-            memory_bytes_max: self.settings.compile_memory_bytes_max,
-            cpu_s_max: self.settings.compile_timeout.as_secs().saturating_mul(4).max(1),
-            component_bytes_max: self.settings.component_bytes_max,
+            memory_bytes: self.settings.compile_memory_bytes_max,
+            cpu_s: self.settings.compile_timeout.as_secs().saturating_mul(4).max(1),
+            component_bytes: self.settings.component_bytes_max,
         };
         let mut line = serde_json::to_vec(&limits).unwrap_or_default();
         line.push(b'\n');
@@ -130,7 +142,6 @@ impl Workshop {
     }
 
     fn timed_out(&self) -> AdmissionError {
-        let Duration { .. } = self.settings.compile_timeout;
         AdmissionError::new(
             "compile_timeout",
             format!("not compiled within {:?}; is the component larger than need be?", self.settings.compile_timeout),
@@ -143,48 +154,49 @@ impl Marker {
     fn lay(dir: &Path, digest: Digest) -> Result<Self, AdmissionError> {
         let path = dir.join(format!("compiling-{digest}"));
         match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-            Ok(_) => Ok(Self(path)),
+            Ok(_) => Ok(Self { path, stays: false }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(AdmissionError::new(
                 "compile_quarantined",
                 format!("these very bytes ended a compiler or this host before; put a changed file, or remove {}", path.display()),
             )),
-            Err(error) => Err(AdmissionError::new("host_unavailable", format!("cannot write {}: {error}", path.display()))),
+            Err(error) => Err(AdmissionError::new("compile_failed", format!("cannot write {}: {error}", path.display()))),
         }
     }
+}
 
-    fn lift(self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "compile_marker_not_lifted");
+impl Drop for Marker {
+    fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "compile_marker_not_lifted");
         }
     }
 }
 
 /// The body of `hookyard compile`: reads its limits and a component from `input`, lowers its own limits, and fills the cache.
 pub fn compile_child(cache_dir: &Path, input: &mut dyn Read) -> anyhow::Result<()> {
+    let mut input = BufReader::new(input);
     let limits: ChildLimits =
-        serde_json::from_slice(&read_line(input)?).context("the first line on standard input is no compile limits")?;
+        serde_json::from_slice(&read_line(&mut input)?).context("the first line on standard input is no compile limits")?;
     let mut wasm = Vec::new();
-    input.take(limits.component_bytes_max.saturating_add(1)).read_to_end(&mut wasm).context("the component cannot be read")?;
-    anyhow::ensure!(wasm.len() as u64 <= limits.component_bytes_max, "the component is larger than {} bytes", limits.component_bytes_max);
+    input.take(limits.component_bytes.saturating_add(1)).read_to_end(&mut wasm).context("the component cannot be read")?;
+    anyhow::ensure!(wasm.len() as u64 <= limits.component_bytes, "the component is larger than {} bytes", limits.component_bytes);
     let limit = |max: u64| Rlimit { current: Some(max), maximum: Some(max) };
     setrlimit(Resource::Core, limit(0)).context("RLIMIT_CORE")?;
-    setrlimit(Resource::As, limit(limits.memory_bytes_max)).context("RLIMIT_AS")?;
-    setrlimit(Resource::Cpu, limit(limits.cpu_s_max)).context("RLIMIT_CPU")?;
-    let engine = Engine::new(&code_config(Some(cache_dir))?)?;
+    setrlimit(Resource::As, limit(limits.memory_bytes)).context("RLIMIT_AS")?;
+    setrlimit(Resource::Cpu, limit(limits.cpu_s)).context("RLIMIT_CPU")?;
+    let engine = Engine::new(&code_config(Some(open_cache(cache_dir)?)))?;
     component::Component::from_binary(&engine, &wasm)?;
     Ok(())
 }
 
-fn read_line(input: &mut dyn Read) -> anyhow::Result<Vec<u8>> {
+fn read_line(input: &mut impl BufRead) -> anyhow::Result<Vec<u8>> {
     let mut line = Vec::new();
-    for byte in input.bytes() {
-        match byte.context("standard input cannot be read")? {
-            b'\n' => return Ok(line),
-            byte => line.push(byte),
-        }
-        anyhow::ensure!(line.len() <= 1024, "the first line on standard input is longer than 1024 bytes");
-    }
-    anyhow::bail!("standard input ended before its first line")
+    input.take(HEAD_BYTES_MAX).read_until(b'\n', &mut line).context("standard input cannot be read")?;
+    anyhow::ensure!(line.pop() == Some(b'\n'), "standard input does not begin with a line of at most {HEAD_BYTES_MAX} bytes");
+    Ok(line)
 }
 
 fn make_private(dir: &Path) -> anyhow::Result<()> {

@@ -22,12 +22,15 @@ const BACKTRACE_FRAMES_MAX: std::num::NonZeroUsize = std::num::NonZeroUsize::new
 pub(super) struct Sandbox {
     pub(super) engine: Engine,
     pub(super) allocator: &'static str,
+    #[cfg(test)]
+    cache: Option<Cache>,
 }
 
 impl Sandbox {
     /// Sets the engine up for so many runs at once. Where the address space does not hold the pool, it says so and allocates on demand.
     pub(super) fn new(concurrency_max: usize, cache_dir: Option<&Path>) -> anyhow::Result<Self> {
-        let mut config = code_config(cache_dir)?;
+        let cache = cache_dir.map(open_cache).transpose()?;
+        let mut config = code_config(cache.clone());
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(concurrency_max)));
         let (engine, allocator) = match Engine::new(&config) {
             Ok(engine) => (engine, "pooling"),
@@ -43,12 +46,22 @@ impl Sandbox {
             }
         };
         start_ticker(&engine)?;
-        Ok(Self { engine, allocator })
+        Ok(Self {
+            engine,
+            allocator,
+            #[cfg(test)]
+            cache,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn cache_hits(&self) -> usize {
+        self.cache.as_ref().map_or(0, Cache::cache_hits)
     }
 }
 
 /// The part of the configuration that decides what compiled code looks like, with the cache it is kept in.
-pub(super) fn code_config(cache_dir: Option<&Path>) -> anyhow::Result<Config> {
+pub(super) fn code_config(cache: Option<Cache>) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)
@@ -64,13 +77,16 @@ pub(super) fn code_config(cache_dir: Option<&Path>) -> anyhow::Result<Config> {
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX))
         .max_wasm_stack(512 * 1024)
         .async_stack_size(1024 * 1024);
-    if let Some(dir) = cache_dir {
-        let mut cache = CacheConfig::new();
-        cache.with_directory(dir);
-        let cache = Cache::new(cache).map_err(anyhow::Error::from);
-        config.cache(Some(cache.with_context(|| format!("the compile cache {} cannot be used", dir.display()))?));
-    }
-    Ok(config)
+    config.cache(cache);
+    config
+}
+
+/// The cache of compiled code. What lies in it is run as native code: the folder is this user's alone.
+pub(super) fn open_cache(dir: &Path) -> anyhow::Result<Cache> {
+    let mut config = CacheConfig::new();
+    config.with_directory(dir);
+    let cache = Cache::new(config).map_err(anyhow::Error::from);
+    cache.with_context(|| format!("the compile cache {} cannot be used", dir.display()))
 }
 
 fn pool(concurrency_max: usize) -> PoolingAllocationConfig {

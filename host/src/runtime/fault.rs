@@ -26,6 +26,9 @@ pub(super) fn fault_of(error: &Error, state: &State) -> Fault {
     if let Some(note) = state.memory.note() {
         return Fault::new(FaultKind::OutOfMemory, note);
     }
+    if let Some(failure) = state.memory.host_failure() {
+        return Fault::new(FaultKind::HostUnavailable, failure);
+    }
     match trap {
         Some(trap) if !breaks_the_abi(trap) => Fault::new(FaultKind::Trapped, with_backtrace(&trap.to_string(), error)),
         _ => Fault::new(FaultKind::AbiLimit, with_backtrace(&error.root_cause().to_string(), error)),
@@ -34,7 +37,7 @@ pub(super) fn fault_of(error: &Error, state: &State) -> Fault {
 
 /// The run passed its wall-clock limit.
 pub(super) fn deadline_exceeded() -> Fault {
-    Fault::new(FaultKind::DeadlineExceeded, "the run took longer than it may; do less, or raise `timeout_ms` in the plugin's limits")
+    Fault::new(FaultKind::DeadlineExceeded, "the run took longer than it may; do less, or raise `wall_ms` in the plugin's limits")
 }
 
 fn breaks_the_abi(trap: Trap) -> bool {

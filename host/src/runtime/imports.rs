@@ -82,14 +82,14 @@ impl kv::Host for State {
         self.count_call()?;
         let input = format!("{key} ({} bytes)", value.len());
         let answer = self.overlay.write(&key, Some(value), ttl_ms);
-        self.journal.record("kv.set", &input, &shown(&answer));
+        self.journal.record("kv.set", &input, &shown(answer));
         Ok(answer.map_err(kv::Error::from))
     }
 
     fn delete(&mut self, key: String) -> Result<Result<(), kv::Error>> {
         self.count_call()?;
         let answer = self.overlay.write(&key, None, None);
-        self.journal.record("kv.delete", &key, &shown(&answer));
+        self.journal.record("kv.delete", &key, &shown(answer));
         Ok(answer.map_err(kv::Error::from))
     }
 }
@@ -117,7 +117,7 @@ impl once::Host for State {
         self.count_call()?;
         let input = format!("{key} ({} bytes)", answer.len());
         let answer = self.overlay.finish(&key, answer).await;
-        self.journal.record("once.finish", &input, &shown(&answer));
+        self.journal.record("once.finish", &input, &shown(answer));
         Ok(answer.map_err(once::Error::from))
     }
 }
@@ -127,7 +127,7 @@ impl emit::Host for State {
         self.count_call()?;
         let input = format!("{name} ({} bytes)", body.len());
         let answer = self.overlay.emit(name, content_type, body);
-        self.journal.record("emit.publish", &input, &shown(&answer));
+        self.journal.record("emit.publish", &input, &shown(answer));
         Ok(answer.map_err(emit::Error::from))
     }
 }
@@ -162,8 +162,8 @@ impl From<Denial> for emit::Error {
     }
 }
 
-fn shown(answer: &Result<(), Denial>) -> String {
-    answer.as_ref().map_or_else(|denial| format!("{denial:?}"), |()| "ok".to_owned())
+fn shown(answer: Result<(), Denial>) -> String {
+    answer.map_or_else(|denial| format!("{denial:?}"), |()| "ok".to_owned())
 }
 
 /// A key's value: the whole key first, then dot by dot into tables.

@@ -75,7 +75,7 @@ pub(super) fn armed_store(engine: &Engine, state: State, allowance: &Allowance) 
 pub(super) async fn invoke(engine: &Engine, clock: &Clock, component: &Component, run: Run) -> RunReport {
     let allowance = Allowance::of(&run);
     let began = clock.instant();
-    let mut store = match armed_store(engine, State::new(&run, allowance.memory_bytes, allowance.ticks), &allowance) {
+    let mut store = match armed_store(engine, State::of(&run, &allowance), &allowance) {
         Ok(store) => store,
         Err(error) => return unavailable(&allowance, &error),
     };
@@ -170,4 +170,12 @@ fn unavailable(allowance: &Allowance, error: &wasmtime::Error) -> RunReport {
         logs: Vec::new(),
         host_calls: Vec::new(),
     }
+}
+
+/// The same call on a store with the same bounds and nothing else, for the measurement to compare with.
+#[cfg(test)]
+pub(super) async fn bare(engine: &Engine, component: &Component, run: &Run) {
+    let allowance = Allowance::of(run);
+    let mut store = armed_store(engine, State::of(run, &allowance), &allowance).unwrap();
+    call(&mut store, component, run).await.unwrap();
 }

@@ -25,12 +25,20 @@ pub(super) struct MemoryAccount {
     peak: usize,
     last_growth: usize,
     note: Option<String>,
+    host_failure: Option<String>,
 }
 
 impl MemoryAccount {
     /// An account of at most `bytes_max`.
     pub(super) fn new(bytes_max: u64) -> Self {
-        Self { bytes: 0, bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX), peak: 0, last_growth: 0, note: None }
+        Self {
+            bytes: 0,
+            bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+            peak: 0,
+            last_growth: 0,
+            note: None,
+            host_failure: None,
+        }
     }
 
     /// The largest sum so far, in bytes.
@@ -43,13 +51,18 @@ impl MemoryAccount {
         self.note.as_deref()
     }
 
+    /// Why the host could not provide what the run may have, if it could not.
+    pub(super) fn host_failure(&self) -> Option<&str> {
+        self.host_failure.as_deref()
+    }
+
     fn grow(&mut self, what: &str, growth: usize) -> bool {
         let wanted = self.bytes.saturating_add(growth);
         if wanted > self.bytes_max {
             self.note.get_or_insert_with(|| {
                 format!(
                     "{what} would grow by {growth} bytes to a sum of {wanted}, and this run may have {} in all its memories and tables; \
-                     use less, or raise `memory` in the plugin's limits",
+                     use less, or raise `memory_bytes_max` in the plugin's limits",
                     self.bytes_max
                 )
             });
@@ -64,7 +77,7 @@ impl MemoryAccount {
     fn undo(&mut self, error: &Error) {
         self.bytes = self.bytes.saturating_sub(self.last_growth);
         self.last_growth = 0;
-        self.note.get_or_insert_with(|| format!("the host could not provide the memory: {error:#}"));
+        self.host_failure.get_or_insert_with(|| format!("the host could not provide memory the run may have: {error:#}"));
     }
 }
 

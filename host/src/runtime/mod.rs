@@ -6,8 +6,6 @@
 //! configuration, delivery, attempt, answers to its host calls) and of nothing else.
 
 mod admit;
-#[expect(unsafe_code, reason = "bindgen implements wasmtime's unsafe lowering traits; nothing in the module is written by hand")]
-#[expect(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
 mod bindings;
 mod compile;
 mod engine;
@@ -18,6 +16,7 @@ mod invoke;
 mod limiter;
 mod logbook;
 mod selftest;
+mod shape;
 mod state;
 mod wasi;
 
@@ -233,6 +232,7 @@ impl Runtime {
             admit::check_needs("tables", needs.num_tables, limiter::TABLES_MAX)?;
             report.memories = needs.num_memories;
         }
+        shape::check_handle(&self.0.sandbox.engine, &compiled).map_err(|detail| AdmissionError::new("world_mismatch", detail))?;
         let mismatch = |error: wasmtime::Error| AdmissionError::new("world_mismatch", format!("{error:#}"));
         let pre = self.0.linker.instantiate_pre(&compiled).map_err(mismatch)?;
         let pre = WebhookHandlerPre::new(pre).map_err(mismatch)?;

@@ -1,14 +1,16 @@
 //! What a store holds for one run.
 
+use std::sync::Arc;
+
 use super::{
     Run,
     gate::Overlay,
+    invoke::Allowance,
     limiter::MemoryAccount,
     logbook::{Journal, Logbook},
     wasi::{self, Wasi},
 };
 use crate::delivery::LegId;
-use std::sync::Arc;
 
 /// Host calls of one run, logging apart.
 pub(super) const CALLS_MAX: u32 = 1_000;
@@ -37,19 +39,25 @@ struct TooManyCalls {
 }
 
 impl State {
-    /// The state at the start of a run.
-    pub(super) fn new(run: &Run, memory_bytes_max: u64, ticks_max: u64) -> Self {
+    /// The state at the start of `run`.
+    pub(super) fn of(run: &Run, allowance: &Allowance) -> Self {
         let delivery = &run.delivery;
         let leg = LegId { delivery: delivery.id, plugin: run.plugin.clone() };
         let seed = wasi::seed(delivery.id.as_bytes(), run.plugin.as_str(), run.attempt);
+        let overlay = Overlay::new(run.gate.clone(), delivery.tenant.clone(), leg, run.started_at);
+        Self::new(overlay, Wasi::new(run.started_at, seed), Arc::clone(&run.config), allowance)
+    }
+
+    /// A state with nothing said or asked yet.
+    pub(super) fn new(overlay: Overlay, wasi: Wasi, config: Arc<serde_json::Value>, allowance: &Allowance) -> Self {
         Self {
-            memory: MemoryAccount::new(memory_bytes_max),
-            ticks_left: ticks_max,
-            config: Arc::clone(&run.config),
-            overlay: Overlay::new(run.gate.clone(), delivery.tenant.clone(), leg, run.started_at),
+            memory: MemoryAccount::new(allowance.memory_bytes),
+            ticks_left: allowance.ticks,
+            config,
+            overlay,
             log: Logbook::default(),
             journal: Journal::default(),
-            wasi: Wasi::new(run.started_at, seed),
+            wasi,
             calls: 0,
             log_calls: 0,
         }

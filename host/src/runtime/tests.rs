@@ -1,13 +1,21 @@
 //! The sandbox against every guest of `tests/guests`.
 
+mod admission;
+mod bounds;
+mod compiling;
+mod cost;
+mod determinism;
+mod effects;
+#[expect(unreachable_pub, reason = "the system tests' own module, public there")]
 #[path = "../../../tests/src/guests.rs"]
 mod guests;
+mod live;
 
 use std::time::Duration;
 
 use super::*;
 use crate::{
-    delivery::{BodyEncoding, DeliveryId, FaultKind, Header, TenantId, Verdict},
+    delivery::{BodyEncoding, DeliveryId, Header, TenantId, Verdict},
     tenants::Budget,
 };
 
@@ -19,7 +27,7 @@ fn settings() -> Settings {
         cache_dir: None,
         compiler: Compiler::InProcess,
         component_bytes_max: 32 * MIB,
-        compile_timeout: Duration::from_secs(60),
+        compile_timeout: Duration::from_mins(1),
         compile_memory_bytes_max: 1024 * MIB,
     }
 }
@@ -95,7 +103,7 @@ fn expected(name: &str) -> Result<&'static str, &'static str> {
         "reject" | "emit-then-reject" => "reject",
         "loop" | "start-loop" => "out_of_fuel",
         "memory-bomb" | "memory-bombs" | "table-bomb" | "start-grow" => "out_of_memory",
-        "burn-then-trap" | "exit" | "stack-overflow" | "start-trap" => "trapped",
+        "burn-then-trap" | "exit" | "stack-overflow" | "start-trap" | "trap" => "trapped",
         "bad-text" | "call-flood" | "fat-string" | "huge-string" | "invalid-discriminant" | "log-flood" => "abi_limit",
         "http-import" => return Err("import_not_granted"),
         "unknown-import" => return Err("import_unknown"),

@@ -47,7 +47,10 @@ pub(super) struct Wasi {
 
 /// Standard output and standard error, shared with the streams handed to the guest.
 #[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<(&'static str, Vec<u8>)>>>);
+struct Output(Arc<Mutex<Written>>);
+
+/// Runs of bytes, each with the level of the stream it came by, in order.
+type Written = Vec<(&'static str, Vec<u8>)>;
 
 /// One of the two.
 #[derive(Clone)]

@@ -71,7 +71,7 @@ pub(super) struct ScriptedPlugin {
 
 impl ScriptedPlugin {
     pub(super) fn new(outcome: Outcome) -> Self {
-        let retry = RetryPolicy::new(3, Duration::from_secs(1), Duration::from_secs(60)).unwrap();
+        let retry = RetryPolicy::new(3, Duration::from_secs(1), Duration::from_mins(1)).unwrap();
         Self { outcome, retry, gate: Arc::new(Semaphore::new(1000)), begun: watch::channel(0).0 }
     }
 

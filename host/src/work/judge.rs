@@ -15,11 +15,11 @@ use std::time::Duration;
 use crate::delivery::{DeadReason, FaultKind, Outcome, RetryPolicy, Settlement, Timestamp, Verdict};
 
 /// How long a leg waits for a plugin that is gone before it is a dead letter: a weekend's outage of a deployment, and one day more.
-pub const NO_PLUGIN_AFTER: Duration = Duration::from_secs(72 * 3600);
+pub const NO_PLUGIN_AFTER: Duration = Duration::from_hours(72);
 
-/// The wait after a fault of the host lies between these: long enough not to spin on a full pool, short enough not to be felt.
+/// The wait after a fault of the host is this and a part of the spread: long enough not to spin on a full pool, short enough not to be felt.
 const HOST_FAULT_DELAY_MIN: Duration = Duration::from_millis(100);
-const HOST_FAULT_DELAY_MAX: Duration = Duration::from_secs(1);
+const HOST_FAULT_DELAY_SPREAD: Duration = Duration::from_millis(900);
 
 /// Decides about attempt `attempt` (1-based) of a leg. `random` is uniform in [0, 1].
 #[must_use]
@@ -50,7 +50,7 @@ fn again(asked: Option<Duration>, attempt: u32, policy: &RetryPolicy, random: f6
 }
 
 fn soon(random: f64) -> Duration {
-    HOST_FAULT_DELAY_MIN + (HOST_FAULT_DELAY_MAX - HOST_FAULT_DELAY_MIN).mul_f64(random.clamp(0.0, 1.0))
+    HOST_FAULT_DELAY_MIN + HOST_FAULT_DELAY_SPREAD.mul_f64(random.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ mod tests {
     use crate::delivery::Fault;
 
     fn policy() -> RetryPolicy {
-        RetryPolicy::new(3, Duration::from_secs(1), Duration::from_secs(60)).unwrap()
+        RetryPolicy::new(3, Duration::from_secs(1), Duration::from_mins(1)).unwrap()
     }
 
     fn retry(after_s: Option<u64>) -> Outcome {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn every_outcome_is_judged_as_the_table_says() {
-        let uncounted = Settlement::Retry { after: HOST_FAULT_DELAY_MAX, counted: false };
+        let uncounted = Settlement::Retry { after: Duration::from_secs(1), counted: false };
         let dead = |kind| Settlement::DeadLetter(DeadReason::Fault(kind));
         let exhausted = Settlement::DeadLetter(DeadReason::AttemptsExhausted);
         for (outcome, attempt, expected) in [
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_parked_leg_dies_when_its_plugin_is_gone_for_72_hours_and_not_before() {
         let since = Timestamp::from_unix_ms(1_700_000_000_000);
-        let last_wait = since.after(NO_PLUGIN_AFTER - Duration::from_millis(1));
+        let last_wait = since.after(NO_PLUGIN_AFTER).before(Duration::from_millis(1));
         assert_eq!(judge_parked(since, last_wait), None);
         let dead = Settlement::DeadLetter(DeadReason::Fault(FaultKind::NoPlugin));
         assert_eq!(judge_parked(since, since.after(NO_PLUGIN_AFTER)), Some(dead));
@@ -138,7 +138,7 @@ mod tests {
         fn no_leg_gets_a_counted_retry_after_its_last_attempt(
             outcome in any_outcome(), attempts_max in 1..=100_u32, more in 0..10_u32, random in 0.0..=1.0_f64,
         ) {
-            let policy = RetryPolicy::new(attempts_max, Duration::ZERO, Duration::from_secs(60)).unwrap();
+            let policy = RetryPolicy::new(attempts_max, Duration::ZERO, Duration::from_mins(1)).unwrap();
             let settlement = judge(&outcome, attempts_max + more, &policy, random);
             let counted_retry = matches!(settlement, Settlement::Retry { counted: true, .. });
             prop_assert!(!counted_retry);
@@ -161,7 +161,7 @@ mod tests {
 
         #[test]
         fn the_wait_after_a_host_fault_stays_between_its_bounds(random in 0.0..=1.0_f64) {
-            prop_assert!((HOST_FAULT_DELAY_MIN..=HOST_FAULT_DELAY_MAX).contains(&soon(random)));
+            prop_assert!((Duration::from_millis(100)..=Duration::from_secs(1)).contains(&soon(random)));
         }
     }
 }

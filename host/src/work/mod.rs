@@ -99,13 +99,13 @@ impl Workers {
 
     fn start_worker(settings: &Settings, worker: Worker, queues: watch::Receiver<QueueSet>) -> anyhow::Result<Self> {
         let runtime = guest_runtime(settings.threads.max(1)).context("the threads that run guests cannot be started")?;
-        let workers = Self { tasks: Tasks::new(), running: Arc::default(), runtime: Some(runtime) };
-        let _entered = workers.runtime.as_ref().map(tokio::runtime::Runtime::enter);
-        workers.tasks.spawn("serve_queues", serve_queues(Arc::clone(&worker.broker), queues, workers.tasks.clone()));
+        let (tasks, running) = (Tasks::new(), Arc::<Running>::default());
+        let entered = runtime.enter();
+        tasks.spawn("serve_queues", serve_queues(Arc::clone(&worker.broker), queues, tasks.clone()));
         let slots = Arc::new(Semaphore::new(settings.concurrency_max.clamp(1, Semaphore::MAX_PERMITS)));
-        workers.tasks.spawn("lease", lease_legs(Arc::new(worker), slots, (workers.tasks.clone(), Arc::clone(&workers.running))));
-        drop(_entered);
-        Ok(workers)
+        tasks.spawn("lease", lease_legs(Arc::new(worker), slots, (tasks.clone(), Arc::clone(&running))));
+        drop(entered);
+        Ok(Self { tasks, running, runtime: Some(runtime) })
     }
 
     /// Completes when a worker has panicked; the host must then stop.

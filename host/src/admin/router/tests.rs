@@ -22,7 +22,7 @@ fn request(peer: &str, path: &str, headers: &[(HeaderName, &str)]) -> Request {
     for (name, value) in headers {
         request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
     }
-    request.extensions_mut().insert(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
+    request.extensions_mut().insert(ConnectInfo(Peer(peer.parse().unwrap())));
     request
 }
 

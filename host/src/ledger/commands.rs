@@ -1,0 +1,78 @@
+//! An operator's word about legs: each a compare-and-swap on the leg's state, so that of many callers one succeeds.
+
+use rusqlite::params;
+
+use super::{LegChange, StoredPlugin, committer::Tx, offer, rows, schedule::Change};
+use crate::delivery::{DeliveryId, LegId, LegState, PluginName, TenantId};
+
+/// Versions of a plugin that are kept: the last good one and five before it.
+const PLUGIN_VERSIONS_MAX: i64 = 6;
+
+/// Runs a leg again.
+pub(super) fn rerun(tx: &mut Tx<'_>, tenant: &TenantId, leg: &LegId, any_settled: bool) -> rusqlite::Result<LegChange> {
+    let Some((seq, queue, state)) = settled(tx, tenant, leg)? else { return Ok(LegChange::NotFound) };
+    if state != LegState::Dead && !any_settled {
+        return Ok(LegChange::NotFound);
+    }
+    let revived = offer::revive(tx, (seq.cast_unsigned(), queue))?;
+    Ok(if revived { LegChange::Done } else { LegChange::NotFound })
+}
+
+/// Runs a delivery again; how many legs run.
+pub(super) fn rerun_delivery(tx: &mut Tx<'_>, id: DeliveryId, matching: &[PluginName]) -> rusqlite::Result<usize> {
+    let Some((seq, _)) = rows::find(tx.conn, id)? else { return Ok(0) };
+    let legs = rows::legs(tx.conn, seq)?;
+    let mut run = 0;
+    for leg in &legs {
+        run += usize::from(offer::revive(tx, (seq.cast_unsigned(), leg.queue))?);
+    }
+    for plugin in matching.iter().filter(|plugin| legs.iter().all(|leg| leg.plugin != **plugin)) {
+        offer::create(tx, id, seq, plugin)?;
+        run += 1;
+    }
+    Ok(run)
+}
+
+/// Gives a dead letter up.
+pub(super) fn discard(tx: &mut Tx<'_>, tenant: &TenantId, leg: &LegId) -> rusqlite::Result<LegChange> {
+    let Some((seq, queue, LegState::Dead)) = settled(tx, tenant, leg)? else { return Ok(LegChange::NotFound) };
+    tx.execute(
+        "UPDATE legs SET state = ?3, settled_ms = ?4 WHERE seq = ?1 AND queue = ?2",
+        params![seq, queue, rows::code(LegState::Discarded), tx.now.unix_ms()],
+    )?;
+    tx.changes.push(Change::Dead { queue, by: -1 });
+    Ok(LegChange::Done)
+}
+
+/// A leg of this tenant that is settled.
+fn settled(tx: &Tx<'_>, tenant: &TenantId, leg: &LegId) -> rusqlite::Result<Option<(i64, i64, LegState)>> {
+    let Some((seq, _)) = rows::find(tx.conn, leg.delivery)?.filter(|(_, owner)| owner == tenant) else { return Ok(None) };
+    let Some(queue) = rows::queue(tx.conn, tenant, &leg.plugin)? else { return Ok(None) };
+    Ok(rows::one_leg(tx.conn, seq, queue)?.filter(|row| !row.state.is_open()).map(|row| (seq, queue, row.state)))
+}
+
+/// Keeps a plugin version as the newest.
+pub(super) fn keep_plugin(tx: &mut Tx<'_>, plugin: &StoredPlugin) -> rusqlite::Result<()> {
+    let (tenant, name) = (plugin.tenant.as_str(), plugin.name.as_str());
+    tx.execute(
+        "DELETE FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND digest = ?3",
+        params![tenant, name, plugin.digest.as_bytes()],
+    )?;
+    let mark = tx.counters.next_mark();
+    tx.execute(
+        "INSERT INTO kept_plugins VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![mark, tenant, name, plugin.digest.as_bytes(), plugin.wasm, plugin.manifest],
+    )?;
+    tx.execute(
+        "DELETE FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND mark NOT IN
+         (SELECT mark FROM kept_plugins WHERE tenant = ?1 AND name = ?2 ORDER BY mark DESC LIMIT ?3)",
+        params![tenant, name, PLUGIN_VERSIONS_MAX],
+    )?;
+    Ok(())
+}
+
+/// Forgets all versions of a plugin.
+pub(super) fn forget_plugin(tx: &Tx<'_>, tenant: &TenantId, name: &PluginName) -> rusqlite::Result<()> {
+    tx.execute("DELETE FROM kept_plugins WHERE tenant = ?1 AND name = ?2", [tenant.as_str(), name.as_str()])?;
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! The committer: the one thread that writes.
+//!
+//! While one group syncs, the next fills; there is no fixed delay. Each item runs in a savepoint, so that a bad one fails alone. After the
+//! commit's sync come, in this order: the high-water mark, the schedule, the answers. A sender is never told of something a restart would
+//! not find, and a leg is never lent before it is durable. Nothing of this lives in a caller's future, which may be dropped at any time.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Instant,
+};
+
+use rusqlite::Connection;
+
+use super::{
+    Shared, checkpoint,
+    counters::Counters,
+    lanes::{Answer, Item},
+    poison::{is_fatal, is_full},
+    schedule::{Change, Key},
+    watermark::Watermark,
+};
+use crate::delivery::{PluginName, TenantId, Timestamp};
+
+/// The transaction an item works in.
+pub(super) struct Tx<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) shared: &'a Shared,
+    pub(super) counters: Counters,
+    pub(super) changes: Vec<Change>,
+    /// Loans claimed for settlement in this group.
+    pub(super) settling: Vec<Key>,
+    pub(super) now: Timestamp,
+    pub(super) instant: Instant,
+}
+
+impl Tx<'_> {
+    /// The number of a queue, given now where it has none.
+    pub(super) fn queue(&mut self, tenant: &TenantId, plugin: &PluginName) -> rusqlite::Result<i64> {
+        if let Some(queue) = self.shared.schedule.queue(tenant, plugin) {
+            return Ok(queue);
+        }
+        self.conn
+            .prepare_cached("INSERT OR IGNORE INTO queues(tenant, plugin) VALUES (?1, ?2)")?
+            .execute([tenant.as_str(), plugin.as_str()])?;
+        let queue = self
+            .conn
+            .prepare_cached("SELECT id FROM queues WHERE tenant = ?1 AND plugin = ?2")?
+            .query_row([tenant.as_str(), plugin.as_str()], |row| row.get(0))?;
+        self.changes.push(Change::Queue { queue, tenant: tenant.clone(), plugin: plugin.clone() });
+        Ok(queue)
+    }
+
+    /// Runs one statement, prepared once.
+    pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+        self.conn.prepare_cached(sql)?.execute(params)
+    }
+}
+
+/// The thread's own things.
+pub(super) struct Committer {
+    pub(super) conn: Connection,
+    pub(super) watermark: Watermark,
+    pub(super) shared: Arc<Shared>,
+    /// Pages in the write-ahead log after the last commit.
+    pub(super) wal_pages: Arc<AtomicI32>,
+    pub(super) counters: Counters,
+}
+
+/// Runs until the lanes are closed and empty, or poisoned. A panic poisons: a dead committer must not leave everyone waiting.
+pub(super) fn run(mut committer: Committer) {
+    let shared = Arc::clone(&committer.shared);
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        while let Some(group) = shared.lanes.take(shared.settings.group_items_max, shared.settings.group_bytes_max) {
+            if let Err(error) = committer.commit(group) {
+                shared.poison.set(&error);
+                return;
+            }
+        }
+        if let Err(error) = committer.close() {
+            shared.poison.set(&error);
+        }
+    }));
+    if ended.is_err() {
+        shared.poison.set("the committer panicked");
+    }
+    shared.stop();
+    drop(committer);
+    shared.end();
+}
+
+impl Committer {
+    /// Commits a group. An error is one that poisons.
+    fn commit(&mut self, group: Vec<Item>) -> Result<(), String> {
+        let shared = Arc::clone(&self.shared);
+        let before = self.conn.total_changes();
+        let mut tx = Tx {
+            conn: &self.conn,
+            shared: &shared,
+            counters: self.counters,
+            changes: Vec::with_capacity(group.len()),
+            settling: Vec::new(),
+            now: shared.clock.now(),
+            instant: shared.clock.instant(),
+        };
+        let committed = write_group(&mut tx, group, before);
+        let Tx { counters, changes, settling, instant, .. } = tx;
+        let answers = match committed {
+            Ok(answers) => answers,
+            Err(error) => return self.give_up(&error, &settling),
+        };
+        if counters.commits != self.counters.commits {
+            self.watermark.write(counters.commits, instant).map_err(|error| format!("writing the high-water mark: {error}"))?;
+        }
+        self.counters = counters;
+        if let Some(reason) = shared.poison.reason() {
+            return Err(reason);
+        }
+        for slot in shared.schedule.apply(counters.commits, changes) {
+            shared.inflight.end(slot).map_err(|error| format!("writing the in-flight file: {error}"))?;
+        }
+        for answer in answers {
+            answer();
+        }
+        self.checkpoint()
+    }
+
+    /// A group that failed as a whole: a full disk is told to its callers and goes on, anything else poisons.
+    fn give_up(&self, error: &rusqlite::Error, settling: &[Key]) -> Result<(), String> {
+        if is_fatal(error) {
+            return Err(format!("committing: {error}"));
+        }
+        if is_full(error) {
+            self.shared.room.note_full();
+        }
+        tracing::warn!(%error, "commit_group_failed");
+        if !self.conn.is_autocommit() {
+            self.conn.execute_batch("ROLLBACK").map_err(|error| format!("rolling back: {error}"))?;
+        }
+        for leg in settling {
+            self.shared.schedule.stop_settling(*leg);
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Result<(), String> {
+        let wal_bytes = checkpoint::bytes(self.wal_pages.load(Ordering::Relaxed));
+        if wal_bytes > self.shared.settings.wal_bytes_max {
+            checkpoint::passive(&self.conn).map_err(|error| format!("checkpointing: {error}"))
+        } else {
+            self.shared.checkpoints.note(wal_bytes);
+            Ok(())
+        }
+    }
+
+    /// The clean end: everything in the database file, and the marker that says so.
+    fn close(&mut self) -> Result<(), String> {
+        let failed = |error: rusqlite::Error| format!("closing: {error}");
+        self.counters.commits += 1;
+        let transaction = self.conn.unchecked_transaction().map_err(failed)?;
+        transaction.execute("UPDATE meta SET value = 1 WHERE key = 'clean'", []).map_err(failed)?;
+        self.counters.write(&transaction).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        let (commits, now) = (self.counters.commits, self.shared.clock.instant());
+        self.watermark.write(commits, now).and_then(|()| self.watermark.sync(commits, now)).map_err(|error| format!("closing: {error}"))?;
+        self.shared.readers.close();
+        checkpoint::truncate(&self.conn).map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn write_group(tx: &mut Tx<'_>, group: Vec<Item>, changes_before: u64) -> rusqlite::Result<Vec<Answer>> {
+    tx.execute("BEGIN IMMEDIATE", [])?;
+    let mut answers = Vec::with_capacity(group.len());
+    for item in group {
+        answers.extend(write_item(tx, item)?);
+    }
+    if tx.conn.total_changes() == changes_before {
+        tx.execute("ROLLBACK", [])?;
+        return Ok(answers);
+    }
+    tx.counters.commits += 1;
+    tx.counters.write(tx.conn)?;
+    tx.execute("COMMIT", [])?;
+    Ok(answers)
+}
+
+/// Runs one item in its savepoint. An error of the item's own is rolled back and already answered; one of the group's is returned.
+fn write_item(tx: &mut Tx<'_>, item: Item) -> rusqlite::Result<Option<Answer>> {
+    tx.execute("SAVEPOINT item", [])?;
+    let (counters, changes, settling) = (tx.counters, tx.changes.len(), tx.settling.len());
+    match (item.job)(tx) {
+        Ok(answer) => {
+            tx.execute("RELEASE item", [])?;
+            Ok(Some(answer))
+        }
+        Err(error) => {
+            if is_fatal(&error) || tx.conn.is_autocommit() {
+                return Err(error);
+            }
+            tx.counters = counters;
+            tx.changes.truncate(changes);
+            for leg in tx.settling.drain(settling..) {
+                tx.shared.schedule.stop_settling(leg);
+            }
+            tx.execute("ROLLBACK TO item", [])?;
+            tx.execute("RELEASE item", [])?;
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A plugin's values: versions checked at the commit, a quota, expiry.
+//!
+//! A version is a mark of the ledger, so it is never given twice, not even to a key that was deleted in between.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{KvValue, committer::Tx};
+use crate::delivery::{KvRead, KvWrite, Timestamp};
+
+/// Bytes of keys and values one plugin may keep.
+pub(super) const BYTES_MAX: i64 = 16 * 1024 * 1024;
+/// Keys one plugin may keep.
+pub(super) const KEYS_MAX: i64 = 100_000;
+
+/// A value that has not expired.
+pub(super) fn get(conn: &Connection, queue: i64, key: &str, now: Timestamp) -> rusqlite::Result<Option<KvValue>> {
+    conn.prepare_cached("SELECT value, version FROM kv WHERE queue = ?1 AND key = ?2 AND (expires_ms IS NULL OR expires_ms > ?3)")?
+        .query_row(params![queue, key, now.unix_ms()], |row| {
+            Ok(KvValue { value: row.get(0)?, version: row.get::<_, i64>(1)?.cast_unsigned() })
+        })
+        .optional()
+}
+
+/// Whether every value read still has the version that was read.
+pub(super) fn reads_hold(tx: &Tx<'_>, queue: i64, reads: &[KvRead]) -> rusqlite::Result<bool> {
+    for read in reads {
+        let version = get(tx.conn, queue, &read.key, tx.now)?.map_or(0, |value| value.version);
+        if version != read.version {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Writes all values, or none and answers false where they do not fit.
+pub(super) fn write_all(tx: &mut Tx<'_>, queue: i64, writes: &[KvWrite]) -> rusqlite::Result<bool> {
+    if writes.is_empty() {
+        return Ok(true);
+    }
+    let usage: Option<(i64, i64)> = tx
+        .conn
+        .prepare_cached("SELECT keys, bytes FROM kv_usage WHERE queue = ?1")?
+        .query_row([queue], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (had_keys, had_bytes) = usage.unwrap_or_default();
+    let (mut keys, mut bytes) = (had_keys, had_bytes);
+    for write in writes {
+        if let Some(size) = size(tx, queue, &write.key)? {
+            keys -= 1;
+            bytes -= size;
+        }
+        if let Some(value) = &write.value {
+            keys += 1;
+            bytes += (write.key.len() + value.len()).cast_signed() as i64;
+        }
+    }
+    // What makes room is always taken, even by a plugin that is over its quota.
+    if (keys > KEYS_MAX && keys > had_keys) || (bytes > BYTES_MAX && bytes > had_bytes) {
+        return Ok(false);
+    }
+    for write in writes {
+        put(tx, queue, write)?;
+    }
+    tx.execute("INSERT OR REPLACE INTO kv_usage VALUES (?1, ?2, ?3)", params![queue, keys, bytes])?;
+    Ok(true)
+}
+
+fn put(tx: &mut Tx<'_>, queue: i64, write: &KvWrite) -> rusqlite::Result<()> {
+    match &write.value {
+        Some(value) => {
+            let version = tx.counters.next_mark();
+            let expires_ms = write.expires_at.map(Timestamp::unix_ms);
+            tx.execute("INSERT OR REPLACE INTO kv VALUES (?1, ?2, ?3, ?4, ?5)", params![queue, write.key, version, value, expires_ms])?;
+        }
+        None => {
+            tx.execute("DELETE FROM kv WHERE queue = ?1 AND key = ?2", params![queue, write.key])?;
+        }
+    }
+    Ok(())
+}
+
+fn size(tx: &Tx<'_>, queue: i64, key: &str) -> rusqlite::Result<Option<i64>> {
+    tx.conn
+        .prepare_cached("SELECT length(CAST(key AS BLOB)) + length(value) FROM kv WHERE queue = ?1 AND key = ?2")?
+        .query_row(params![queue, key], |row| row.get(0))
+        .optional()
+}
+
+/// Removes some values that expired; how many.
+pub(super) fn sweep(tx: &Tx<'_>, limit: i64) -> rusqlite::Result<usize> {
+    let expired: Vec<(i64, String, i64)> = tx
+        .conn
+        .prepare_cached(
+            "SELECT queue, key, length(CAST(key AS BLOB)) + length(value) FROM kv
+             WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT ?2",
+        )?
+        .query_map(params![tx.now.unix_ms(), limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    for (queue, key, bytes) in &expired {
+        tx.execute("DELETE FROM kv WHERE queue = ?1 AND key = ?2", params![queue, key])?;
+        tx.execute("UPDATE kv_usage SET keys = keys - 1, bytes = bytes - ?2 WHERE queue = ?1", params![queue, bytes])?;
+    }
+    Ok(expired.len())
+}

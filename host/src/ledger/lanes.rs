@@ -1,0 +1,169 @@
+//! The way to the committer: two bounded lanes, offers before everything else.
+//!
+//! A sender waits with a deadline, a worker does not, so offers go first; a quarter of each group stays for the other lane, or a flood of
+//! deliveries would keep any of them from being settled. Room in a lane is counted in bytes.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::committer::Tx;
+
+/// Bytes of items a lane holds.
+const LANE_BYTES: usize = 64 * 1024 * 1024;
+/// What an item counts for beside its body, so that the number of items is bounded too (16,384 a lane).
+const ITEM_BYTES: usize = 4096;
+
+const QUEUED: u8 = 0;
+const TAKEN: u8 = 1;
+const WITHDRAWN: u8 = 2;
+
+/// Called after the commit, and only then.
+pub(super) type Answer = Box<dyn FnOnce() + Send>;
+/// What the committer does for an item. It answers an error itself and returns it, so that the item's savepoint is rolled back.
+pub(super) type Job = Box<dyn FnOnce(&mut Tx<'_>) -> Result<Answer, rusqlite::Error> + Send>;
+
+/// Which lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lane {
+    /// Offers.
+    Offers,
+    /// Settlements, commands, housekeeping.
+    Others,
+}
+
+/// Who has an item: its caller until the committer takes it, the committer afterwards. One compare-and-swap decides.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claim(Arc<AtomicU8>);
+
+impl Claim {
+    /// The caller takes the item back; false where the committer already has it.
+    pub(super) fn withdraw(&self) -> bool {
+        self.0.compare_exchange(QUEUED, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The committer takes the item; false where the caller withdrew it.
+    fn take(&self) -> bool {
+        self.0.compare_exchange(QUEUED, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// One thing for the committer to do.
+pub(super) struct Item {
+    pub(super) job: Job,
+    pub(super) bytes: usize,
+    pub(super) claim: Claim,
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+#[derive(Default)]
+struct Queued {
+    offers: VecDeque<Item>,
+    others: VecDeque<Item>,
+    closed: bool,
+}
+
+/// The lanes.
+pub(super) struct Lanes {
+    queued: Mutex<Queued>,
+    filled: Condvar,
+    offer_room: Arc<Semaphore>,
+    other_room: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes").finish_non_exhaustive()
+    }
+}
+
+impl Lanes {
+    /// Empty lanes.
+    pub(super) fn new() -> Self {
+        Self {
+            queued: Mutex::default(),
+            filled: Condvar::new(),
+            offer_room: Arc::new(Semaphore::new(LANE_BYTES)),
+            other_room: Arc::new(Semaphore::new(LANE_BYTES)),
+        }
+    }
+
+    /// Waits for room; `None` when closed.
+    pub(super) async fn room(&self, lane: Lane, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let semaphore = match lane {
+            Lane::Offers => &self.offer_room,
+            Lane::Others => &self.other_room,
+        };
+        let permits = u32::try_from((bytes + ITEM_BYTES).min(LANE_BYTES)).ok()?;
+        Arc::clone(semaphore).acquire_many_owned(permits).await.ok()
+    }
+
+    /// Queues an item; false when closed.
+    pub(super) fn push(&self, lane: Lane, item: Item) -> bool {
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        if queued.closed {
+            return false;
+        }
+        match lane {
+            Lane::Offers => queued.offers.push_back(item),
+            Lane::Others => queued.others.push_back(item),
+        }
+        drop(queued);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Waits for items and takes a group of them; `None` when closed and empty.
+    pub(super) fn take(&self, items_max: usize, bytes_max: usize) -> Option<Vec<Item>> {
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        while queued.offers.is_empty() && queued.others.is_empty() {
+            if queued.closed {
+                return None;
+            }
+            queued = self.filled.wait(queued).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        let Queued { offers, others, .. } = &mut *queued;
+        let (for_others, bytes_for_others) = if others.is_empty() { (0, 0) } else { (items_max / 4, bytes_max / 4) };
+        fill(&mut group, &mut bytes, offers, (items_max - for_others, bytes_max - bytes_for_others));
+        fill(&mut group, &mut bytes, others, (items_max, bytes_max));
+        fill(&mut group, &mut bytes, offers, (items_max, bytes_max));
+        Some(group)
+    }
+
+    /// Takes nothing more; what is queued is still taken.
+    pub(super) fn close(&self) {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.offer_room.close();
+        self.other_room.close();
+        self.filled.notify_all();
+    }
+
+    /// Closes and drops what is queued: its callers learn that nothing was committed.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let dropped = {
+            let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut queued.offers), std::mem::take(&mut queued.others))
+        };
+        drop(dropped);
+    }
+}
+
+/// Moves items to the group up to the limits; the first always goes, however big.
+fn fill(group: &mut Vec<Item>, bytes: &mut usize, lane: &mut VecDeque<Item>, (items_max, bytes_max): (usize, usize)) {
+    while group.len() < items_max && lane.front().is_some_and(|item| group.is_empty() || *bytes + item.bytes <= bytes_max) {
+        let Some(item) = lane.pop_front() else { return };
+        if item.claim.take() {
+            *bytes += item.bytes;
+            group.push(item);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Lending a leg: picked in memory, noted for the case that its run kills the process, read from the database where it is not fresh.
+
+use std::sync::Arc;
+
+use super::{
+    Lease, LedgerError, Shared,
+    inflight::Run,
+    readers::READ_MAX,
+    room::SAMPLE_EVERY,
+    rows,
+    schedule::{Key, Picked},
+};
+use crate::delivery::{Delivery, LegId};
+
+/// A leg as its worker needs it.
+struct Loaded {
+    delivery: Arc<Delivery>,
+    runs: u64,
+    attempts: u32,
+    generation: u32,
+    crashes: u32,
+    body_corrupt: bool,
+}
+
+/// A loan nobody holds yet: given back if the caller's future is dropped before it has the lease.
+struct Unclaimed {
+    shared: Arc<Shared>,
+    leg: Key,
+    token: u64,
+    is_claimed: bool,
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if !self.is_claimed
+            && let Some(slot) = self.shared.schedule.give_back(self.leg, self.token)
+            && let Err(error) = self.shared.inflight.end(slot)
+        {
+            self.shared.poison.set(&format!("writing the in-flight file: {error}"));
+        }
+    }
+}
+
+/// Waits for a leg; `None` when closed or poisoned.
+pub(super) async fn lease(shared: &Arc<Shared>) -> Option<Lease> {
+    loop {
+        let changed = shared.schedule.changed.notified();
+        if shared.schedule.is_closed() || shared.poison.reason().is_some() {
+            return None;
+        }
+        reclaim(shared);
+        let has_room = shared.room.is_enough();
+        if let Some(picked) = has_room.then(|| shared.schedule.pick(shared.clock.instant())).flatten() {
+            match lend(shared, picked).await {
+                Ok(Some(lease)) => return Some(lease),
+                Ok(None) => tracing::error!("leased_leg_has_no_row"),
+                Err(error) => {
+                    tracing::warn!(%error, "lease_failed");
+                    shared.clock.sleep(SAMPLE_EVERY).await;
+                }
+            }
+            continue;
+        }
+        let look = (!has_room).then(|| shared.clock.instant() + SAMPLE_EVERY);
+        match look.or_else(|| shared.schedule.next_change()) {
+            Some(instant) => tokio::select! {
+                () = changed => {}
+                () = shared.clock.sleep_until(instant) => {}
+            },
+            None => changed.await,
+        }
+    }
+}
+
+fn reclaim(shared: &Shared) {
+    for slot in shared.schedule.reclaim(shared.clock.instant()) {
+        if let Err(error) = shared.inflight.end(slot) {
+            shared.poison.set(&format!("writing the in-flight file: {error}"));
+        }
+    }
+}
+
+async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, LedgerError> {
+    let Picked { leg, plugin, token, fresh } = picked;
+    let mut unclaimed = Unclaimed { shared: Arc::clone(shared), leg, token, is_claimed: false };
+    let loaded = match fresh {
+        Some(delivery) => Some(Loaded { delivery, runs: 0, attempts: 0, generation: 0, crashes: 0, body_corrupt: false }),
+        None => shared.read(READ_MAX, move |conn| load(conn, leg)).await?,
+    };
+    let Some(loaded) = loaded else { return Ok(None) };
+    let slot = shared.inflight.begin(Run { seq: leg.0, queue: leg.1, run: loaded.runs });
+    match slot {
+        Ok(Some(slot)) => shared.schedule.note_slot(leg, token, slot),
+        Ok(None) => return Err(LedgerError::Failed("too many legs are on loan".to_owned())),
+        Err(error) => {
+            shared.poison.set(&format!("writing the in-flight file: {error}"));
+            return Err(LedgerError::Poisoned(error.to_string()));
+        }
+    }
+    unclaimed.is_claimed = true;
+    Ok(Some(Lease {
+        leg: LegId { delivery: loaded.delivery.id, plugin },
+        attempt: loaded.attempts + 1,
+        generation: loaded.generation,
+        token,
+        body_corrupt: loaded.body_corrupt,
+        crashes: loaded.crashes,
+        delivery: loaded.delivery,
+    }))
+}
+
+fn load(conn: &rusqlite::Connection, (seq, queue): Key) -> rusqlite::Result<Option<Loaded>> {
+    let seq = seq.cast_signed();
+    let (Some((delivery, body_corrupt)), Some(leg)) = (rows::delivery(conn, seq)?, rows::one_leg(conn, seq, queue)?) else {
+        return Ok(None);
+    };
+    let delivery = Arc::new(delivery);
+    Ok(Some(Loaded { delivery, runs: leg.runs, attempts: leg.attempts, generation: leg.generation, crashes: leg.crashes, body_corrupt }))
+}

@@ -1,0 +1,214 @@
+//! Taking a delivery in: dedup by leg, the delivery's rows, its legs. All in the committer's transaction.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rusqlite::{OptionalExtension, params};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Offer, OfferError,
+    body::{StoredBody, half},
+    committer::Tx,
+    rows,
+    schedule::{Change, Key},
+};
+use crate::delivery::{BodyEncoding, Dedup, Delivery, DeliveryId, LegDecision, LegState, PluginName, Receipt, decide};
+
+/// An offer, made ready where the call came in.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) offer: Offer,
+    pub(super) body: StoredBody,
+    /// The same for the same body of the same tenant.
+    body_key: [u8; 16],
+    /// The same for the same provider's id and event.
+    origin: [u8; 16],
+    headers: String,
+}
+
+/// What the transaction made of an offer; a refusal changes nothing.
+pub(super) type Taken = Result<Receipt, OfferError>;
+
+impl Prepared {
+    /// Hashes and encodes.
+    pub(super) fn new(offer: Offer, body: StoredBody) -> Self {
+        let delivery = &offer.delivery;
+        let sent = Sha256::new().chain_update(&delivery.provider_id).chain_update([0]).chain_update(&delivery.event);
+        let origin = half(&sent.finalize().into());
+        let headers = serde_json::to_string(&delivery.headers).unwrap_or_else(|_| "[]".to_owned());
+        Self { body_key: body_key(delivery.tenant.as_str(), &delivery.body_sha256), origin, headers, offer, body }
+    }
+
+    /// Carries the offer out.
+    pub(super) fn apply(self, tx: &mut Tx<'_>) -> rusqlite::Result<Taken> {
+        let id = self.offer.delivery.id;
+        let known: Option<i64> =
+            tx.conn.prepare_cached("SELECT seq FROM dedup WHERE id = ?1")?.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
+        match known {
+            Some(seq) => self.again(tx, seq),
+            None => self.insert(tx),
+        }
+    }
+
+    /// A delivery that is here already, or was.
+    fn again(&self, tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<Taken> {
+        let delivery = &self.offer.delivery;
+        let duplicate = Ok(Ok(Receipt::Duplicate { id: delivery.id }));
+        if !rows::delivery_exists(tx.conn, seq)? {
+            return duplicate;
+        }
+        let legs: BTreeMap<PluginName, LegState> = rows::legs(tx.conn, seq)?.into_iter().map(|leg| (leg.plugin, leg.state)).collect();
+        let Dedup::Rerun(decisions) = decide(&legs, &self.offer.legs) else { return duplicate };
+        if !decisions.is_empty() && !self.fits(tx, decisions.len()) {
+            return Ok(Err(OfferError::TenantQuota));
+        }
+        for decision in &decisions {
+            match decision {
+                LegDecision::Revive(plugin) => {
+                    let queue = tx.queue(&delivery.tenant, plugin)?;
+                    revive(tx, (seq.cast_unsigned(), queue))?;
+                }
+                LegDecision::Create(plugin) => create(tx, delivery.id, seq, plugin)?,
+            }
+        }
+        Ok(Ok(Receipt::Accepted { id: delivery.id, event: delivery.event.clone(), legs: decisions.len() }))
+    }
+
+    fn insert(mut self, tx: &mut Tx<'_>) -> rusqlite::Result<Taken> {
+        let seen: Option<[u8; 16]> = tx
+            .conn
+            .prepare_cached("SELECT origin FROM seen_bodies WHERE body = ?1")?
+            .query_row([self.body_key], |row| row.get(0))
+            .optional()?;
+        let body_seen = seen.is_some_and(|origin| origin != self.origin);
+        if body_seen && self.offer.refuse_replays {
+            return Ok(Err(OfferError::Replayed));
+        }
+        if !self.offer.legs.is_empty() && !self.fits(tx, self.offer.legs.len()) {
+            return Ok(Err(OfferError::TenantQuota));
+        }
+        tx.counters.seq += 1;
+        let seq = tx.counters.seq;
+        self.offer.delivery.sequence = seq;
+        self.insert_rows(tx, seq.cast_signed(), body_seen, seen.is_none())?;
+        let Offer { delivery, legs, .. } = self.offer;
+        let receipt = Receipt::Accepted { id: delivery.id, event: delivery.event.clone(), legs: legs.len() };
+        tx.counters.accepted += 1;
+        *(if legs.is_empty() { &mut tx.counters.unrouted } else { &mut tx.counters.routed }) += 1;
+        let delivery = Arc::new(delivery);
+        for plugin in &legs {
+            let queue = tx.queue(&delivery.tenant, plugin)?;
+            let bytes = delivery.document.len() as u64;
+            insert_leg(tx, (seq, queue), bytes)?;
+            tx.changes.push(Change::Opened { leg: (seq, queue), bytes, due: None, fresh: Some(Arc::clone(&delivery)) });
+        }
+        Ok(Ok(receipt))
+    }
+
+    fn insert_rows(&self, tx: &Tx<'_>, seq: i64, body_seen: bool, is_first_body: bool) -> rusqlite::Result<()> {
+        let Delivery { id, tenant, source, provider_id, hook_id, event, action, repository, installation_id, .. } = &self.offer.delivery;
+        let id_reused: bool = tx
+            .conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM deliveries WHERE provider_id = ?1 AND tenant = ?2 AND source = ?3 AND hook_id IS ?4)",
+            )?
+            .query_row(params![provider_id, tenant.as_str(), source.as_str(), hook_id], |row| row.get(0))?;
+        tx.execute("INSERT INTO dedup(id, seq) VALUES (?1, ?2)", params![id.as_bytes(), seq])?;
+        if is_first_body {
+            tx.execute("INSERT INTO seen_bodies(body, origin, seq) VALUES (?1, ?2, ?3)", params![self.body_key, self.origin, seq])?;
+        }
+        tx.execute(
+            "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+            params![
+                seq,
+                id.as_bytes(),
+                tenant.as_str(),
+                source.as_str(),
+                provider_id,
+                hook_id,
+                event,
+                action,
+                repository,
+                installation_id.map(u64::cast_signed),
+                self.offer.delivery.received_at.unix_ms(),
+                self.offer.delivery.encoding == BodyEncoding::Form,
+                self.headers,
+                self.offer.delivery.body_sha256,
+                self.offer.delivery.document.len().cast_signed(),
+                self.offer.legs.len().cast_signed(),
+                id_reused,
+                body_seen,
+            ],
+        )?;
+        let StoredBody { checksum, document, raw } = &self.body;
+        tx.execute("INSERT INTO bodies VALUES (?1, ?2, ?3, ?4)", params![seq, checksum, document, raw])?;
+        Ok(())
+    }
+
+    /// Whether the tenant has room for so many legs of this body, those of this group included.
+    fn fits(&self, tx: &Tx<'_>, legs: usize) -> bool {
+        let delivery = &self.offer.delivery;
+        let in_group: u64 = tx
+            .changes
+            .iter()
+            .map(|change| match change {
+                Change::Opened { bytes, fresh: Some(fresh), .. } if fresh.tenant == delivery.tenant => *bytes,
+                _ => 0,
+            })
+            .sum();
+        let wanted = delivery.document.len() as u64 * legs as u64;
+        tx.shared.schedule.waiting_bytes(&delivery.tenant) + in_group + wanted <= self.offer.waiting_bytes_max
+    }
+}
+
+/// The same for the same body of the same tenant.
+pub(super) fn body_key(tenant: &str, body_sha256: &[u8; 32]) -> [u8; 16] {
+    half(&Sha256::new().chain_update(tenant).chain_update([0]).chain_update(body_sha256).finalize().into())
+}
+
+fn insert_leg(tx: &mut Tx<'_>, (seq, queue): Key, bytes: u64) -> rusqlite::Result<()> {
+    tx.counters.legs += 1;
+    tx.execute(
+        "INSERT INTO legs(seq, queue, state, generation, attempts, runs, crashes, body_bytes) VALUES (?1, ?2, 0, 0, 0, 0, 0, ?3)",
+        params![seq.cast_signed(), queue, bytes.cast_signed()],
+    )?;
+    Ok(())
+}
+
+/// Adds a leg to a delivery that is here already.
+pub(super) fn create(tx: &mut Tx<'_>, id: DeliveryId, seq: i64, plugin: &PluginName) -> rusqlite::Result<()> {
+    let Some((_, tenant)) = rows::find(tx.conn, id)? else { return Ok(()) };
+    let queue = tx.queue(&tenant, plugin)?;
+    let (bytes, leg_count): (i64, i64) = tx
+        .conn
+        .prepare_cached("UPDATE deliveries SET leg_count = leg_count + 1 WHERE seq = ?1 RETURNING body_bytes, leg_count")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if leg_count == 1 {
+        tx.counters.unrouted -= 1;
+        tx.counters.routed += 1;
+    }
+    let (leg, bytes) = ((seq.cast_unsigned(), queue), bytes.cast_unsigned());
+    insert_leg(tx, leg, bytes)?;
+    tx.changes.push(Change::Opened { leg, bytes, due: None, fresh: None });
+    Ok(())
+}
+
+/// Runs a settled leg again under a new generation: a compare-and-swap, false where it is open or not there.
+pub(super) fn revive(tx: &mut Tx<'_>, leg: Key) -> rusqlite::Result<bool> {
+    let before: Option<(i64, i64)> = tx
+        .conn
+        .prepare_cached("SELECT state, body_bytes FROM legs WHERE seq = ?1 AND queue = ?2 AND state >= 4")?
+        .query_row(params![leg.0.cast_signed(), leg.1], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((state, bytes)) = before else { return Ok(false) };
+    tx.execute(
+        "UPDATE legs SET state = 0, generation = generation + 1, attempts = 0, crashes = 0, due_ms = NULL, settled_ms = NULL, mark = NULL,
+         reason = NULL WHERE seq = ?1 AND queue = ?2",
+        params![leg.0.cast_signed(), leg.1],
+    )?;
+    if rows::state(state)? == LegState::Dead {
+        tx.changes.push(Change::Dead { queue: leg.1, by: -1 });
+    }
+    tx.changes.push(Change::Opened { leg, bytes: bytes.cast_unsigned(), due: None, fresh: None });
+    Ok(true)
+}

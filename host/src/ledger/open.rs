@@ -1,0 +1,282 @@
+//! From a folder to a running ledger: lock, recover, check, load, start.
+//!
+//! The order matters. The log left by the last process is moved into the database and synced before anything else, because recovery replays
+//! commits without syncing them and new ones would stand behind a hole. Only then is the high-water mark compared, only then is anything
+//! written.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Duration,
+};
+
+use rusqlite::{Connection, params};
+use tokio::sync::watch;
+
+use super::{
+    OpenError, Settings, Shared,
+    body::Compressors,
+    checkpoint,
+    checkpoint::Checkpoints,
+    committer::{self, Committer},
+    counters::Counters,
+    inflight::{InFlight, Run},
+    lanes::Lanes,
+    poison::Poison,
+    readers::Readers,
+    room::Room,
+    rows,
+    schedule::{Change, Key, Schedule},
+    schema,
+    watermark::Watermark,
+};
+use crate::{clock::Clock, delivery::FaultKind};
+
+/// Larger databases are not checked page by page after an unclean end: it would take minutes.
+const CHECK_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// The longest a stored due time may lie ahead: a clock that was wrong when it was written must not park a leg for years.
+const DUE_MAX: Duration = Duration::from_hours(7 * 24);
+/// Legs loaded in one go.
+const LOAD_CHUNK: usize = 8192;
+
+/// The files of a ledger.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    pub(super) database: PathBuf,
+    pub(super) watermark: PathBuf,
+    pub(super) inflight: PathBuf,
+    lock: PathBuf,
+}
+
+impl Files {
+    /// Their names in `data_dir`.
+    pub(super) fn of(data_dir: &Path) -> Self {
+        let file = |name: &str| data_dir.join(name);
+        Self { database: file("ledger.db"), watermark: file("watermark"), inflight: file("inflight"), lock: file("lock") }
+    }
+}
+
+fn io_failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let what = format!("{what} {}", path.display());
+    move |error| OpenError(format!("{what}: {error}"))
+}
+
+fn sql_failed(what: &'static str) -> impl Fn(rusqlite::Error) -> OpenError {
+    move |error| OpenError(format!("{what}: {error}"))
+}
+
+/// Creates the folder where it is missing and takes its lock, or says who must go first.
+pub(super) fn lock(data_dir: &Path) -> Result<File, OpenError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(io_failed("cannot create", data_dir))?;
+    let path = Files::of(data_dir).lock;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(io_failed("cannot open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError(format!(
+            "{} is in use by another hookyard process; two would run every delivery twice. Stop the other one first",
+            data_dir.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(OpenError(format!("cannot lock {}: {error}", path.display()))),
+    }
+}
+
+/// Opens the ledger and starts its threads.
+pub(super) fn open(settings: Settings, clock: Clock) -> Result<Arc<Shared>, OpenError> {
+    schema::check_library()?;
+    let lock = lock(&settings.data_dir)?;
+    let files = Files::of(&settings.data_dir);
+    let mut conn = schema::open_writer(&files.database).map_err(sql_failed("cannot open the database"))?;
+    if !checkpoint::truncate(&conn).map_err(sql_failed("cannot recover the write-ahead log"))? {
+        return Err(OpenError("the database is open in another program; close it first".to_owned()));
+    }
+    schema::migrate(&mut conn)?;
+    let mut counters = Counters::read(&conn).map_err(sql_failed("cannot read the counters"))?;
+    let mut watermark = Watermark::open(&files.watermark, clock.instant()).map_err(io_failed("cannot open", &files.watermark))?;
+    check_watermark(&settings, &watermark, &counters)?;
+    let (inflight, runs) = InFlight::open(&files.inflight).map_err(io_failed("cannot open", &files.inflight))?;
+    let was_clean = was_clean(&conn).map_err(sql_failed("cannot read the database"))?;
+    if !was_clean {
+        check_pages(&conn, &files.database)?;
+    }
+    let runs = if was_clean { Vec::new() } else { runs };
+    let suspects = begin(&conn, &mut counters, &runs, &clock).map_err(sql_failed("cannot write the database"))?;
+    let now = clock.instant();
+    watermark
+        .write(counters.commits, now)
+        .and_then(|()| watermark.sync(counters.commits, now))
+        .and_then(|()| inflight.reset())
+        .map_err(|error| OpenError(format!("cannot write to {}: {error}", settings.data_dir.display())))?;
+    let schedule = Schedule::new(settings.body_cache_bytes_max);
+    load(&conn, &schedule, &clock, counters.commits).map_err(sql_failed("cannot load the open legs"))?;
+    schedule.suspect(&suspects);
+    let poison = Arc::new(Poison::new());
+    let readers =
+        Readers::open(&files.database, clock.clone(), Arc::clone(&poison)).map_err(sql_failed("cannot open the database for reading"))?;
+    let shared = Arc::new(Shared {
+        room: Room::new(settings.data_dir.clone(), clock.clone(), settings.free_bytes_min),
+        opened: (clock.now(), clock.instant()),
+        settings,
+        clock,
+        schedule,
+        inflight,
+        poison,
+        lanes: Lanes::new(),
+        readers,
+        compressors: Compressors::default(),
+        checkpoints: Checkpoints::default(),
+        ended: watch::Sender::new(false),
+        lock: Mutex::new(Some(lock)),
+    });
+    start(&shared, conn, watermark, counters, &files.database)?;
+    Ok(shared)
+}
+
+/// Starts the committer and the checkpointing thread.
+fn start(shared: &Arc<Shared>, mut conn: Connection, watermark: Watermark, counters: Counters, path: &Path) -> Result<(), OpenError> {
+    let wal_pages = Arc::new(AtomicI32::new(0));
+    let noted = Arc::clone(&wal_pages);
+    let note = move |_: &mut rusqlite::hooks::Wal, pages: i32| {
+        noted.store(pages, Ordering::Relaxed);
+        Ok(())
+    };
+    conn.wal_hook(Some(note)).map_err(sql_failed("cannot watch the write-ahead log"))?;
+    let checkpointer = schema::open_writer(path).map_err(sql_failed("cannot open the database"))?;
+    let committer = Committer { conn, watermark, shared: Arc::clone(shared), wal_pages, counters };
+    let failed = |error: io::Error| OpenError(format!("cannot start a thread: {error}"));
+    let for_checkpoints = Arc::clone(shared);
+    std::thread::Builder::new()
+        .name("hookyard-checkpoint".to_owned())
+        .spawn(move || checkpoint::run(&checkpointer, &for_checkpoints))
+        .map_err(failed)?;
+    std::thread::Builder::new().name("hookyard-commit".to_owned()).spawn(move || committer::run(committer)).map_err(failed)?;
+    Ok(())
+}
+
+fn check_watermark(settings: &Settings, watermark: &Watermark, counters: &Counters) -> Result<(), OpenError> {
+    let mark = match watermark.read() {
+        Ok(mark) => mark.unwrap_or(0),
+        Err(_) if settings.accept_loss => 0,
+        Err(error) => {
+            return Err(OpenError(format!(
+                "{error}; whether commits are missing cannot be told. `serve --accept-loss` goes on without it"
+            )));
+        }
+    };
+    if mark <= counters.commits || settings.accept_loss {
+        return Ok(());
+    }
+    Err(OpenError(format!(
+        "the newest commits are missing: the database ends at commit {}, but commit {mark} was answered. Put the missing files back \
+         (ledger.db-wal), or go on without what was accepted since with `serve --accept-loss`",
+        counters.commits
+    )))
+}
+
+fn was_clean(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row("SELECT value FROM meta WHERE key = 'clean'", [], |row| row.get(0))
+}
+
+fn check_pages(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+    let bytes = std::fs::metadata(path).map_err(io_failed("cannot look at", path))?.len();
+    if bytes > CHECK_BYTES_MAX {
+        tracing::warn!(bytes, "database_not_checked_after_unclean_end");
+        return Ok(());
+    }
+    let found: String =
+        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql_failed("the database cannot be checked"))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(OpenError(format!("the database is damaged ({found}): restore a backup with `hookyard restore`")))
+}
+
+/// Marks the ledger as in use, and charges the run that was alone when the process died. Returns the legs to run alone.
+fn begin(conn: &Connection, counters: &mut Counters, runs: &[Run], clock: &Clock) -> rusqlite::Result<Vec<Key>> {
+    let transaction = conn.unchecked_transaction()?;
+    transaction.execute("UPDATE meta SET value = 0 WHERE key = 'clean'", [])?;
+    let mut suspects = Vec::new();
+    for run in runs {
+        let leg = rows::one_leg(&transaction, run.seq.cast_signed(), run.queue)?;
+        if leg.is_some_and(|leg| leg.state.is_open() && leg.runs == run.run) {
+            suspects.push((run.seq, run.queue));
+        }
+    }
+    if let [leg] = suspects[..] {
+        charge(&transaction, leg, clock)?;
+    }
+    counters.commits += 1;
+    counters.write(&transaction)?;
+    transaction.commit()?;
+    Ok(suspects)
+}
+
+fn charge(conn: &Connection, (seq, queue): Key, clock: &Clock) -> rusqlite::Result<()> {
+    let place = params![seq.cast_signed(), queue];
+    conn.execute(
+        "UPDATE legs SET attempts = attempts + 1, runs = runs + 1, crashes = crashes + 1, state = 0, due_ms = NULL
+         WHERE seq = ?1 AND queue = ?2",
+        place,
+    )?;
+    conn.execute(
+        "INSERT INTO attempts(seq, queue, run, generation, attempt, started_ms, duration_us, outcome, settlement, detail, fuel, memory_bytes)
+         SELECT seq, queue, runs, generation, attempts, ?3, 0, ?4, 'retry', ?5, 0, 0 FROM legs WHERE seq = ?1 AND queue = ?2",
+        params![
+            seq.cast_signed(),
+            queue,
+            clock.now().unix_ms(),
+            FaultKind::HostCrashed.slug(),
+            "the host died while this run, and no other, was under way; found at the next start"
+        ],
+    )?;
+    Ok(())
+}
+
+/// Fills the schedule from the partial indexes: open legs oldest first, and how many are dead.
+fn load(conn: &Connection, schedule: &Schedule, clock: &Clock, commit: u64) -> rusqlite::Result<()> {
+    let mut queues = conn.prepare("SELECT id, tenant, plugin FROM queues ORDER BY id")?;
+    let names = queues
+        .query_map([], |row| Ok(Change::Queue { queue: row.get(0)?, tenant: rows::parsed(row, 1)?, plugin: rows::parsed(row, 2)? }))?;
+    schedule.apply(commit, names.collect::<Result<_, _>>()?);
+    let mut dead = conn.prepare("SELECT queue, count(*) FROM legs WHERE state = 6 GROUP BY queue")?;
+    let dead = dead.query_map([], |row| Ok(Change::Dead { queue: row.get(0)?, by: row.get(1)? }))?;
+    schedule.apply(commit, dead.collect::<Result<_, _>>()?);
+    let mut open = conn.prepare("SELECT seq, queue, due_ms, body_bytes FROM legs WHERE state < 4 ORDER BY seq, queue")?;
+    let mut open = open.query([])?;
+    let (now, instant) = (clock.now(), clock.instant());
+    let mut chunk = Vec::with_capacity(LOAD_CHUNK);
+    while let Some(row) = open.next()? {
+        let due = row.get::<_, Option<i64>>(2)?.map(|due_ms| instant + wait(due_ms, now.unix_ms()));
+        let leg = (row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?);
+        chunk.push(Change::Opened { leg, bytes: row.get::<_, i64>(3)?.cast_unsigned(), due, fresh: None });
+        if chunk.len() == LOAD_CHUNK {
+            schedule.apply(commit, std::mem::take(&mut chunk));
+        }
+    }
+    schedule.apply(commit, chunk);
+    Ok(())
+}
+
+/// How long a leg waits that is due then, by a wall clock that may have been anywhere when it was written.
+fn wait(due_ms: i64, now_ms: i64) -> Duration {
+    Duration::from_millis(due_ms.saturating_sub(now_ms).max(0).cast_unsigned()).min(DUE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_due_time_waits_no_longer_than_a_week_and_never_less_than_nothing() {
+        assert_eq!(wait(5_000, 2_000), Duration::from_secs(3));
+        assert_eq!(wait(2_000, 5_000), Duration::ZERO);
+        assert_eq!(wait(365 * 86_400_000, 0), DUE_MAX);
+        assert_eq!(wait(i64::MAX, i64::MIN), DUE_MAX);
+    }
+}

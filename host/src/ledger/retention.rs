@@ -1,0 +1,146 @@
+//! Forgetting what is old: bounded batches between other work, and only what nobody can need any more.
+//!
+//! Eligible is a delivery without an open leg whose last settlement is older than `retain_settled`, and whose dead legs, where it has any,
+//! died longer ago than `retain_dead`. The committer checks each one again in the transaction that deletes it. While wall and monotonic time
+//! have drifted apart since the start, nothing is deleted: a clock set a year ahead would make everything look old.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+
+use super::{LedgerError, Shared, committer::Tx, kv, offer, readers::READ_MAX, rows, schedule::Change};
+use crate::delivery::{LegState, Timestamp};
+
+/// Deliveries deleted in one group.
+const BATCH: i64 = 200;
+/// Deliveries looked at in one read.
+const WINDOW: i64 = 2000;
+/// How far wall and monotonic time may drift apart.
+const DRIFT_MAX: Duration = Duration::from_secs(60);
+/// Pages given back to the file system in one step.
+const VACUUM_PAGES: u32 = 256;
+
+/// Before when something must have ended to be deleted.
+#[derive(Clone, Copy, Debug)]
+struct Cutoff {
+    settled: Timestamp,
+    dead: Timestamp,
+}
+
+/// What a look at the next deliveries found.
+#[derive(Debug)]
+struct Window {
+    last: Option<i64>,
+    eligible: Vec<i64>,
+}
+
+const ELIGIBLE: &str = "d.received_ms < ?2 AND NOT EXISTS (SELECT 1 FROM legs l WHERE l.seq = d.seq AND (l.state < 4
+     OR (l.state = 6 AND l.settled_ms >= ?3) OR (l.state <> 6 AND l.settled_ms >= ?2)))";
+
+/// One round; how many deliveries were deleted.
+pub(super) async fn retain(shared: &std::sync::Arc<Shared>) -> Result<usize, LedgerError> {
+    let now = shared.clock.now();
+    let elapsed = shared.clock.instant().saturating_duration_since(shared.opened.1);
+    if !agree(shared.opened.0, now, elapsed) {
+        tracing::warn!("retention_held_clocks_disagree");
+        return Ok(0);
+    }
+    let cutoff = Cutoff { settled: now.before(shared.settings.retain_settled), dead: now.before(shared.settings.retain_dead) };
+    let mut deleted = 0;
+    let mut after = 0;
+    loop {
+        let window = shared.read(READ_MAX, move |conn| look(conn, after, cutoff)).await?;
+        let Some(last) = window.last else { break };
+        after = last;
+        if !window.eligible.is_empty() {
+            deleted += shared.write(0, move |tx| delete(tx, &window.eligible, cutoff)).await?;
+        }
+    }
+    shared.write(0, |tx| sweep(tx)).await?;
+    Ok(deleted)
+}
+
+/// Whether the wall clock moved as far as the monotonic one since the start, give or take [`DRIFT_MAX`].
+fn agree(opened: Timestamp, now: Timestamp, elapsed: Duration) -> bool {
+    let expected = opened.after(elapsed);
+    now.since(expected).max(expected.since(now)) <= DRIFT_MAX
+}
+
+fn look(conn: &Connection, after: i64, cutoff: Cutoff) -> rusqlite::Result<Window> {
+    let snapshot = conn.unchecked_transaction()?;
+    let eligible: Vec<i64> = snapshot
+        .prepare_cached(&format!(
+            "SELECT seq FROM (SELECT seq, received_ms FROM deliveries WHERE seq > ?1 ORDER BY seq LIMIT ?4) d WHERE {ELIGIBLE} LIMIT ?5"
+        ))?
+        .query_map(params![after, cutoff.settled.unix_ms(), cutoff.dead.unix_ms(), WINDOW, BATCH], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let last: Option<i64> = snapshot.query_row(
+        "SELECT max(seq) FROM (SELECT seq FROM deliveries WHERE seq > ?1 ORDER BY seq LIMIT ?2)",
+        params![after, WINDOW],
+        |row| row.get(0),
+    )?;
+    // A full batch may have more behind it in the same window.
+    let last = if eligible.len() == usize::try_from(BATCH).unwrap_or(0) { eligible.last().copied() } else { last };
+    Ok(Window { last, eligible })
+}
+
+fn delete(tx: &mut Tx<'_>, seqs: &[i64], cutoff: Cutoff) -> rusqlite::Result<usize> {
+    let mut deleted = 0;
+    for &seq in seqs {
+        let still: bool = tx
+            .conn
+            .prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = ?1 AND {ELIGIBLE})"))?
+            .query_row(params![seq, cutoff.settled.unix_ms(), cutoff.dead.unix_ms()], |row| row.get(0))?;
+        if still {
+            delete_one(tx, seq)?;
+            deleted += 1;
+        }
+    }
+    Ok(deleted)
+}
+
+fn delete_one(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
+    for leg in rows::legs(tx.conn, seq)? {
+        match leg.state {
+            LegState::Acked => tx.counters.gone_legs[0] += 1,
+            LegState::Skipped => tx.counters.gone_legs[1] += 1,
+            LegState::Dead => {
+                tx.counters.gone_legs[2] += 1;
+                tx.changes.push(Change::Dead { queue: leg.queue, by: -1 });
+            }
+            LegState::Discarded => tx.counters.gone_legs[3] += 1,
+            LegState::Waiting | LegState::Leased | LegState::Retry | LegState::Parked => {}
+        }
+    }
+    tx.counters.gone += 1;
+    let expires_ms = tx.now.after(tx.shared.settings.retain_dedup.max(Duration::from_hours(72))).unix_ms();
+    tx.execute("UPDATE dedup SET expires_ms = ?2 WHERE id = (SELECT id FROM deliveries WHERE seq = ?1)", params![seq, expires_ms])?;
+    let (tenant, body_sha256): (String, [u8; 32]) = tx
+        .conn
+        .prepare_cached("SELECT tenant, body_sha256 FROM deliveries WHERE seq = ?1")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    tx.execute(
+        "UPDATE seen_bodies SET expires_ms = ?2 WHERE body = ?1 AND seq = ?3",
+        params![offer::body_key(&tenant, &body_sha256), expires_ms, seq],
+    )?;
+    for table in ["legs", "attempts", "bodies", "once", "emits", "deliveries"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE seq = ?1"), [seq])?;
+    }
+    Ok(())
+}
+
+/// Forgets ids and values that expired, and gives some pages back.
+fn sweep(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+    tx.execute(
+        "DELETE FROM dedup WHERE id IN (SELECT id FROM dedup WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT 10000)",
+        [tx.now.unix_ms()],
+    )?;
+    tx.execute(
+        "DELETE FROM seen_bodies WHERE body IN (SELECT body FROM seen_bodies WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT 10000)",
+        [tx.now.unix_ms()],
+    )?;
+    kv::sweep(tx, 1000)?;
+    // Moving pages is no change of a row, and a group without changes is not committed.
+    tx.execute("UPDATE counters SET commits = commits WHERE id = 1", [])?;
+    tx.conn.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))
+}

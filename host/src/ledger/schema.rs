@@ -1,0 +1,125 @@
+//! The tables, and how a connection to them is set up.
+//!
+//! The hot path writes seven rows a delivery, so rows are narrow: tenants and plugins are interned in `queues`, a delivery's parts share its
+//! `seq`, and only open legs, dead legs and things that expire have secondary indexes (partial ones). `seq` and `mark` come from the one row
+//! of `counters` and never go back, so that cursors and orders built on them survive deletions and wall clocks that jump.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
+
+use super::OpenError;
+
+/// The schema this program writes.
+pub(super) const SCHEMA_VERSION: i64 = 1;
+/// `SQLite` before 3.51.3 can lose a write-ahead log that is reset while another connection reads it.
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+/// Only this process opens the file, so a lock is held for microseconds (the checkpointer beside the committer).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `deliveries.id_reused` and the like are 0 or 1; states are the positions in `LegState::ALL`; times are Unix milliseconds.
+const CREATE: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE counters(
+  id INTEGER PRIMARY KEY CHECK (id = 1), commits INTEGER NOT NULL, seq INTEGER NOT NULL, mark INTEGER NOT NULL,
+  accepted INTEGER NOT NULL, routed INTEGER NOT NULL, unrouted INTEGER NOT NULL, legs INTEGER NOT NULL,
+  gone INTEGER NOT NULL, gone_acked INTEGER NOT NULL, gone_skipped INTEGER NOT NULL, gone_dead INTEGER NOT NULL,
+  gone_discarded INTEGER NOT NULL);
+INSERT INTO counters VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+CREATE TABLE queues(id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, plugin TEXT NOT NULL, UNIQUE (tenant, plugin));
+CREATE TABLE deliveries(
+  seq INTEGER PRIMARY KEY, id BLOB NOT NULL, tenant TEXT NOT NULL, source TEXT NOT NULL, provider_id TEXT NOT NULL, hook_id TEXT,
+  event TEXT NOT NULL, action TEXT, repository TEXT, installation_id INTEGER, received_ms INTEGER NOT NULL, form INTEGER NOT NULL,
+  headers TEXT NOT NULL, body_sha256 BLOB NOT NULL, body_bytes INTEGER NOT NULL, leg_count INTEGER NOT NULL,
+  id_reused INTEGER NOT NULL, body_seen INTEGER NOT NULL);
+CREATE INDEX deliveries_provider ON deliveries(provider_id);
+CREATE TABLE bodies(seq INTEGER PRIMARY KEY, checksum BLOB NOT NULL, document BLOB NOT NULL, raw BLOB);
+CREATE TABLE dedup(id BLOB PRIMARY KEY, seq INTEGER NOT NULL, expires_ms INTEGER) WITHOUT ROWID;
+CREATE INDEX dedup_expires ON dedup(expires_ms) WHERE expires_ms IS NOT NULL;
+CREATE TABLE seen_bodies(body BLOB PRIMARY KEY, origin BLOB NOT NULL, seq INTEGER NOT NULL, expires_ms INTEGER) WITHOUT ROWID;
+CREATE INDEX seen_bodies_expires ON seen_bodies(expires_ms) WHERE expires_ms IS NOT NULL;
+CREATE TABLE legs(
+  seq INTEGER NOT NULL, queue INTEGER NOT NULL, state INTEGER NOT NULL, generation INTEGER NOT NULL, attempts INTEGER NOT NULL,
+  runs INTEGER NOT NULL, crashes INTEGER NOT NULL, body_bytes INTEGER NOT NULL, due_ms INTEGER, settled_ms INTEGER, mark INTEGER,
+  reason TEXT, PRIMARY KEY (seq, queue)) WITHOUT ROWID;
+CREATE INDEX legs_open ON legs(seq, queue, due_ms, body_bytes) WHERE state < 4;
+CREATE INDEX legs_dead ON legs(mark, queue) WHERE state = 6;
+CREATE TABLE attempts(
+  seq INTEGER NOT NULL, queue INTEGER NOT NULL, run INTEGER NOT NULL, generation INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  started_ms INTEGER NOT NULL, duration_us INTEGER NOT NULL, outcome TEXT NOT NULL, settlement TEXT NOT NULL, detail TEXT NOT NULL,
+  fuel INTEGER NOT NULL, memory_bytes INTEGER NOT NULL, digest BLOB, logs TEXT, host_calls TEXT,
+  PRIMARY KEY (seq, queue, run)) WITHOUT ROWID;
+CREATE TABLE emits(
+  mark INTEGER PRIMARY KEY, seq INTEGER NOT NULL, queue INTEGER NOT NULL, generation INTEGER NOT NULL, position INTEGER NOT NULL,
+  name TEXT NOT NULL, content_type TEXT NOT NULL, body BLOB NOT NULL, emitted_ms INTEGER NOT NULL);
+CREATE INDEX emits_seq ON emits(seq);
+CREATE TABLE kv(
+  queue INTEGER NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL, value BLOB NOT NULL, expires_ms INTEGER,
+  PRIMARY KEY (queue, key)) WITHOUT ROWID;
+CREATE INDEX kv_expires ON kv(expires_ms) WHERE expires_ms IS NOT NULL;
+CREATE TABLE kv_usage(queue INTEGER PRIMARY KEY, keys INTEGER NOT NULL, bytes INTEGER NOT NULL);
+CREATE TABLE once(
+  seq INTEGER NOT NULL, queue INTEGER NOT NULL, key TEXT NOT NULL, answer BLOB, PRIMARY KEY (seq, queue, key)) WITHOUT ROWID;
+CREATE TABLE kept_plugins(
+  mark INTEGER PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL, wasm BLOB NOT NULL, manifest BLOB NOT NULL);
+CREATE INDEX kept_plugins_name ON kept_plugins(tenant, name, mark);
+INSERT INTO meta VALUES ('schema', 1), ('clean', 1);
+";
+
+/// Refuses a `SQLite` library that is known to corrupt what it writes.
+pub(super) fn check_library() -> Result<(), OpenError> {
+    if rusqlite::version_number() >= SQLITE_VERSION_MIN {
+        return Ok(());
+    }
+    Err(OpenError(format!(
+        "this program was linked with SQLite {}, which can lose committed data; build it with the bundled SQLite (3.51.3 or newer)",
+        rusqlite::version()
+    )))
+}
+
+/// A connection that may write. No connection checkpoints when it is closed: after an I/O error nothing may touch the file again.
+pub(super) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.execute_batch(
+        "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+         PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
+    )?;
+    conn.set_prepared_statement_cache_capacity(128);
+    Ok(conn)
+}
+
+/// A connection that only reads.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192;")?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+/// Creates the tables, or brings them to [`SCHEMA_VERSION`]; refuses a newer schema.
+pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError(format!("the schema could not be read or written: {error}"));
+    match version(conn).map_err(failed)? {
+        None => {
+            let transaction = conn.transaction().map_err(failed)?;
+            transaction.execute_batch(CREATE).map_err(failed)?;
+            transaction.commit().map_err(failed)
+        }
+        Some(SCHEMA_VERSION) => Ok(()),
+        Some(found) => Err(OpenError(format!(
+            "the database has schema {found}, this program knows {SCHEMA_VERSION}: run the program that wrote it, or restore a backup"
+        ))),
+    }
+}
+
+/// The schema of the database; none where it is new.
+pub(super) fn version(conn: &Connection) -> rusqlite::Result<Option<i64>> {
+    if !conn.table_exists(None, "meta")? {
+        return Ok(None);
+    }
+    conn.query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| row.get(0)).optional()
+}

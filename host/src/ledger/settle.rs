@@ -1,0 +1,168 @@
+//! Taking a leg back: the leg's row, the record of the run and its effects in one savepoint.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{Finished, Lease, Settled, committer::Tx, kv, rows, schedule::Change};
+use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, LegState, Outcome, Settlement};
+
+/// Records kept of one leg; older ones go, so that a leg that is retried for ever does not fill the disk.
+const ATTEMPTS_KEPT_MAX: i64 = 100;
+/// How long a run that broke its kv quota waits for another try.
+const QUOTA_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A settlement on its way.
+#[derive(Debug)]
+pub(super) struct Settling {
+    lease: Lease,
+    finished: Finished,
+    logs: Option<String>,
+    host_calls: Option<String>,
+}
+
+impl Settling {
+    /// Encodes the record.
+    pub(super) fn new(lease: Lease, finished: Finished) -> Self {
+        let record = &finished.record;
+        let logs = (!record.logs.is_empty()).then(|| serde_json::to_string(&record.logs).unwrap_or_default());
+        let host_calls = (!record.host_calls.is_empty()).then(|| serde_json::to_string(&record.host_calls).unwrap_or_default());
+        Self { lease, finished, logs, host_calls }
+    }
+
+    /// What it weighs in a group.
+    pub(super) fn bytes(&self) -> usize {
+        let effects = &self.finished.effects;
+        let values: usize = effects.kv_writes.iter().map(|write| write.value.as_ref().map_or(0, Vec::len) + write.key.len()).sum();
+        let emits: usize = effects.emits.iter().map(|emit| emit.body.len()).sum();
+        values + emits + self.logs.as_ref().map_or(0, String::len) + self.host_calls.as_ref().map_or(0, String::len) + 512
+    }
+
+    /// Carries it out.
+    pub(super) fn apply(mut self, tx: &mut Tx<'_>) -> rusqlite::Result<Settled> {
+        let tenant = &self.lease.delivery.tenant;
+        let Some(queue) = tx.shared.schedule.queue(tenant, &self.lease.leg.plugin) else { return Ok(Settled::Stale) };
+        let leg = (self.lease.delivery.sequence, queue);
+        if !tx.shared.schedule.begin_settling(leg, self.lease.token) {
+            return Ok(Settled::Stale);
+        }
+        tx.settling.push(leg);
+        if !kv::reads_hold(tx, queue, &self.finished.effects.kv_reads)? {
+            tx.changes.push(Change::Again { leg, due: None });
+            return Ok(Settled::Conflict);
+        }
+        let is_done = matches!(self.finished.record.settlement, Settlement::Ack | Settlement::Skip);
+        if is_done && !kv::write_all(tx, queue, &self.finished.effects.kv_writes)? {
+            over_quota(&mut self.finished);
+        } else if is_done {
+            self.write_emits(tx, leg.0, queue)?;
+        }
+        let Some(run) = update_leg(tx, &self.lease, &self.finished.record, queue)? else { return Ok(Settled::Stale) };
+        self.write_attempt(tx, leg.0, queue, run)?;
+        tx.changes.push(match self.finished.record.settlement {
+            Settlement::Retry { after, .. } => Change::Again { leg, due: Some(tx.instant + after) },
+            settlement => Change::Settled { leg, dead: matches!(settlement, Settlement::DeadLetter(_)) },
+        });
+        Ok(Settled::Committed)
+    }
+
+    fn write_emits(&self, tx: &mut Tx<'_>, seq: u64, queue: i64) -> rusqlite::Result<()> {
+        for (position, emit) in self.finished.effects.emits.iter().enumerate() {
+            let mark = tx.counters.next_mark();
+            tx.execute(
+                "INSERT INTO emits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                params![
+                    mark,
+                    seq.cast_signed(),
+                    queue,
+                    self.lease.generation,
+                    position.cast_signed(),
+                    emit.name,
+                    emit.content_type,
+                    emit.body,
+                    tx.now.unix_ms()
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_attempt(&self, tx: &Tx<'_>, seq: u64, queue: i64, run: i64) -> rusqlite::Result<()> {
+        let AttemptRecord { attempt, started_at, duration, outcome, settlement, fuel, memory_peak_bytes, digest, .. } =
+            &self.finished.record;
+        tx.execute(
+            "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+            params![
+                seq.cast_signed(),
+                queue,
+                run,
+                self.lease.generation,
+                attempt,
+                started_at.unix_ms(),
+                i64::try_from(duration.as_micros()).unwrap_or(i64::MAX),
+                outcome.slug(),
+                settlement.slug(),
+                outcome.detail(),
+                i64::try_from(*fuel).unwrap_or(i64::MAX),
+                i64::try_from(*memory_peak_bytes).unwrap_or(i64::MAX),
+                digest.map(|digest| *digest.as_bytes()),
+                self.logs,
+                self.host_calls,
+            ],
+        )?;
+        if run > ATTEMPTS_KEPT_MAX {
+            tx.execute(
+                "DELETE FROM attempts WHERE seq = ?1 AND queue = ?2 AND run = ?3",
+                params![seq.cast_signed(), queue, run - ATTEMPTS_KEPT_MAX],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A run whose values do not fit its quota: its effects are dropped as a whole and it counts as a failed attempt, with the reason in its
+/// record. So it ends as a dead letter if the plugin does not make room, and nothing is half written.
+fn over_quota(finished: &mut Finished) {
+    let detail = format!(
+        "the values written exceed this plugin's {} MiB or {} keys; delete some or let them expire. Nothing of this run was kept",
+        kv::BYTES_MAX / (1024 * 1024),
+        kv::KEYS_MAX
+    );
+    finished.record.outcome = Outcome::Fault(Fault::new(FaultKind::Denied, detail));
+    finished.record.settlement = Settlement::Retry { after: QUOTA_RETRY, counted: true };
+}
+
+/// Updates the leg and returns the number of this run; `None` where the leg is not the one that was lent.
+fn update_leg(tx: &mut Tx<'_>, lease: &Lease, record: &AttemptRecord, queue: i64) -> rusqlite::Result<Option<i64>> {
+    let (state, due_ms) = match record.settlement {
+        Settlement::Ack => (LegState::Acked, None),
+        Settlement::Skip => (LegState::Skipped, None),
+        Settlement::DeadLetter(_) => (LegState::Dead, None),
+        Settlement::Retry { after, .. } => (LegState::Retry, Some(tx.now.after(after).unix_ms())),
+    };
+    let counted = !matches!(record.settlement, Settlement::Retry { counted: false, .. });
+    let settled_ms = (!state.is_open()).then(|| tx.now.unix_ms());
+    let mark = (!state.is_open()).then(|| tx.counters.next_mark());
+    let reason = match record.settlement {
+        Settlement::DeadLetter(reason) => Some(DeadReason::slug(reason)),
+        _ => None,
+    };
+    tx.conn
+        .prepare_cached(
+            "UPDATE legs SET state = ?3, attempts = attempts + ?4, runs = runs + 1, due_ms = ?5, settled_ms = ?6, mark = ?7, reason = ?8
+             WHERE seq = ?1 AND queue = ?2 AND state < 4 AND generation = ?9 RETURNING runs",
+        )?
+        .query_row(
+            params![
+                lease.delivery.sequence.cast_signed(),
+                queue,
+                rows::code(state),
+                counted,
+                due_ms,
+                settled_ms,
+                mark,
+                reason,
+                lease.generation
+            ],
+            |row| row.get(0),
+        )
+        .optional()
+}

@@ -1,0 +1,128 @@
+//! What the handle, the committer and the workers share.
+
+use std::{
+    fs::File,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    LedgerError, Settings,
+    body::Compressors,
+    checkpoint::Checkpoints,
+    committer::Tx,
+    inflight::InFlight,
+    lanes::{Answer, Claim, Item, Job, Lane, Lanes},
+    poison::{Poison, is_fatal, is_full},
+    readers::Readers,
+    room::Room,
+    schedule::Schedule,
+};
+use crate::{clock::Clock, delivery::Timestamp};
+
+/// The ledger's parts.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) schedule: Schedule,
+    pub(super) inflight: InFlight,
+    pub(super) poison: Arc<Poison>,
+    pub(super) lanes: Lanes,
+    pub(super) readers: Readers,
+    pub(super) compressors: Compressors,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) room: Room,
+    /// Wall and monotonic time at open, to see whether they still agree.
+    pub(super) opened: (Timestamp, Instant),
+    pub(super) ended: watch::Sender<bool>,
+    pub(super) lock: Mutex<Option<File>>,
+}
+
+/// What the committer answers an item; dropped without an answer where the group failed as a whole.
+pub(super) type Reply<T> = oneshot::Receiver<Result<T, LedgerError>>;
+
+impl Shared {
+    /// Lends and takes nothing more.
+    pub(super) fn stop(&self) {
+        self.schedule.close();
+        self.checkpoints.stop();
+        if self.poison.reason().is_some() {
+            self.lanes.abandon();
+        } else {
+            self.lanes.close();
+        }
+    }
+
+    /// The committer is gone: the folder is free.
+    pub(super) fn end(&self) {
+        self.readers.close();
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.ended.send_replace(true);
+    }
+
+    /// Queues work for the committer. The claim tells whether it was taken; the reply comes after the commit.
+    pub(super) async fn submit<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        bytes: usize,
+        work: impl FnOnce(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<(Claim, Reply<T>), LedgerError> {
+        self.poison.check()?;
+        let closed = || LedgerError::Failed("the ledger is closed".to_owned());
+        let room = self.lanes.room(lane, bytes).await.ok_or_else(closed)?;
+        let (sender, reply) = oneshot::channel();
+        let job: Job = Box::new(move |tx| match work(tx) {
+            Ok(value) => {
+                let answer: Answer = Box::new(move || drop(sender.send(Ok(value))));
+                Ok(answer)
+            }
+            Err(error) => {
+                if is_full(&error) {
+                    tx.shared.room.note_full();
+                }
+                // A fatal error is answered by the poison, after it is set.
+                if !is_fatal(&error) {
+                    drop(sender.send(Err(LedgerError::Failed(error.to_string()))));
+                }
+                Err(error)
+            }
+        });
+        let claim = Claim::default();
+        let item = Item { job, bytes, claim: claim.clone(), _room: room };
+        if self.lanes.push(lane, item) { Ok((claim, reply)) } else { Err(closed()) }
+    }
+
+    /// Has the committer do something and waits for its answer.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (_, reply) = self.submit(Lane::Others, bytes, work).await?;
+        reply.await.unwrap_or_else(|_| Err(self.not_committed()))
+    }
+
+    /// Why an item was dropped without an answer.
+    pub(super) fn not_committed(&self) -> LedgerError {
+        match self.poison.check() {
+            Err(poisoned) => poisoned,
+            Ok(()) if !self.room.is_enough() => LedgerError::Failed("the data disk is full: nothing was committed".to_owned()),
+            Ok(()) => LedgerError::Failed("nothing was committed".to_owned()),
+        }
+    }
+
+    /// Reads on a thread that may block.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        bound: Duration,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let shared = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || shared.readers.read(bound, read)).await;
+        done.unwrap_or_else(|error| Err(LedgerError::Failed(format!("a read ended early: {error}"))))
+    }
+}

@@ -1,0 +1,263 @@
+//! What goes into the ledger and what comes out of it: the values of its methods.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use crate::delivery::{AttemptRecord, Delivery, Digest, Effects, LegId, PluginName, SourceId, TenantId, Timestamp, view::DeliveryStatus};
+
+/// How the ledger keeps house.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder of the database, locked for this process.
+    pub data_dir: PathBuf,
+    /// Items one commit group takes at most.
+    pub group_items_max: usize,
+    /// Bytes one commit group takes at most.
+    pub group_bytes_max: usize,
+    /// Size of the write-ahead log from which the committer checkpoints between groups.
+    pub wal_bytes_max: u64,
+    /// Below this much free space nothing is accepted or leased.
+    pub free_bytes_min: u64,
+    /// Bytes of fresh bodies kept in memory for the worker.
+    pub body_cache_bytes_max: usize,
+    /// How long settled deliveries are kept.
+    pub retain_settled: Duration,
+    /// How long dead letters are kept.
+    pub retain_dead: Duration,
+    /// How long a delivery's id is remembered, at least 72 h.
+    pub retain_dedup: Duration,
+    /// Go on although the newest commits are missing: the operator's word (`serve --accept-loss`).
+    pub accept_loss: bool,
+}
+
+impl Settings {
+    /// The documented defaults for a ledger in `data_dir`: groups of 256 items or 8 MiB, a write-ahead log of 64 MiB, 256 MiB kept free,
+    /// 64 MiB of fresh bodies in memory, settled deliveries kept 7 days, dead letters 30 days, ids 72 hours beyond their delivery.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        const MIB: u64 = 1024 * 1024;
+        const HOUR: Duration = Duration::from_secs(3600);
+        Self {
+            data_dir: data_dir.into(),
+            group_items_max: 256,
+            group_bytes_max: 8 * 1024 * 1024,
+            wal_bytes_max: 64 * MIB,
+            free_bytes_min: 256 * MIB,
+            body_cache_bytes_max: 64 * 1024 * 1024,
+            retain_settled: HOUR * 24 * 7,
+            retain_dead: HOUR * 24 * 30,
+            retain_dedup: HOUR * 72,
+            accept_loss: false,
+        }
+    }
+}
+
+/// A delivery that is offered to the queue.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The delivery; its `sequence` is assigned by the commit.
+    pub delivery: Delivery,
+    /// The plugins subscribed to it now.
+    pub legs: Vec<PluginName>,
+    /// Refuse the body if it came before under another id or event name.
+    pub refuse_replays: bool,
+    /// Bytes this tenant may have waiting.
+    pub waiting_bytes_max: u64,
+}
+
+/// Why an offer was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// The deadline passed before the committer took it: nothing is kept.
+    #[error("not taken before the deadline")]
+    TimedOut,
+    /// The deadline passed while the committer had it: unknown.
+    #[error("the outcome is unknown")]
+    OutcomeUnknown,
+    /// The body came before under another id, and the source refuses that.
+    #[error("the same body came before under another id")]
+    Replayed,
+    /// The tenant's waiting bytes are used up.
+    #[error("the tenant has no room for more waiting deliveries")]
+    TenantQuota,
+    /// The disk is nearly full.
+    #[error("the data disk is nearly full")]
+    StorageFull,
+    /// The queue is closed or broken.
+    #[error("the queue is not available")]
+    Unavailable,
+}
+
+/// A queue the caller can work on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which plugin's.
+    pub plugin: PluginName,
+    /// Legs of it on loan at once.
+    pub concurrency_max: usize,
+}
+
+/// Which queues may be leased from, and how many legs a tenant may have on loan. Open legs of other queues are parked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueSet {
+    /// The queues that can be worked on now.
+    pub queues: Vec<Queue>,
+    /// Legs one tenant may have on loan at once.
+    pub tenant_concurrency_max: usize,
+}
+
+/// A leg on loan to one worker. It is settled exactly once, by value.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Which leg.
+    pub leg: LegId,
+    /// The delivery.
+    pub delivery: Arc<Delivery>,
+    /// 1-based number of this attempt.
+    pub attempt: u32,
+    /// The leg's generation.
+    pub generation: u32,
+    /// The fencing token: a settlement under an older token changes nothing.
+    pub token: u64,
+    /// The stored body does not match its checksum; `delivery.document` is empty.
+    pub body_corrupt: bool,
+    /// The legs's last `host_crashed` attempt already reached this count; see `FaultKind::HostCrashed`.
+    pub crashes: u32,
+}
+
+/// What a worker says of a lease it gives back.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The record of the run, with the settlement.
+    pub record: AttemptRecord,
+    /// What is to be committed with it; empty unless the plugin acked or skipped.
+    pub effects: Effects,
+}
+
+/// What became of a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Committed.
+    Committed,
+    /// A value read has changed: nothing was committed and the leg is ready again, uncounted.
+    Conflict,
+    /// The lease was no longer valid: nothing was committed.
+    Stale,
+}
+
+/// A read or write that could not be done, in words.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// An I/O error poisoned the ledger: the process ends, and nothing more is answered with success.
+    #[error("the ledger is poisoned by an I/O error: {0}")]
+    Poisoned(String),
+    /// A read took longer than its bound.
+    #[error("the read took longer than {0:?} and was interrupted")]
+    Interrupted(Duration),
+    /// Anything else.
+    #[error("ledger: {0}")]
+    Failed(String),
+}
+
+/// Why the ledger could not be opened, in words that say what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OpenError(pub String);
+
+/// Which deliveries a page shows.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Only this tenant's.
+    pub tenant: Option<TenantId>,
+    /// Only this source's.
+    pub source: Option<SourceId>,
+    /// Only this event.
+    pub event: Option<String>,
+    /// Only this action.
+    pub action: Option<String>,
+    /// Only in this status.
+    pub status: Option<DeliveryStatus>,
+    /// Only with a leg of this plugin.
+    pub plugin: Option<PluginName>,
+    /// Received at or after.
+    pub since: Option<Timestamp>,
+    /// Received before.
+    pub until: Option<Timestamp>,
+    /// Part of the provider's id, Hookyard's id or the repository.
+    pub text: Option<String>,
+}
+
+/// Which dead letters a page shows.
+#[derive(Clone, Debug, Default)]
+pub struct DeadLetterFilter {
+    /// Only this tenant's.
+    pub tenant: Option<TenantId>,
+    /// Only this plugin's.
+    pub plugin: Option<PluginName>,
+}
+
+/// The last version of a plugin that served, kept so that a restart beside a bad file still serves.
+#[derive(Clone, Debug)]
+pub struct StoredPlugin {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: PluginName,
+    /// The version.
+    pub digest: Digest,
+    /// Component bytes.
+    pub wasm: Vec<u8>,
+    /// Manifest bytes.
+    pub manifest: Vec<u8>,
+}
+
+/// What an `once` step answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnceStep {
+    /// The intent is durable now.
+    Begun,
+    /// Done before, with this answer.
+    Done(Vec<u8>),
+    /// Begun before and never finished.
+    Unknown,
+    /// More than 64 steps for this delivery and plugin.
+    QuotaExceeded,
+}
+
+/// A stored value and its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvValue {
+    /// The value.
+    pub value: Vec<u8>,
+    /// Raised by every write of the key, at least 1.
+    pub version: u64,
+}
+
+/// The books: two independent counts of everything, and the difference, which must be nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Books {
+    /// Deliveries accepted since the ledger began.
+    pub accepted: u64,
+    /// Of them with at least one leg.
+    pub routed: u64,
+    /// Of them without a leg.
+    pub unrouted: u64,
+    /// Legs created since the ledger began.
+    pub legs: u64,
+    /// Legs by stored and in-memory state, in the order of [`LegState::ALL`], those deleted by retention under their last state.
+    pub by_state: [u64; 8],
+    /// Everything that does not add up, counted; 0 when the books balance.
+    pub gap: u64,
+    /// Legs on loan at this moment.
+    pub leased: u64,
+}
+
+/// What a re-run or a discard of a leg did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LegChange {
+    /// Done, once.
+    Done,
+    /// There is no such leg, or it is not in a state that allows it.
+    NotFound,
+}
