@@ -179,7 +179,7 @@ fn print(output: Output, report: &RunReport) -> Result<(), Failure> {
     if output.is_json() {
         return output.object(&object(report), false);
     }
-    output.line(&format!("{:10}{}", report.outcome.slug(), report.outcome.detail()))?;
+    output.line(format!("{:10}{}", report.outcome.slug(), report.outcome.detail()).trim_end())?;
     for line in &report.logs {
         let fields: String = line.fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         output.line(&format!("log       {} {}{fields}", line.level, line.message))?;
@@ -190,10 +190,15 @@ fn print(output: Output, report: &RunReport) -> Result<(), Failure> {
     for emit in &report.effects.emits {
         output.line(&format!("emit      {} {}", emit.name, String::from_utf8_lossy(&emit.body)))?;
     }
-    let share = |used: u64, most: u64| format!("{used} of {most} ({}%)", u128::from(used) * 100 / u128::from(most.max(1)));
     output.line(&format!("fuel      {}", share(report.fuel, report.fuel_max)))?;
-    output.line(&format!("memory    {} bytes", share(report.memory_peak_bytes, report.memory_bytes_max)))?;
+    output.line(&format!("memory    {}, in bytes", share(report.memory_peak_bytes, report.memory_bytes_max)))?;
     output.line(&format!("time      {:.3} ms", millis(report)))
+}
+
+/// What was used of what there was, to a tenth of a percent.
+fn share(used: u64, most: u64) -> String {
+    let permille = u128::from(used) * 1000 / u128::from(most.max(1));
+    format!("{used} of {most} ({}.{} %)", permille / 10, permille % 10)
 }
 
 fn object(report: &RunReport) -> Value {
@@ -233,6 +238,13 @@ mod tests {
         for kind in [FaultKind::OutOfFuel, FaultKind::OutOfMemory, FaultKind::DeadlineExceeded, FaultKind::AbiLimit] {
             assert_eq!(exit(fault(kind), None), Err(Exit::LimitHit), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_share_is_told_to_a_tenth_of_a_percent() {
+        assert_eq!(share(5, 1000), "5 of 1000 (0.5 %)");
+        assert_eq!(share(u64::MAX, u64::MAX), format!("{0} of {0} (100.0 %)", u64::MAX));
+        assert_eq!(share(0, 0), "0 of 0 (0.0 %)");
     }
 
     #[test]
