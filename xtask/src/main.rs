@@ -1,15 +1,52 @@
-//! The project's scripts: `cargo xtask <script>`.
+//! The project's scripts, in its language: `cargo xtask demo|test|plugins|tidy|bench`.
 
+mod demo;
+mod fixtures;
+mod plugins;
+mod test;
 mod tidy;
+mod toolchain;
 
-use std::{env, path::Path};
+use std::{ffi::OsString, io::Write as _, path::Path, process::Command};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+
+const SCRIPTS: &str = "demo [--once] · test · plugins · tidy · bench [ARGUMENTS]";
 
 fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
-    match env::args().nth(1).as_deref() {
-        Some("tidy") => tidy::run(root),
-        other => bail!("`{}` is no script; expected `tidy`", other.unwrap_or_default()),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["demo"] => demo::run(root, false),
+        ["demo", "--once"] => demo::run(root, true),
+        ["test"] => test::run(root),
+        ["plugins"] => plugins::run(root),
+        ["tidy"] => tidy::run(root),
+        ["bench", rest @ ..] => bench(root, rest),
+        _ => bail!("`{}` is no script; expected {SCRIPTS}", arguments.join(" ")),
     }
+}
+
+/// Builds what is measured, then measures.
+fn bench(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    plugins::run(root)?;
+    succeed(Command::new(cargo()).args(["run", "--quiet", "-p", "bench", "--"]).args(arguments).current_dir(root))
+}
+
+/// The cargo that runs this script.
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Runs a command whose failure is ours.
+fn succeed(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("{} does not start", command.get_program().display()))?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
+}
+
+/// A line of words; that it cannot be written is nothing one could say anywhere.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

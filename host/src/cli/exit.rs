@@ -17,14 +17,27 @@ pub enum Exit {
     NotFound,
     /// Nobody answers there.
     Unreachable,
+    /// A plugin trapped.
+    Trapped,
+    /// A plugin hit one of its limits.
+    LimitHit,
     /// The configuration is invalid.
     ConfigInvalid,
 }
 
 impl Exit {
     /// All of them, in the order of the documents.
-    pub const ALL: [Self; 7] =
-        [Self::Done, Self::Failed, Self::Usage, Self::NotAuthorised, Self::NotFound, Self::Unreachable, Self::ConfigInvalid];
+    pub const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::NotAuthorised,
+        Self::NotFound,
+        Self::Unreachable,
+        Self::Trapped,
+        Self::LimitHit,
+        Self::ConfigInvalid,
+    ];
 
     /// The number: those of `sysexits.h` where it has one, those of `gh` otherwise.
     #[must_use]
@@ -36,6 +49,8 @@ impl Exit {
             Self::NotAuthorised => 4,
             Self::NotFound => 5,
             Self::Unreachable => 69,
+            Self::Trapped => 70,
+            Self::LimitHit => 75,
             Self::ConfigInvalid => 78,
         }
     }

@@ -9,6 +9,7 @@ mod dead_letters;
 mod deliveries;
 mod exit;
 mod output;
+mod plugin;
 mod plugins;
 mod send;
 mod serve;
@@ -40,7 +41,7 @@ struct Cli {
     command: Command,
 }
 
-const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 not authorised, 5 not found, 69 unreachable, 78 configuration invalid.";
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 not authorised, 5 not found, 69 unreachable, 70 plugin trapped, 75 plugin hit a limit, 78 configuration invalid.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -58,6 +59,8 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// What runs now
     Plugins(plugins::Args),
+    /// Build, inspect and try a plugin, without a host
+    Plugin(plugin::Args),
     /// Events the plugins emitted
     Emits(plugins::EmitsArgs),
     /// Copy the ledger to a file, also while the host runs
@@ -113,6 +116,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Deliveries(args) => block_on(deliveries::run(args)),
         Command::DeadLetters(args) => block_on(dead_letters::run(args)),
         Command::Plugins(args) => block_on(plugins::run(args)),
+        Command::Plugin(args) => plugin::run(args),
         Command::Emits(args) => block_on(plugins::emits(args)),
         Command::Backup(args) => store::backup(&args),
         Command::Restore(args) => store::restore(&args),

@@ -1,0 +1,94 @@
+//! `cargo xtask demo`: the main job in front of the reader, on a real host, each step checked.
+
+mod desk;
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use self::desk::Desk;
+use crate::{plugins, say, succeed};
+
+/// Shows the main job; with `once` it ends when all is shown, otherwise it keeps serving.
+pub(crate) fn run(root: &Path, once: bool) -> anyhow::Result<()> {
+    plugins::run(root)?;
+    let desk = Desk::open(root)?;
+    say(&format!("\nA host serves {} with two plugins, from {}\n", desk.url(), desk.folder().display()));
+    desk.until_active(&["push-deploy", "pr-size"])?;
+    deliveries_are_handled(&desk)?;
+    what_must_not_pass_does_not(&desk)?;
+    a_plugin_is_replaced_while_it_serves(root, &desk)?;
+    say("\nEverything was as it should be.");
+    if once { desk.close() } else { desk.keep_serving() }
+}
+
+fn deliveries_are_handled(desk: &Desk) -> anyhow::Result<()> {
+    say("Signed deliveries, as GitHub sends them:");
+    let push = desk.handled("push", "push", "acked")?;
+    desk.handled("push", "branch_push", "skipped")?;
+    desk.handled("pull_request", "pull_request", "acked")?;
+    say("\nWhat the plugins decided, published once their verdicts were on disk:");
+    let emits = desk.until("the emitted events", || {
+        let emits = desk.emits()?;
+        Ok((emits.len() == 4).then_some(emits))
+    })?;
+    for (name, part) in [
+        ("deployment-requested", "acme/shop"),
+        ("issue-close-requested", "12"),
+        ("issue-close-requested", "34"),
+        ("label-requested", "size/S"),
+    ] {
+        let found = emits.iter().find(|emit| emit["name"] == name && emit["body"].as_str().is_some_and(|body| body.contains(part)));
+        let emit = found.with_context(|| format!("no `{name}` with {part} among {emits:?}"))?;
+        say(&format!("  {:<22} {}", name, emit["body"].as_str().unwrap_or_default()));
+    }
+    say("\nThe same delivery again:");
+    let again = desk.send("push", "push", Some(&push), "secret")?;
+    ensure!(again["status"] == 200 && again["answer"]["status"] == "duplicate", "expected a duplicate, found {again}");
+    say("  200 duplicate: it is done, nothing runs twice");
+    Ok(())
+}
+
+fn what_must_not_pass_does_not(desk: &Desk) -> anyhow::Result<()> {
+    say("\nA delivery signed with another secret:");
+    let forged = desk.send("push", "push", None, "another-secret")?;
+    ensure!(forged["status"] == 401 && forged["answer"]["code"] == "signature_mismatch", "expected a refusal, found {forged}");
+    say("  401 signature_mismatch: nothing of it is kept");
+    Ok(())
+}
+
+fn a_plugin_is_replaced_while_it_serves(root: &Path, desk: &Desk) -> anyhow::Result<()> {
+    say("\npr-size is deployed again with other thresholds, by writing its file:");
+    let before = desk.digest("pr-size")?.context("pr-size serves")?;
+    let manifest = fs::read_to_string(root.join("target/plugins/pr-size.toml"))?;
+    let changed = manifest.replace("xs_below = 10", "xs_below = 5").replace("s_below = 50", "s_below = 20");
+    ensure!(changed != manifest, "the manifest of pr-size has other thresholds than this demo knows");
+    desk.write_plugin("pr-size.toml", changed.as_bytes())?;
+    let after = desk.until("the new version", || Ok(desk.digest("pr-size")?.filter(|digest| *digest != before)))?;
+    say(&format!("  {} serves instead of {}, no delivery was refused or lost", &after[..12], &before[..12]));
+    desk.handled("pull_request", "pull_request", "acked")?;
+    let emits = desk.emits()?;
+    let label = emits.first().and_then(|emit| emit["body"].as_str()).unwrap_or_default();
+    ensure!(label.contains("size/M"), "expected size/M of the new version, found {label}");
+    say(&format!("  {:<22} {label}", "label-requested"));
+    Ok(())
+}
+
+/// The first string among `items` at `key`, for a line.
+fn text<'a>(item: &'a Value, key: &str) -> &'a str {
+    item[key].as_str().unwrap_or("-")
+}
+
+/// A command's standard output as JSON, whatever its exit code; the words it said where it is none.
+fn json_of(command: &mut Command) -> anyhow::Result<Value> {
+    let output = command.output().with_context(|| format!("{command:?} does not start"))?;
+    match serde_json::from_slice(&output.stdout) {
+        Ok(value) => Ok(value),
+        Err(_) => bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+fn terminate(pid: u32) -> anyhow::Result<()> {
+    succeed(Command::new("kill").args(["-TERM", &pid.to_string()]))
+}

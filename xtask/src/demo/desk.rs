@@ -1,0 +1,205 @@
+//! A scratch folder, a host on it, and the commands a user would type.
+
+use std::{
+    cell::RefCell,
+    fs,
+    io::Read as _,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use super::{json_of, terminate, text};
+use crate::say;
+
+/// How long any one step may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The host and where it is.
+pub(super) struct Desk {
+    root: PathBuf,
+    folder: PathBuf,
+    ingest: u16,
+    admin: u16,
+    host: RefCell<Child>,
+}
+
+impl Desk {
+    /// Lays the folder out as an operator would and starts the host.
+    pub(super) fn open(root: &Path) -> anyhow::Result<Self> {
+        let folder = root.join("target/demo");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        let tenant = folder.join("tenants/default");
+        fs::create_dir_all(tenant.join("plugins"))?;
+        fs::write(tenant.join("secret"), random_hex()?)?;
+        fs::write(folder.join("another-secret"), random_hex()?)?;
+        fs::copy(tenant.join("secret"), folder.join("secret"))?;
+        fs::write(tenant.join("tenant.toml"), "[sources.github]\nscheme = \"github\"\nsecrets = [{ file = \"secret\" }]\n")?;
+        for name in ["push-deploy", "pr-size"] {
+            for extension in ["wasm", "toml"] {
+                let file = format!("{name}.{extension}");
+                fs::copy(root.join("target/plugins").join(&file), tenant.join("plugins").join(&file))?;
+            }
+        }
+        let (ingest, admin) = (free_port()?, free_port()?);
+        let settings =
+            format!("[ingest]\nlisten = \"127.0.0.1:{ingest}\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n[log]\nfilter = \"warn\"\n");
+        fs::write(folder.join("hookyard.toml"), settings)?;
+        let host =
+            hookyard(root, &folder).arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("the host does not start")?;
+        Ok(Self { root: root.to_owned(), folder, ingest, admin, host: RefCell::new(host) })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/webhooks/github", self.ingest)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = hookyard(&self.root, &self.folder);
+        let token = fs::read_to_string(self.folder.join("data/admin.token")).unwrap_or_default();
+        command
+            .args(arguments)
+            .env("HOOKYARD_ADMIN_URL", format!("http://127.0.0.1:{}", self.admin))
+            .env("HOOKYARD_ADMIN_TOKEN", token.trim());
+        command
+    }
+
+    /// Sends one of the demo's documents, signed with a secret file, and gives what `hookyard send --json` says.
+    pub(super) fn send(&self, event: &str, document: &str, delivery: Option<&str>, secret: &str) -> anyhow::Result<Value> {
+        let payload = self.root.join("xtask/demo").join(document).with_extension("json");
+        let url = self.url();
+        let mut command = self.command(&["send", "--url", &url, "--source", "github", "--secret-file", secret, "--event", event, "--json"]);
+        command.arg("--payload").arg(payload);
+        if let Some(delivery) = delivery {
+            command.args(["--delivery", delivery]);
+        }
+        json_of(&mut command)
+    }
+
+    /// Sends a document and waits until its one leg is in `state`; says how it went and gives the provider's id.
+    pub(super) fn handled(&self, event: &str, document: &str, state: &str) -> anyhow::Result<String> {
+        let sent = self.send(event, document, None, "secret")?;
+        ensure!(sent["status"] == 202, "expected 202, found {sent}");
+        let id = text(&sent["answer"], "delivery_id").to_owned();
+        let view = self.until("the settlement", || {
+            let view = json_of(&mut self.command(&["deliveries", "show", &id, "--json"]))?;
+            Ok((view["status"] != "waiting").then_some(view))
+        })?;
+        let leg = &view["legs"][0];
+        ensure!(
+            view["legs"].as_array().is_some_and(|legs| legs.len() == 1) && leg["state"] == state,
+            "expected one {state} leg, found {view}"
+        );
+        let attempt = &leg["history"][0];
+        let event = view["action"].as_str().map_or_else(|| event.to_owned(), |action| format!("{event}.{action}"));
+        say(&format!(
+            "  202 {event:<20} {:<12} {:<5} attempt {} · fuel {} · {:.2} ms  {}",
+            text(leg, "plugin"),
+            text(leg, "outcome"),
+            leg["attempts"],
+            attempt["fuel"],
+            attempt["duration_ms"].as_f64().unwrap_or_default(),
+            leg["reason"].as_str().unwrap_or_default(),
+        ));
+        Ok(text(&sent, "provider_delivery_id").to_owned())
+    }
+
+    /// Everything the plugins emitted, newest first.
+    pub(super) fn emits(&self) -> anyhow::Result<Vec<Value>> {
+        let page = json_of(&mut self.command(&["emits", "list", "--json"]))?;
+        page["items"].as_array().cloned().context("a list of emits")
+    }
+
+    /// The version of a plugin that serves.
+    pub(super) fn digest(&self, plugin: &str) -> anyhow::Result<Option<String>> {
+        let page = json_of(&mut self.command(&["plugins", "list", "--json"]))?;
+        let items = page["items"].as_array().context("a list of plugins")?;
+        let found = items.iter().find(|item| item["name"] == plugin && item["status"] == "active");
+        Ok(found.and_then(|item| item["digest"].as_str()).map(str::to_owned))
+    }
+
+    /// Waits until the host answers and all of these serve.
+    pub(super) fn until_active(&self, plugins: &[&str]) -> anyhow::Result<()> {
+        self.until("the plugins", || {
+            // Until the host listens, its commands fail; that is what is waited for.
+            let active = plugins.iter().all(|plugin| self.digest(plugin).is_ok_and(|digest| digest.is_some()));
+            Ok(active.then_some(()))
+        })
+    }
+
+    /// Puts a file into the plugins' folder, whole.
+    pub(super) fn write_plugin(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let plugins = self.folder.join("tenants/default/plugins");
+        let partial = plugins.join(format!(".{name}.partial"));
+        fs::write(&partial, bytes)?;
+        fs::rename(partial, plugins.join(name))?;
+        Ok(())
+    }
+
+    /// Asks again and again until there is an answer, the host has ended or patience has.
+    pub(super) fn until<T>(&self, what: &str, ask: impl Fn() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.host.borrow_mut().try_wait()? {
+                bail!("the host has ended: {status}");
+            }
+            if let Some(answer) = ask()? {
+                return Ok(answer);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("{what} did not come within {PATIENCE:?}")
+    }
+
+    /// Lets the host drain, which must succeed.
+    pub(super) fn close(self) -> anyhow::Result<()> {
+        let mut host = self.host.into_inner();
+        terminate(host.id())?;
+        let status = host.wait()?;
+        ensure!(status.success(), "the host ended badly: {status}");
+        say("The host has drained and ended.");
+        Ok(())
+    }
+
+    /// Says how to look, and serves until it is interrupted.
+    pub(super) fn keep_serving(self) -> anyhow::Result<()> {
+        let (folder, admin) = (self.folder.display(), self.admin);
+        say(&format!(
+            "\nThe host keeps serving; Ctrl-C ends it. In another terminal:\n\n  \
+             cd {folder}\n  export HOOKYARD_ADMIN_URL=http://127.0.0.1:{admin}\n  \
+             {0} deliveries list\n  {0} plugins list\n  {0} send --url {1} --source github --secret-file secret --event push\n\n\
+             The admin API is at http://127.0.0.1:{admin}/api/v1/deliveries (bearer token in data/admin.token), metrics at /metrics.",
+            self.root.join("target/debug/hookyard").display(),
+            self.url(),
+        ));
+        let status = self.host.into_inner().wait()?;
+        ensure!(status.success(), "the host ended badly: {status}");
+        Ok(())
+    }
+}
+
+fn hookyard(root: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(root.join("target/debug/hookyard"));
+    command.current_dir(folder);
+    command
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn random_hex() -> anyhow::Result<String> {
+    let mut bytes = [0; 32];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

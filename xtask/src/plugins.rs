@@ -1,0 +1,53 @@
+//! `cargo xtask plugins`: every plugin of `plugins/` as a component in `target/plugins/`, made by `hookyard plugin build` as anyone's would be.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, ensure};
+
+use crate::{cargo, succeed, toolchain};
+
+/// Builds all of them; `root` is the repository.
+pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+    toolchain::ensure()?;
+    succeed(Command::new(cargo()).args(["build", "-p", "hookyard"]).current_dir(root))?;
+    for (dir, name) in found(&root.join("plugins"))? {
+        let output = root.join("target/plugins").join(&name).with_extension("wasm");
+        let mut build = Command::new(root.join("target/debug/hookyard"));
+        build.args(["plugin", "build"]).arg(dir).arg("-o").arg(output);
+        // Apart from the host's own target folder: two toolchains would wait for each other's lock.
+        succeed(build.env("CARGO_TARGET_DIR", root.join("target/wasm")).current_dir(root))?;
+    }
+    Ok(())
+}
+
+/// Folders with a manifest of their own name, in order.
+fn found(plugins: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(plugins).with_context(|| format!("cannot read {}", plugins.display()))? {
+        let (dir, name) = entry.map(|entry| (entry.path(), entry.file_name().to_string_lossy().into_owned()))?;
+        if dir.join(format!("{name}.toml")).is_file() {
+            found.push((dir, name));
+        }
+    }
+    ensure!(!found.is_empty(), "found no NAME/NAME.toml in {}", plugins.display());
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_a_manifest_of_its_name_is_a_plugin() {
+        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+        let names: Vec<String> = found(&plugins).unwrap().into_iter().map(|(_, name)| name).collect();
+        assert_eq!(names, ["pr-size", "push-deploy"]);
+        let error = found(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_err();
+        assert!(error.to_string().contains("NAME.toml"), "{error}");
+    }
+}
