@@ -1,4 +1,5 @@
-//! `plugin`: from source to component, and a run of it without a host. What the host would refuse is refused here, by the same code.
+//! `plugin`: from source to component, and a run of it without a host. What a component is and how it runs is told by
+//! the host's own code.
 
 mod build;
 mod toolchain;
@@ -41,14 +42,14 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     match args.verb {
         Verb::Build(args) => build::run(&args),
         Verb::Inspect { file, json } => {
-            let report = Runtime::inspect(&read_bounded(&file)?).map_err(refused)?;
+            let report = Runtime::inspect(&read_bounded(&file)?).map_err(|error| refused(&error))?;
             print(Output::new(json), &report)
         }
         Verb::Run(args) => super::block_on(try_out::run(args)),
     }
 }
 
-fn refused(error: AdmissionError) -> Failure {
+fn refused(error: &AdmissionError) -> Failure {
     Failure::new(Exit::Failed, format!("a host would refuse it: {error}"))
 }
 

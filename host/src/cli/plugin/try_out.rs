@@ -77,7 +77,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     // One run needs no pool, no cache and no child: the file is the caller's own.
     let settings = Settings { concurrency_max: 1, cache_dir: None, compiler: Compiler::InProcess, ..host.runtime };
     let runtime = Runtime::new(settings)?;
-    let component = runtime.admit(wasm.into(), &[]).await.map_err(refused)?;
+    let component = runtime.admit(wasm.into(), &[]).await.map_err(|error| refused(&error))?;
     let run = Run {
         started_at: delivery.received_at,
         delivery: Arc::new(delivery),
@@ -181,8 +181,8 @@ fn print(output: Output, report: &RunReport) -> Result<(), Failure> {
     }
     output.line(format!("{:10}{}", report.outcome.slug(), report.outcome.detail()).trim_end())?;
     for line in &report.logs {
-        let fields: String = line.fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
-        output.line(&format!("log       {} {}{fields}", line.level, line.message))?;
+        let fields: Vec<String> = line.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        output.line(format!("log       {} {} {}", line.level, line.message, fields.join(" ")).trim_end())?;
     }
     for call in &report.host_calls {
         output.line(&format!("call      {}({}) -> {}", call.call, call.input, call.answer))?;
