@@ -4,15 +4,16 @@
 //!
 //! | floor | module | owns | sole user of |
 //! |---|---|---|---|
-//! | 8 | `cli` | arguments, exit codes, human output | clap |
-//! | 7 | `app` | joins the parts; start and drain order | |
-//! | 6 | `config` | file shape → checked settings; reload | |
-//! | 5 | `ingest` `work` `admin` | request → Receipt or Refusal · lease → Settlement · API, health, metrics | hyper (ingest), axum (admin) |
-//! | 4 | `catalog` | loaded plugins: watch, admit, swap | notify |
-//! | 3 | `broker` `runtime` | queue traits and engines · engine, bindings, budget, one invocation → Outcome | wasmtime (runtime) |
-//! | 2 | `tenants` `observe` | per-tenant values · facts = metric + log line | prometheus-client, tracing-subscriber (observe) |
-//! | 1 | `signature` `ledger` | verification schemes · durable store | hmac (signature), rusqlite (ledger) |
-//! | 0 | `delivery` `clock` `tasks` | the vocabulary · time · named background tasks | |
+//! | 9 | `cli` | arguments, exit codes, human output | clap |
+//! | 8 | `app` | joins the parts; start and drain order | |
+//! | 7 | `config` | file shape → checked settings; reload | |
+//! | 6 | `ingest` `work` `admin` | request → Receipt or Refusal · lease → Settlement · API, health, metrics | hyper (ingest and cli/client), axum (admin) |
+//! | 5 | `catalog` | loaded plugins: watch, admit, swap | notify |
+//! | 4 | `broker` `runtime` | queue traits and engines · engine, bindings, budget, one invocation → Outcome | wasmtime (runtime) |
+//! | 3 | `tenants` `observe` | per-tenant values · facts = metric + log line | prometheus-client, tracing-subscriber (observe) |
+//! | 2 | `signature` `ledger` | verification schemes · durable store | hmac (signature), rusqlite (ledger) |
+//! | 1 | `clock` `tasks` | time · named background tasks | |
+//! | 0 | `delivery` | the vocabulary | |
 
 #![forbid(unsafe_code)]
 

@@ -23,6 +23,8 @@ use system_tests::{
 const IN_FLIGHT_MAX: usize = 32;
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "the load is this test's own")]
+#[expect(clippy::print_stdout, reason = "the figures of the run, for who reads it")]
 async fn every_leg_of_every_202_is_settled_after_any_number_of_kills() {
     let kills: usize = std::env::var("HOOKYARD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
     let folder = Folder::lay(&Layout {

@@ -7,7 +7,7 @@ const ONE_ATTEMPT: &str = r#"
 sources = ["github"]
 events = ["*"]
 [limits]
-fuel = 200_000_000
+fuel = 10_000_000
 memory_bytes_max = 16_777_216
 wall_ms = 500
 [retry]
@@ -15,8 +15,12 @@ attempts_max = 1
 "#;
 
 async fn ends_as(guest: &str, outcome: &str) {
+    ends_as_under(guest, outcome, ONE_ATTEMPT).await;
+}
+
+async fn ends_as_under(guest: &str, outcome: &str, manifest: &str) {
     let host = TestHost::builder()
-        .plugin_of("default", "hostile", guests::component(guest), ONE_ATTEMPT)
+        .plugin_of("default", "hostile", guests::component(guest), manifest)
         .plugin("neighbour", guests::component("ack"))
         .start()
         .await;
@@ -35,6 +39,12 @@ async fn ends_as(guest: &str, outcome: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_runs_out_of_fuel() {
     ends_as("loop", "out_of_fuel").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_loop_with_fuel_to_burn_passes_its_deadline() {
+    let manifest = ONE_ATTEMPT.replace("fuel = 10_000_000", "fuel = 90_000_000_000").replace("wall_ms = 500", "wall_ms = 100");
+    ends_as_under("loop", "deadline_exceeded", &manifest).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

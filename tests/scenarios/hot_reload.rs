@@ -61,6 +61,7 @@ async fn a_restart_beside_a_bad_file_still_serves_the_last_good_version() {
 
 /// Two hundred swaps while a thousand deliveries a second flow: every one handled, by one of the two versions, whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "the load is this test's own")]
 async fn two_hundred_swaps_under_load_lose_nothing() {
     const SWAPS: usize = 200;
     let host = TestHost::builder().plugin_of("default", "p", guests::component("ack"), MANIFEST).start().await;

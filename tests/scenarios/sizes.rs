@@ -47,6 +47,7 @@ async fn bytes_that_are_signed_but_no_json_are_refused_and_kept_nowhere() {
 
 /// A tree of this body would take some twenty times its size; three fields of it take nothing.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the figures of the run, for who reads it")]
 async fn a_body_of_many_small_values_costs_no_more_than_four_times_its_size() {
     let folder = Folder::lay(&Layout::default());
     let process = ProcessHost::start(&folder);

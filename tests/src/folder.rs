@@ -34,9 +34,9 @@ impl Folder {
         let folder = Self { dir: TempDir::with_prefix("hookyard-test-").expect("a temporary folder") };
         let root = folder.path();
         let toml = format!(
-            "data_dir = {:?}\ntenants_dir = {:?}\n{}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
-            root.join("data"),
-            root.join("tenants"),
+            "data_dir = \"{}\"\ntenants_dir = \"{}\"\n{}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
+            root.join("data").display(),
+            root.join("tenants").display(),
             layout.hookyard_toml,
         );
         write(&root.join("hookyard.toml"), toml.as_bytes());

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long a test waits for a fact before it calls it missing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a test's host is made of.
 #[derive(Clone, Debug)]

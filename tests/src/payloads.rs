@@ -20,6 +20,7 @@ pub fn target_dir() -> PathBuf {
 }
 
 /// All 329 examples; `None`, and a word about it, where they were not fetched.
+#[expect(clippy::print_stdout, reason = "what is skipped is said")]
 pub fn examples() -> Option<Vec<Example>> {
     let file = target_dir().join("fixtures/webhooks-examples/api.github.com/index.json");
     let Ok(bytes) = std::fs::read(&file) else {

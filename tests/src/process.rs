@@ -13,7 +13,7 @@ use std::{
 use crate::folder::Folder;
 
 /// How long a process may take to open its door.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 /// A running `hookyard serve`; killed when dropped.
 #[derive(Debug)]
@@ -60,13 +60,11 @@ impl ProcessHost {
                 }
             }
         });
-        match addresses.recv_timeout(START_MAX) {
-            Ok((ingest, admin)) => Self { child, ingest, admin, log },
-            Err(_) => {
-                let _ = child.kill();
-                panic!("the host did not open its door: {:#?}", log.lock().expect("a log"));
-            }
-        }
+        let Ok((ingest, admin)) = addresses.recv_timeout(START_MAX) else {
+            let _ = child.kill();
+            panic!("the host did not open its door: {:#?}", log.lock().expect("a log"));
+        };
+        Self { child, ingest, admin, log }
     }
 
     /// Every line it has logged.

@@ -1,3 +1,5 @@
+//! The generator measures what it claims to.
+
 use super::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How often retention looks for what may go. Each look is bounded, so a short period keeps each one small.
-const RETENTION_PERIOD: Duration = Duration::from_secs(60);
+const RETENTION_PERIOD: Duration = Duration::from_mins(1);
 
 pub(super) fn start(tasks: &Tasks, ledger: &Ledger, clock: &Clock) {
     let (ledger, clock, stop) = (ledger.clone(), clock.clone(), tasks.clone());

@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut Reader, token: Secret) -> Config {
             fuel_per_body_byte: 10_000,
             memory_bytes_max: 1 << 30,
             memory_per_body_byte: 64,
-            wall: Duration::from_secs(60),
+            wall: Duration::from_mins(1),
         },
     );
     let default_budget = budget(
@@ -178,7 +178,7 @@ fn runtime(reader: &mut Reader, data_dir: &Path, concurrency_max: usize) -> runt
         cache_dir: Some(data_dir.join("compiled")),
         compiler: runtime::Compiler::InProcess,
         component_bytes_max: reader.number("plugins.component_bytes_max", 32 << 20, 1 << 10..=256 << 20),
-        compile_timeout: reader.millis("plugins.compile_timeout_ms", Duration::from_secs(120), 100..=3_600_000),
+        compile_timeout: reader.millis("plugins.compile_timeout_ms", Duration::from_mins(2), 100..=3_600_000),
         compile_memory_bytes_max: reader.number("plugins.compile_memory_bytes_max", 2 << 30, 256 << 20..=1 << 40),
     }
 }

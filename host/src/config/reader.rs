@@ -117,7 +117,9 @@ impl Reader {
 
     pub(super) fn path(&mut self, key: &str, default: impl AsRef<Path>) -> PathBuf {
         let path = self.text(key).map_or_else(|| default.as_ref().to_owned(), PathBuf::from);
-        self.file.parent().unwrap_or(Path::new("")).join(path)
+        let path = self.file.parent().unwrap_or(Path::new("")).join(path);
+        // A path that follows the working directory about would be another one in a child process.
+        std::path::absolute(&path).unwrap_or(path)
     }
 
     pub(super) fn address(&mut self, key: &str, default: SocketAddr) -> SocketAddr {

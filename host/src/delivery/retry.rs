@@ -34,7 +34,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts_max: 8, delay_min: Duration::from_secs(1), delay_max: Duration::from_secs(3600) }
+        Self { attempts_max: 8, delay_min: Duration::from_secs(1), delay_max: Duration::from_hours(1) }
     }
 }
 
@@ -52,7 +52,7 @@ impl RetryPolicy {
         if delay_min > delay_max {
             return Err(RetryError::MinAboveMax { min_ms: delay_min.as_millis(), max_ms: delay_max.as_millis() });
         }
-        if delay_max > Duration::from_secs(7 * 24 * 3600) {
+        if delay_max > Duration::from_hours(7 * 24) {
             return Err(RetryError::MaxTooLong);
         }
         Ok(Self { attempts_max, delay_min, delay_max })
@@ -77,7 +77,7 @@ impl RetryPolicy {
         let doublings = attempt.saturating_sub(1).min(62);
         let ceiling = self.delay_min.checked_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)).unwrap_or(self.delay_max);
         let ceiling = ceiling.clamp(self.delay_min, self.delay_max);
-        self.delay_min + (ceiling - self.delay_min).mul_f64(random.clamp(0.0, 1.0))
+        self.delay_min + ceiling.saturating_sub(self.delay_min).mul_f64(random.clamp(0.0, 1.0))
     }
 
     /// The delay a plugin asked for, never above `delay_max`.

@@ -35,7 +35,7 @@ const REST: Duration = Duration::from_millis(50);
 /// Header lines of a request.
 const HEADERS_MAX: usize = 64;
 /// What is read of a refused body, so that the sender gets to read the answer before the connection is reset.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long that may take.
 const LINGER: Duration = Duration::from_secs(1);
 

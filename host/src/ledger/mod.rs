@@ -1,7 +1,7 @@
 //! The ledger: one SQLite database in an exclusively locked folder, where acceptance happens.
 //!
-//! One thread writes ([`committer`]), in groups: whatever a caller is told has been synced before. A few connections read. Which legs can
-//! run is kept in memory ([`schedule`]) and changed only after a commit, so memory is never ahead of the disk. Everything that could make a
+//! One thread writes (`committer`), in groups: whatever a caller is told has been synced before. A few connections read. Which legs can
+//! run is kept in memory (`schedule`) and changed only after a commit, so memory is never ahead of the disk. Everything that could make a
 //! promise untrue (an I/O error, a panic of the committer) poisons the ledger: from then on it answers nothing with success, and the host
 //! ends.
 

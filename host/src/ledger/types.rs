@@ -245,7 +245,7 @@ pub struct Books {
     pub unrouted: u64,
     /// Legs created since the ledger began.
     pub legs: u64,
-    /// Legs by stored and in-memory state, in the order of [`LegState::ALL`], those deleted by retention under their last state.
+    /// Legs by stored and in-memory state, in the order of `LegState::ALL`, those deleted by retention under their last state.
     pub by_state: [u64; 8],
     /// Everything that does not add up, counted; 0 when the books balance.
     pub gap: u64,

@@ -1,3 +1,5 @@
+//! What facts count, log and show.
+
 use std::{
     io::{self, Write},
     sync::{Mutex, PoisonError},

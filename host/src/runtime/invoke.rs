@@ -171,11 +171,3 @@ fn unavailable(allowance: &Allowance, error: &wasmtime::Error) -> RunReport {
         host_calls: Vec::new(),
     }
 }
-
-/// The same call on a store with the same bounds and nothing else, for the measurement to compare with.
-#[cfg(test)]
-pub(super) async fn bare(engine: &Engine, component: &Component, run: &Run) {
-    let allowance = Allowance::of(run);
-    let mut store = armed_store(engine, State::of(run, &allowance), &allowance).unwrap();
-    call(&mut store, component, run).await.unwrap();
-}

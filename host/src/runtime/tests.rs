@@ -3,7 +3,6 @@
 mod admission;
 mod bounds;
 mod compiling;
-mod cost;
 mod determinism;
 mod effects;
 #[expect(unreachable_pub, reason = "the system tests' own module, public there")]

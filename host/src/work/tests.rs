@@ -1,3 +1,5 @@
+//! The workers as a whole.
+
 use super::{
     doubles::{ScriptedBroker, ScriptedPlugin, Shelf, ack, lease},
     *,

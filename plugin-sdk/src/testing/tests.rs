@@ -1,3 +1,5 @@
+//! The stand-in behaves as the host does.
+
 use serde_json::json;
 
 use super::*;

@@ -147,6 +147,7 @@ impl Desk {
     }
 
     /// Asks again and again until there is an answer, the host has ended or patience has.
+    #[expect(clippy::disallowed_methods, reason = "a script has no clock of its own to move")]
     pub(super) fn until<T>(&self, what: &str, ask: impl Fn() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
@@ -162,8 +163,8 @@ impl Desk {
     }
 
     /// Lets the host drain, which must succeed.
-    pub(super) fn close(self) -> anyhow::Result<()> {
-        let mut host = self.host.into_inner();
+    pub(super) fn close(&self) -> anyhow::Result<()> {
+        let mut host = self.host.borrow_mut();
         terminate(host.id())?;
         let status = host.wait()?;
         ensure!(status.success(), "the host ended badly: {status}");
@@ -172,7 +173,7 @@ impl Desk {
     }
 
     /// Says how to look, and serves until it is interrupted.
-    pub(super) fn keep_serving(self) -> anyhow::Result<()> {
+    pub(super) fn keep_serving(&self) -> anyhow::Result<()> {
         let (folder, admin) = (self.folder.display(), self.admin);
         say(&format!(
             "\nThe host keeps serving; Ctrl-C ends it. In another terminal:\n\n  \
@@ -182,9 +183,18 @@ impl Desk {
             self.root.join("target/debug/hookyard").display(),
             self.url(),
         ));
-        let status = self.host.into_inner().wait()?;
+        let status = self.host.borrow_mut().wait()?;
         ensure!(status.success(), "the host ended badly: {status}");
         Ok(())
+    }
+}
+
+/// A step that failed leaves no host behind.
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let mut host = self.host.borrow_mut();
+        let _ = host.kill();
+        let _ = host.wait();
     }
 }
 
@@ -199,7 +209,7 @@ fn free_port() -> anyhow::Result<u16> {
 }
 
 fn random_hex() -> anyhow::Result<String> {
-    let mut bytes = [0; 32];
+    let mut bytes = [0; 16];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }

@@ -1,3 +1,5 @@
+//! The routes and their guard.
+
 use axum::{body::Body, http::Method};
 use http_body_util::BodyExt as _;
 use tower_service::Service as _;

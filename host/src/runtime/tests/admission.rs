@@ -1,3 +1,5 @@
+//! What is let in, and why the rest is not.
+
 use super::*;
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! Runs against their bounds.
+
 use super::*;
 use crate::delivery::FaultKind;
 

@@ -1,3 +1,5 @@
+//! Compiling in this process, in a child, and not at all.
+
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! A run is a function of its inputs.
+
 use super::*;
 
 fn number(report: &RunReport) -> u64 {

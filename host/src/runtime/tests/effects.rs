@@ -1,3 +1,5 @@
+//! What a run wants changed, and when it is dropped.
+
 use super::*;
 use crate::delivery::{Emit, KvRead};
 

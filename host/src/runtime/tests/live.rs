@@ -1,3 +1,5 @@
+//! The live gate against a real ledger.
+
 use super::*;
 use crate::{
     delivery::{AttemptRecord, Settlement},

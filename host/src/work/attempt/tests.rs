@@ -1,3 +1,5 @@
+//! One attempt, in its order.
+
 use super::{
     super::doubles::{ScriptedBroker, ScriptedPlugin, Shelf, ack, lease},
     *,
