@@ -180,3 +180,21 @@ fn a_backup_is_restored_into_a_new_folder_with_everything_in_it() {
     let desk = Desk { host: ProcessHost::start(&elsewhere), folder: elsewhere };
     assert_eq!(desk.json(&["deliveries", "list", "--json"])["items"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn one_tenants_bad_file_does_not_keep_the_others_from_being_served() {
+    let folder = Folder::lay(&Layout::default());
+    folder.add_tenant("red", "");
+    folder::write(&folder.path().join("tenants/red/tenant.toml"), b"[sources.github]\nscheme = \"github\"\nsecrets = []\n");
+    let host = ProcessHost::start(&folder);
+    folder::write(&folder.path().join("secret"), SECRET.as_bytes());
+    let url = format!("http://{}/webhooks/github", host.ingest);
+    let sent =
+        hookyard(folder.path()).args(["send", "--url", &url, "--source", "github", "--secret-file", "secret", "--event", "push"]).output();
+    assert!(sent.unwrap().status.success());
+    assert!(host.log().contains("tenants/red/tenant.toml"), "{}", host.log());
+
+    folder::write(&folder.path().join("tenants/default/tenant.toml"), b"nonsense");
+    let none = hookyard(folder.path()).args(["serve", "--config", "hookyard.toml"]).output().unwrap();
+    assert_eq!(none.status.code(), Some(78), "without a sound tenant there is nothing to serve");
+}

@@ -60,7 +60,9 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
     anyhow::ensure!(books.gap == 0, "the books of the ledger do not balance after recovery (gap {}); restore a backup", books.gap);
     let tenants = Tenants::default();
     let (directory, problems) = config::load_tenants(&config, &options.env, &Directory::default());
-    anyhow::ensure!(problems.is_empty(), "the tenants' files have {} problem(s); `hookyard check` lists them", problems.len());
+    if !problems.is_empty() {
+        upkeep::say(&problems, &observer);
+    }
     tenants.replace(directory);
     let runtime = Runtime::new(runtime::Settings { compiler: options.compiler.clone(), ..config.runtime.clone() })?;
     runtime.prove_bounds().await.context("the sandbox failed its self-test")?;

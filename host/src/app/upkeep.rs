@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     clock::Clock,
-    config::{self, Config},
+    config::{self, Config, Problem},
     ledger::Ledger,
     observe::{Observer, facts::SettingsReloaded},
     tasks::Tasks,
@@ -32,6 +32,11 @@ pub(super) fn start(tasks: &Tasks, ledger: &Ledger, clock: &Clock) {
 pub(super) fn reload(config: &Config, env: &BTreeMap<String, String>, tenants: &Tenants, observer: &Observer) {
     let (directory, problems) = config::load_tenants(config, env, &tenants.snapshot());
     tenants.replace(directory);
+    say(&problems, observer);
+}
+
+/// Says which tenants are served by what they had before, or not at all, and why.
+pub(super) fn say(problems: &[Problem], observer: &Observer) {
     let problems = problems.iter().map(|p| format!("{} {}: found {}, expected {}", p.file.display(), p.key, p.found, p.expected)).collect();
     observer.record(&SettingsReloaded { problems });
 }

@@ -46,9 +46,14 @@ enum Role {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     all_roles(&args.roles)?;
     let env = environment();
-    let mut config = config::load(args.config.as_deref(), &env).map_err(|problems| invalid(&problems))?;
-    let (_, problems) = config::load_tenants(&config, &env, &Directory::default());
-    if !problems.is_empty() {
+    let mut config = config::load(args.config.as_deref(), &env).map_err(|problems| {
+        print_problems(&problems);
+        invalid(&problems)
+    })?;
+    // One tenant's bad file must not keep the others from being served after a restart; without a sound one there is nothing to serve.
+    let (directory, problems) = config::load_tenants(&config, &env, &Directory::default());
+    print_problems(&problems);
+    if directory.tenants.is_empty() && !problems.is_empty() {
         return Err(invalid(&problems));
     }
     config.ledger.accept_loss = args.accept_loss;
@@ -68,7 +73,6 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn invalid(problems: &[Problem]) -> Failure {
-    print_problems(problems);
     Failure::new(Exit::ConfigInvalid, format!("{} problem(s) in the configuration", problems.len()))
         .hint("`hookyard check` shows them again, without starting")
 }

@@ -1,15 +1,11 @@
 //! One lease to its settlement: a straight line, with no early return but the run that is not made.
 //!
 //! Absence is an ordinary outcome. A leg is leased only while its queue is served, so a plugin that is missing here left between the lease and
-//! this line: its leg goes back uncounted and parks. Only a leg that has waited 72 hours for a plugin dies as `no_plugin`, and that is not
-//! decided here.
+//! this line: its leg goes back uncounted and parks. Only a leg of a queue that was abandoned 72 hours ago dies as `no_plugin`.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    judge::judge,
-    versions::{Version, Versions},
-};
+use super::{judge::judge, versions::Versions};
 use crate::{
     broker::{Broker, Finished, Lease, Settled},
     clock::Clock,
@@ -39,9 +35,10 @@ impl Worker {
         let started_at = self.clock.now();
         let version = self.versions.serving(&lease.delivery.tenant, &lease.leg.plugin);
         let policy = version.as_ref().map_or_else(RetryPolicy::default, |version| version.retry());
-        let (digest, report) = match spared(&lease, version.as_deref(), &policy) {
-            Err(fault) => (None, not_run(fault)),
-            Ok(version) => (Some(version.digest()), version.invoke(&lease, started_at).await),
+        let (digest, report) = match (spared(&lease, &policy), version) {
+            (Some(fault), _) => (None, not_run(fault)),
+            (None, None) => (None, not_run(self.absence(&lease, started_at))),
+            (None, Some(version)) => (Some(version.digest()), version.invoke(&lease, started_at).await),
         };
         let settlement = judge(&report.outcome, lease.attempt, &policy, fastrand::f64());
         let finished = finish(lease.attempt, report, settlement, (started_at, digest));
@@ -54,6 +51,13 @@ impl Worker {
             Ok(Settled::Stale) => self.observer.record(&void("stale", "the leg was lent to another worker meanwhile".into())),
             Err(error) => self.observer.record(&void("unavailable", error.to_string())),
         }
+    }
+
+    fn absence(&self, lease: &Lease, now: Timestamp) -> Fault {
+        if self.versions.is_abandoned(&lease.delivery.tenant, &lease.leg.plugin, now) {
+            return Fault::new(FaultKind::NoPlugin, "no plugin of this name has been there for 72 hours; deploy it again, then replay");
+        }
+        Fault::new(FaultKind::HostUnavailable, "the plugin was unloaded between the lease and the run")
     }
 
     fn fact(&self, lease: &Lease, record: &AttemptRecord) -> AttemptFinished {
@@ -78,17 +82,17 @@ impl Worker {
     }
 }
 
-/// The version to run, or why this lease is not run at all.
-fn spared<'a>(lease: &Lease, version: Option<&'a dyn Version>, policy: &RetryPolicy) -> Result<&'a dyn Version, Fault> {
+/// Why this lease is not run at all, whoever would run it.
+fn spared(lease: &Lease, policy: &RetryPolicy) -> Option<Fault> {
     if lease.body_corrupt {
-        return Err(Fault::new(FaultKind::BodyCorrupt, "the stored document does not match its checksum; restore it from a backup"));
+        return Some(Fault::new(FaultKind::BodyCorrupt, "the stored document does not match its checksum; restore it from a backup"));
     }
     // Runs that killed the host were charged at the restart, where nobody could judge them: this is the first chance to.
     if lease.crashes > 0 && lease.attempt > policy.attempts_max() {
         let detail = format!("the host died {} times while this run, and only this run, was under way", lease.crashes);
-        return Err(Fault::new(FaultKind::HostCrashed, detail));
+        return Some(Fault::new(FaultKind::HostCrashed, detail));
     }
-    version.ok_or_else(|| Fault::new(FaultKind::HostUnavailable, "the plugin was unloaded between the lease and the run"))
+    None
 }
 
 fn not_run(fault: Fault) -> RunReport {

@@ -91,6 +91,10 @@ impl Versions for Shelf {
     fn serving(&self, _: &TenantId, _: &PluginName) -> Option<Box<dyn Version>> {
         self.0.clone().map(|plugin| Box::new(plugin) as Box<dyn Version>)
     }
+
+    fn is_abandoned(&self, _: &TenantId, _: &PluginName, _: Timestamp) -> bool {
+        false
+    }
 }
 
 impl Version for ScriptedPlugin {

@@ -5,6 +5,7 @@
 //! task on the same runtime from lease to settlement. A leg keeps its slot while its settlement is synced, and slots are many more than
 //! threads: that is what lets one group commit carry the settlements of many runs.
 
+mod abandoned;
 mod attempt;
 #[cfg(test)]
 mod doubles;
@@ -12,7 +13,7 @@ mod judge;
 mod versions;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -22,17 +23,21 @@ use anyhow::Context as _;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    broker::{Broker, Lease, QueueSet},
+    broker::{Broker, Lease, Queue, QueueSet},
     catalog::Catalog,
     clock::Clock,
-    delivery::LegId,
+    delivery::{LegId, PluginName, TenantId},
     ledger::Ledger,
     observe::Observer,
     runtime::Runtime,
     tasks::Tasks,
 };
+use abandoned::Abandoned;
 use attempt::Worker;
 use versions::Loaded;
+
+/// How often queues are looked at that have lost their plugin; a minute is nothing to 72 hours.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 pub use judge::{NO_PLUGIN_AFTER, judge, judge_parked};
 
@@ -92,16 +97,23 @@ impl Workers {
     /// # Errors
     /// The operating system gives no threads.
     pub fn start(settings: &Settings, parts: Parts) -> anyhow::Result<Self> {
-        let queues = parts.catalog.queues();
-        let versions = Box::new(Loaded { catalog: parts.catalog, runtime: parts.runtime, ledger: parts.ledger });
-        Self::start_worker(settings, Worker { broker: parts.broker, versions, observer: parts.observer, clock: parts.clock }, queues)
+        let abandoned = Arc::<Abandoned>::default();
+        let serving = Serving {
+            broker: Arc::clone(&parts.broker),
+            queues: parts.catalog.queues(),
+            known: known_to(parts.catalog.clone()),
+            abandoned: Arc::clone(&abandoned),
+            clock: parts.clock.clone(),
+        };
+        let versions = Box::new(Loaded { catalog: parts.catalog, runtime: parts.runtime, ledger: parts.ledger, abandoned });
+        Self::start_worker(settings, Worker { broker: parts.broker, versions, observer: parts.observer, clock: parts.clock }, serving)
     }
 
-    fn start_worker(settings: &Settings, worker: Worker, queues: watch::Receiver<QueueSet>) -> anyhow::Result<Self> {
+    fn start_worker(settings: &Settings, worker: Worker, serving: Serving) -> anyhow::Result<Self> {
         let runtime = guest_runtime(settings.threads.max(1)).context("the threads that run guests cannot be started")?;
         let (tasks, running) = (Tasks::new(), Arc::<Running>::default());
         let entered = runtime.enter();
-        tasks.spawn("serve_queues", serve_queues(Arc::clone(&worker.broker), queues, tasks.clone()));
+        tasks.spawn("serve_queues", serving.run(tasks.clone()));
         let slots = Arc::new(Semaphore::new(settings.concurrency_max.clamp(1, Semaphore::MAX_PERMITS)));
         tasks.spawn("lease", lease_legs(Arc::new(worker), slots, (tasks.clone(), Arc::clone(&running))));
         drop(entered);
@@ -160,15 +172,46 @@ fn guest_runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Tells the broker which queues can be worked on, now and at every change.
-async fn serve_queues(broker: Arc<dyn Broker>, mut queues: watch::Receiver<QueueSet>, tasks: Tasks) {
-    loop {
-        let set = queues.borrow_and_update().clone();
-        broker.serve(set);
-        tokio::select! {
-            () = tasks.stopping() => return,
-            changed = queues.changed() => if changed.is_err() { return },
+/// The plugins there are, serving or not.
+type Known = BTreeSet<(TenantId, PluginName)>;
+
+fn known_to(catalog: Catalog) -> Box<dyn Fn() -> Known + Send + Sync> {
+    Box::new(move || catalog.views(None).into_iter().map(|view| (view.tenant, view.name)).collect())
+}
+
+/// Tells the broker which queues can be worked on: those of the plugins that serve, and those nobody waits for any more.
+struct Serving {
+    broker: Arc<dyn Broker>,
+    queues: watch::Receiver<QueueSet>,
+    known: Box<dyn Fn() -> Known + Send + Sync>,
+    abandoned: Arc<Abandoned>,
+    clock: Clock,
+}
+
+impl Serving {
+    /// Tells it now, at every change, and from time to time because queues are abandoned without one.
+    async fn run(mut self, tasks: Tasks) {
+        loop {
+            let mut set = self.queues.borrow_and_update().clone();
+            // At once, so that no lease waits for the look at the depths.
+            self.broker.serve(set.clone());
+            let abandoned = self.look().await;
+            if !abandoned.is_empty() {
+                set.queues.extend(abandoned);
+                self.broker.serve(set);
+            }
+            tokio::select! {
+                () = tasks.stopping() => return,
+                () = self.clock.sleep(LOOK_EVERY) => {}
+                changed = self.queues.changed() => if changed.is_err() { return },
+            }
         }
+    }
+
+    async fn look(&self) -> Vec<Queue> {
+        let Ok(depths) = self.broker.depth().await else { return Vec::new() };
+        let known = (self.known)();
+        self.abandoned.look(depths, |tenant, plugin| known.contains(&(tenant.clone(), plugin.clone())), self.clock.now())
     }
 }
 

@@ -14,9 +14,11 @@ const LONG: Duration = Duration::from_secs(30);
 
 fn workers(broker: Arc<ScriptedBroker>, plugin: ScriptedPlugin, concurrency_max: usize) -> (Workers, watch::Sender<QueueSet>) {
     let clock = Clock::manual(Timestamp::from_unix_ms(0));
+    let (sender, queues) = watch::channel(QueueSet::default());
+    let abandoned = Arc::<Abandoned>::default();
+    let serving = Serving { broker: broker.clone(), queues, known: Box::new(Known::new), abandoned, clock: clock.clone() };
     let worker = Worker { broker, versions: Box::new(Shelf(Some(plugin))), observer: Observer::new(clock.clone()), clock };
-    let (queues, changes) = watch::channel(QueueSet::default());
-    (Workers::start_worker(&Settings { concurrency_max, threads: 2 }, worker, changes).unwrap(), queues)
+    (Workers::start_worker(&Settings { concurrency_max, threads: 2 }, worker, serving).unwrap(), sender)
 }
 
 #[tokio::test]

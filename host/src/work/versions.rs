@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::abandoned::Abandoned;
 use crate::{
     broker::{BoxFuture, Lease},
     catalog::{Catalog, Plugin},
@@ -14,6 +15,8 @@ use crate::{
 /// Finds the version that serves now.
 pub(super) trait Versions: Send + Sync {
     fn serving(&self, tenant: &TenantId, plugin: &PluginName) -> Option<Box<dyn Version>>;
+    /// Whether the plugin has been gone for so long that nobody waits for it any more.
+    fn is_abandoned(&self, tenant: &TenantId, plugin: &PluginName, now: Timestamp) -> bool;
 }
 
 /// One plugin version, held for one run: a swap meanwhile does not touch it.
@@ -28,6 +31,7 @@ pub(super) struct Loaded {
     pub(super) catalog: Catalog,
     pub(super) runtime: Runtime,
     pub(super) ledger: Ledger,
+    pub(super) abandoned: Arc<Abandoned>,
 }
 
 struct LoadedVersion {
@@ -40,6 +44,10 @@ impl Versions for Loaded {
     fn serving(&self, tenant: &TenantId, plugin: &PluginName) -> Option<Box<dyn Version>> {
         let plugin = self.catalog.plugin(tenant, plugin)?;
         Some(Box::new(LoadedVersion { plugin, runtime: self.runtime.clone(), gate: Gate::Live(self.ledger.clone()) }))
+    }
+
+    fn is_abandoned(&self, tenant: &TenantId, plugin: &PluginName, now: Timestamp) -> bool {
+        self.abandoned.holds(tenant, plugin, now)
     }
 }
 

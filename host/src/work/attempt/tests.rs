@@ -1,5 +1,6 @@
 //! One attempt, in its order.
 
+use super::super::versions::Version as _;
 use super::{
     super::doubles::{ScriptedBroker, ScriptedPlugin, Shelf, ack, lease},
     *,
