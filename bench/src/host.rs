@@ -88,11 +88,13 @@ impl Folder {
         Ok(Host { server, target: Target { address: ingest, expected: StatusCode::ACCEPTED }, admin, ready_after })
     }
 
+    /// Everything at its default but the rates, which one generator behind one address would meet, and the log: the peers write no line a
+    /// delivery either.
     fn config(&self, ingest: SocketAddr, admin: SocketAddr) -> String {
         let root = self.dir.path();
         format!(
             "data_dir = {}\ntenants_dir = {}\n[ingest]\nlisten = \"{ingest}\"\naddress_rate_per_s_max = 1000000\n[admin]\nlisten = \
-             \"{admin}\"\n",
+             \"{admin}\"\n[log]\nfilter = \"warn\"\n",
             quoted(&root.join("data")),
             quoted(&root.join("tenants"))
         )

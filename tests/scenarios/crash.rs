@@ -20,7 +20,7 @@ use system_tests::{
 };
 
 /// Runs a worker may have under way at once, and so the most a kill may repeat.
-const IN_FLIGHT_MAX: usize = 32;
+const IN_FLIGHT_MAX: usize = 64;
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::disallowed_methods, reason = "the load is this test's own")]

@@ -92,25 +92,3 @@ async fn one_plugins_failure_never_touches_its_sibling() {
     }
     assert_eq!(host.emits().await.len(), 20);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_plugin_that_is_gone_for_72_hours_is_dead_lettered() {
-    let host = TestHost::builder().clock(clock()).plugin_of("default", "busy", guests::component("retry"), MANIFEST).start().await;
-    let id = host.sender().post("push", "{}").await.accepted();
-    host.until("the first failure", || async { (host.leg(id, "busy").await.state == LegState::Retry).then_some(()) }).await;
-
-    std::fs::remove_file(host.folder().plugins("default").join("busy.wasm")).unwrap();
-    // The files settle, the removal is confirmed and the queue is looked at, all on the test's clock.
-    while host.leg(id, "busy").await.state != LegState::Parked {
-        host.let_time_pass(Duration::from_secs(1));
-        tokio::task::yield_now().await;
-    }
-    host.let_time_pass(Duration::from_hours(71));
-    assert_eq!(host.leg(id, "busy").await.state, LegState::Parked);
-    while host.leg(id, "busy").await.state.is_open() {
-        host.let_time_pass(Duration::from_mins(1));
-        tokio::task::yield_now().await;
-    }
-    let leg = host.leg(id, "busy").await;
-    assert_eq!((leg.state, leg.outcome.as_deref()), (LegState::Dead, Some("no_plugin")));
-}

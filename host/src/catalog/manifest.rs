@@ -18,8 +18,9 @@ pub(super) const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 const CONFIG_BYTES_MAX: usize = 64 * 1024;
 /// Sources or events one plugin may name.
 const SUBSCRIPTIONS_MAX: usize = 256;
-/// Runs of one plugin at once, where the manifest says nothing.
-const CONCURRENCY_DEFAULT: usize = 16;
+/// Runs of one plugin at once, where the manifest says nothing. A run counts until its settlement is synced, and one sync carries many, so
+/// this is many more than there are threads.
+const CONCURRENCY_DEFAULT: usize = 32;
 /// Runs of one plugin at once, at most.
 const CONCURRENCY_MAX: usize = 1024;
 

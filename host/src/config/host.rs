@@ -51,7 +51,7 @@ pub(super) fn read(reader: &mut Reader, token: Secret) -> Config {
             wall: Duration::from_secs(5),
         },
     );
-    let concurrency_max = reader.size("work.concurrency_max", 32, 1..=1024);
+    let concurrency_max = reader.size("work.concurrency_max", 64, 1..=1024);
     Config {
         ingest: ingest(reader),
         admin: admin(reader, token),
@@ -190,7 +190,7 @@ fn catalog(reader: &mut Reader, tenants_dir: &Path, (ceiling, default_budget): (
         rescan: reader.millis("plugins.rescan_ms", Duration::from_secs(10), 100..=3_600_000),
         plugins_max: reader.size("plugins.per_tenant_max", 1000, 1..=100_000),
         component_bytes_max: reader.number("plugins.component_bytes_max", 32 << 20, 1 << 10..=256 << 20),
-        tenant_concurrency_max: reader.size("work.tenant_concurrency_max", 16, 1..=1024),
+        tenant_concurrency_max: reader.size("work.tenant_concurrency_max", 48, 1..=1024),
         ceiling,
         default_budget,
     }
