@@ -47,27 +47,30 @@ fn put(folder: &Folder, (certificate, key): (&[u8], &[u8])) {
 async fn connect(address: SocketAddr) -> (TlsStream<TcpStream>, CertificateDer<'static>) {
     let mut roots = RootCertStore::empty();
     for (certificate, _) in [FIRST, SECOND] {
-        roots.add(CertificateDer::from_pem_slice(certificate).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_slice(certificate).expect("a certificate")).expect("a root");
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .unwrap()
+        .expect("protocol versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let stream = TcpStream::connect(address).await.unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-    let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
+    let stream = TcpStream::connect(address).await.expect("an open door");
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(ServerName::try_from("localhost").expect("a name"), stream)
+        .await
+        .expect("a handshake");
+    let shown = stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone().into_owned();
     (stream, shown)
 }
 
 async fn post_over(mut stream: TlsStream<TcpStream>, body: &str) -> String {
-    let signature = sign(&Secret::new(SECRET).unwrap(), body.as_bytes());
+    let signature = sign(&Secret::new(SECRET).expect("a secret"), body.as_bytes());
     let request = format!(
         "POST /webhooks/github HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
          x-github-event: push\r\nx-github-delivery: {body:?}\r\nx-hub-signature-256: {signature}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.expect("a request");
     let mut answer = String::new();
     // The peer closes after its answer; how politely is not this test's matter.
     let _ = stream.read_to_string(&mut answer).await;
