@@ -20,8 +20,6 @@ pub enum Refusal {
         /// The cap in bytes.
         bytes_max: usize,
     },
-    /// The request head is larger than the cap.
-    HeadTooLarge,
     /// The signature header is absent.
     SignatureMissing,
     /// The signature header is not `sha256=` and 64 hexadecimal digits, or stands there twice.
@@ -54,8 +52,6 @@ pub enum Refusal {
     BodyReplayed,
     /// The tenant has more waiting bytes than its quota.
     TenantQuotaExceeded,
-    /// Too many calls are in the house.
-    Overloaded,
     /// The host is starting, or stopping.
     NotReady,
     /// The data disk is nearly full.
@@ -70,14 +66,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every slug, in the order of the enum; the documents are checked against it.
-    pub const SLUGS: [&'static str; 26] = [
+    pub const SLUGS: [&'static str; 24] = [
         "route_not_found",
         "method_not_allowed",
         "https_required",
         "unsupported_media_type",
         "content_encoding_unsupported",
         "body_too_large",
-        "head_too_large",
         "signature_missing",
         "signature_malformed",
         "signature_mismatch",
@@ -91,7 +86,6 @@ impl Refusal {
         "form_payload_invalid",
         "body_replayed",
         "tenant_quota_exceeded",
-        "overloaded",
         "not_ready",
         "storage_full",
         "accept_timeout",
@@ -109,7 +103,6 @@ impl Refusal {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::ContentEncodingUnsupported => "content_encoding_unsupported",
             Self::BodyTooLarge { .. } => "body_too_large",
-            Self::HeadTooLarge => "head_too_large",
             Self::SignatureMissing => "signature_missing",
             Self::SignatureMalformed => "signature_malformed",
             Self::SignatureMismatch => "signature_mismatch",
@@ -123,7 +116,6 @@ impl Refusal {
             Self::FormPayloadInvalid => "form_payload_invalid",
             Self::BodyReplayed => "body_replayed",
             Self::TenantQuotaExceeded => "tenant_quota_exceeded",
-            Self::Overloaded => "overloaded",
             Self::NotReady => "not_ready",
             Self::StorageFull => "storage_full",
             Self::AcceptTimeout => "accept_timeout",

@@ -76,7 +76,6 @@ fn words(refusal: &Refusal) -> (StatusCode, String) {
         }
         Refusal::ContentEncodingUnsupported => (S::UNSUPPORTED_MEDIA_TYPE, "the body came compressed; send it as it is"),
         Refusal::BodyTooLarge { bytes_max } => return (S::PAYLOAD_TOO_LARGE, format!("the body has more than {bytes_max} bytes")),
-        Refusal::HeadTooLarge => (S::PAYLOAD_TOO_LARGE, "the request head is too large"),
         Refusal::SignatureMissing => (S::UNAUTHORIZED, "X-Hub-Signature-256 is absent; set a secret on the webhook"),
         Refusal::SignatureMalformed => (S::UNAUTHORIZED, "X-Hub-Signature-256 is not, exactly once, `sha256=` and 64 hexadecimal digits"),
         Refusal::SignatureMismatch => (S::UNAUTHORIZED, "no secret known here gives this signature over the body"),
@@ -92,7 +91,6 @@ fn words(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::BodyReplayed => (S::BAD_REQUEST, "the same body came before under another id or event, and this source refuses that"),
         Refusal::BodyBudgetExhausted => (S::SERVICE_UNAVAILABLE, "no memory left for more bodies now"),
         Refusal::TenantQuotaExceeded => (S::SERVICE_UNAVAILABLE, "too much is waiting here already; nothing was kept"),
-        Refusal::Overloaded => (S::SERVICE_UNAVAILABLE, "too many calls are in the house"),
         Refusal::NotReady => (S::SERVICE_UNAVAILABLE, "the host is starting or stopping"),
         Refusal::StorageFull => (S::SERVICE_UNAVAILABLE, "no room to keep more; nothing was kept"),
         Refusal::AcceptTimeout => (S::SERVICE_UNAVAILABLE, "it could not be made durable in time; nothing was kept"),
