@@ -85,12 +85,12 @@ fn check(backup: &Path) -> Result<u64, OpenError> {
     let read = || {
         let found: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         let version = schema::version(&conn)?;
-        let commits = if version == Some(schema::SCHEMA_VERSION) { Counters::read(&conn)?.commits } else { 0 };
+        let commits = if version.is_some_and(schema::is_known) { Counters::read(&conn)?.commits } else { 0 };
         Ok((found, version, commits))
     };
     match read().map_err(|error: rusqlite::Error| wrong(error.to_string()))? {
         (found, ..) if found != "ok" => Err(wrong(format!("it is damaged ({found})"))),
-        (_, Some(schema::SCHEMA_VERSION), commits) => Ok(commits),
+        (_, Some(version), commits) if schema::is_known(version) => Ok(commits),
         (_, Some(version), _) => Err(wrong(format!("it has schema {version}, this program knows {}", schema::SCHEMA_VERSION))),
         (_, None, _) => Err(wrong("it is no hookyard ledger".to_owned())),
     }

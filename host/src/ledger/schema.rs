@@ -10,8 +10,11 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 
 use super::OpenError;
 
+/// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
+/// was ever released is frozen; a change of the tables is a new step at the end.
+const STEPS: [&str; 1] = [CREATE];
 /// The schema this program writes.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = STEPS.len().cast_signed() as i64;
 /// `SQLite` before 3.51.3 can lose a write-ahead log that is reset while another connection reads it.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// Only this process opens the file, so a lock is held for microseconds (the checkpointer beside the committer).
@@ -100,20 +103,29 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
-/// Creates the tables, or brings them to [`SCHEMA_VERSION`]; refuses a newer schema.
+/// Creates the tables, or brings them to [`SCHEMA_VERSION`] in one transaction; refuses a newer schema.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError(format!("the schema could not be read or written: {error}"));
-    match version(conn).map_err(failed)? {
-        None => {
-            let transaction = conn.transaction().map_err(failed)?;
-            transaction.execute_batch(CREATE).map_err(failed)?;
-            transaction.commit().map_err(failed)
-        }
-        Some(SCHEMA_VERSION) => Ok(()),
-        Some(found) => Err(OpenError(format!(
+    let found = version(conn).map_err(failed)?.unwrap_or(0);
+    let missing = usize::try_from(found).ok().and_then(|found| STEPS.get(found..)).ok_or_else(|| {
+        OpenError(format!(
             "the database has schema {found}, this program knows {SCHEMA_VERSION}: run the program that wrote it, or restore a backup"
-        ))),
+        ))
+    })?;
+    if missing.is_empty() {
+        return Ok(());
     }
+    let transaction = conn.transaction().map_err(failed)?;
+    for step in missing {
+        transaction.execute_batch(step).map_err(failed)?;
+    }
+    transaction.execute("UPDATE meta SET value = ?1 WHERE key = 'schema'", [SCHEMA_VERSION]).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+/// Whether this program can open a database of that schema.
+pub(super) fn is_known(version: i64) -> bool {
+    (1..=SCHEMA_VERSION).contains(&version)
 }
 
 /// The schema of the database; none where it is new.
