@@ -8,4 +8,5 @@ pub mod guests;
 pub mod host;
 pub mod payloads;
 pub mod process;
+pub mod rabbit;
 pub mod sender;

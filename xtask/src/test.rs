@@ -2,6 +2,8 @@
 
 use std::{path::Path, process::Command};
 
+use rabbit_node::Shared;
+
 use crate::{cargo, fixtures, plugins, say, succeed};
 
 /// Runs every test of the repository.
@@ -10,12 +12,31 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     plugins::run(root)?;
     // The binaries first: the scenarios that kill hosts start them as processes.
     succeed(Command::new(cargo()).args(["build", "--workspace"]).current_dir(root))?;
-    succeed(Command::new(cargo()).args(["test", "--workspace", "--no-fail-fast"]).current_dir(root))?;
+    let rabbit = rabbit();
+    let broker = rabbit.iter().flat_map(Shared::environment);
+    succeed(Command::new(cargo()).args(["test", "--workspace", "--no-fail-fast"]).envs(broker).current_dir(root))?;
     let shipped = root.join("plugins");
     succeed(Command::new(cargo()).arg("test").env("CARGO_TARGET_DIR", root.join("target/plugin-tests")).current_dir(shipped))?;
-    say("skipped: tests against RabbitMQ; this version carries the embedded engine only");
+    if rabbit.is_none() {
+        say("skipped: the tests against RabbitMQ, because there is none (see above)");
+    }
     if !examples {
         say("skipped: the tests over GitHub's published payloads, because npm is not here");
     }
     Ok(())
+}
+
+/// The broker the tests share: the one of `HOOKYARD_AMQP_URL`, or a private one on ports of its own that ends with this value. Its absence is said.
+fn rabbit() -> Option<Shared> {
+    match Shared::find() {
+        Ok(shared) => {
+            let server = shared.url().rsplit_once('@').map_or(shared.url(), |(_, server)| server);
+            say(&format!("tests against RabbitMQ run on {server}"));
+            Some(shared)
+        }
+        Err(missing) => {
+            say(&format!("skipped: no RabbitMQ: {missing:#}"));
+            None
+        }
+    }
 }
