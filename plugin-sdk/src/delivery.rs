@@ -4,14 +4,14 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-use crate::bindings::hookyard::plugin::types;
+use crate::{Verdict, bindings::hookyard::plugin::types};
 
 /// One authentic delivery: verified, deduplicated and durable before the plugin runs.
 #[derive(Clone, Debug)]
 pub struct Delivery(pub(crate) types::Delivery);
 
 /// The document is not what the plugin expected of it. Running again would end the same way: the usual answer is
-/// [`Verdict::reject`](crate::Verdict::reject).
+/// [`Verdict::reject`].
 #[derive(Debug)]
 pub struct DocumentError {
     event: String,
@@ -103,6 +103,13 @@ impl Delivery {
 impl From<types::Delivery> for Delivery {
     fn from(delivery: types::Delivery) -> Self {
         Self(delivery)
+    }
+}
+
+/// The document would be the same again.
+impl From<DocumentError> for Verdict {
+    fn from(error: DocumentError) -> Self {
+        Self::reject(error.to_string())
     }
 }
 

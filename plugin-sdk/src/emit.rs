@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{bindings::hookyard::plugin::emit::Error as Refusal, host};
+use crate::{Verdict, bindings::hookyard::plugin::emit::Error as Refusal, host};
 
 /// Why an event was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,13 @@ fn explain(refusal: Refusal) -> &'static str {
         Refusal::InvalidName => "the name is not [a-z0-9][a-z0-9._-]{0,62}",
         Refusal::TooLarge => "the body is longer than 256 KiB",
         Refusal::Quota => "more than 64 events, or 1 MiB of them, in one run",
+    }
+}
+
+/// What was not taken would not be taken again.
+impl From<EmitError> for Verdict {
+    fn from(error: EmitError) -> Self {
+        Self::reject(error.to_string())
     }
 }
 

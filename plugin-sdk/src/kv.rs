@@ -2,15 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use crate::host;
-
-use crate::bindings::hookyard::plugin::kv::Error as Refusal;
+use crate::{Verdict, bindings::hookyard::plugin::kv::Error as Refusal, host};
 
 /// Why a call failed, and of which key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvError {
     key: String,
-    why: &'static str,
+    refusal: Refusal,
 }
 
 /// The value of a key (at most 512 bytes), if it is set and has not expired.
@@ -36,18 +34,28 @@ pub fn delete(key: &str) -> Result<(), KvError> {
 
 impl KvError {
     fn new(key: &str, refusal: Refusal) -> Self {
-        let why = match refusal {
-            Refusal::TooLarge => "the key is longer than 512 bytes or the value longer than 64 KiB",
-            Refusal::Quota => "the plugin's quota is used up",
-            Refusal::Unavailable => "the store does not answer",
-        };
-        Self { key: key.chars().take(80).collect(), why }
+        Self { key: key.chars().take(80).collect(), refusal }
+    }
+}
+
+/// A key or value that is too long would be too long again; the rest may pass.
+impl From<KvError> for Verdict {
+    fn from(error: KvError) -> Self {
+        match error.refusal {
+            Refusal::TooLarge => Self::reject(error.to_string()),
+            Refusal::Quota | Refusal::Unavailable => Self::retry(error.to_string()),
+        }
     }
 }
 
 impl fmt::Display for KvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kv `{}`: {}", self.key, self.why)
+        let why = match self.refusal {
+            Refusal::TooLarge => "the key is longer than 512 bytes or the value longer than 64 KiB",
+            Refusal::Quota => "the plugin's quota is used up",
+            Refusal::Unavailable => "the store does not answer",
+        };
+        write!(f, "kv `{}`: {why}", self.key)
     }
 }
 

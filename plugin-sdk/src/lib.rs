@@ -37,9 +37,11 @@ mod delivery;
 pub mod emit;
 pub mod github;
 mod host;
+pub mod http;
 pub mod kv;
 pub mod log;
 mod once;
+pub mod secrets;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod verdict;
@@ -48,7 +50,8 @@ pub use delivery::{Delivery, DocumentError};
 pub use once::{OnceError, Step, once, step};
 pub use verdict::{IntoVerdict, Verdict};
 
-/// Makes `fn handle(delivery: Delivery) -> Verdict` (or `-> Result<Verdict, E>`, where an error means `retry`) the plugin's export.
+/// Makes `fn handle(delivery: Delivery) -> Verdict` the plugin's export, or `-> Result<Verdict, E>` with an error that knows its verdict:
+/// `Result<Verdict, Verdict>` takes every error of this crate with `?`, and a text means `retry`.
 ///
 /// Written once, in a crate with `crate-type = ["cdylib", "rlib"]`. On other targets than WebAssembly it only checks the function's type.
 #[macro_export]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::{
+    Verdict,
     bindings::hookyard::plugin::once::{Error as Refusal, Step as HostStep},
     host,
 };
@@ -57,6 +58,16 @@ fn explain(key: &str, refusal: Refusal) -> String {
         Refusal::Unavailable => "the store does not answer",
     };
     format!("step `{}`: {why}", key.chars().take(80).collect::<String>())
+}
+
+/// What the host did not take may be taken later; a step's own error has its own verdict.
+impl<E: Into<Verdict>> From<OnceError<E>> for Verdict {
+    fn from(error: OnceError<E>) -> Self {
+        match error {
+            OnceError::Host(why) => Self::retry(why),
+            OnceError::Step(error) => error.into(),
+        }
+    }
 }
 
 impl<E: fmt::Display> fmt::Display for OnceError<E> {

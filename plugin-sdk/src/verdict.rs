@@ -1,6 +1,6 @@
 //! What a plugin decides.
 
-use std::{fmt::Display, time::Duration};
+use std::time::Duration;
 
 use crate::bindings::hookyard::plugin::types;
 
@@ -23,7 +23,8 @@ pub enum Verdict {
     Reject(String),
 }
 
-/// What a handler may return: a [`Verdict`], or a `Result` whose error means `retry`.
+/// What a handler may return: a [`Verdict`], or a `Result` of what knows one. A text is a reason to `retry`; the errors of this crate say
+/// themselves whether they may pass, so that `Result<Verdict, Verdict>` takes each of them with `?`.
 pub trait IntoVerdict {
     /// The verdict meant.
     fn into_verdict(self) -> Verdict;
@@ -67,12 +68,23 @@ impl IntoVerdict for Verdict {
     }
 }
 
-impl<V: IntoVerdict, E: Display> IntoVerdict for Result<V, E> {
+impl<V: Into<Verdict>, E: Into<Verdict>> IntoVerdict for Result<V, E> {
     fn into_verdict(self) -> Verdict {
-        match self {
-            Ok(verdict) => verdict.into_verdict(),
-            Err(error) => Verdict::retry(error.to_string()),
-        }
+        self.map_or_else(Into::into, Into::into)
+    }
+}
+
+/// A reason to try again.
+impl From<String> for Verdict {
+    fn from(reason: String) -> Self {
+        Self::retry(reason)
+    }
+}
+
+/// A reason to try again.
+impl From<&str> for Verdict {
+    fn from(reason: &str) -> Self {
+        Self::retry(reason)
     }
 }
 
@@ -97,6 +109,7 @@ mod tests {
     #[test]
     fn an_error_means_retry_and_a_value_means_itself() {
         assert_eq!(Ok::<_, String>(Verdict::ack()).into_verdict(), Verdict::Ack);
+        assert_eq!(Err::<Verdict, _>(Verdict::reject("never")).into_verdict(), Verdict::reject("never"));
         assert_eq!(Err::<Verdict, _>("no answer").into_verdict(), Verdict::retry("no answer"));
     }
 

@@ -94,6 +94,70 @@ pub(crate) mod once {
     }
 }
 
+pub(crate) mod http {
+    use super::{
+        super::{SentRequest, Server},
+        RUNNING,
+    };
+    use crate::{
+        bindings::hookyard::plugin::http::{Error, Request, Response},
+        http::HttpError,
+    };
+
+    const BODY_BYTES_MAX: usize = 1024 * 1024;
+    const REQUESTS_MAX: usize = 100;
+    /// The host's own; the whole list is in `docs/capabilities.md`.
+    const REFUSED: [&str; 6] = ["authorization", "cookie", "host", "proxy-authorization", "content-length", "transfer-encoding"];
+
+    pub(crate) fn send(request: &Request) -> Result<Response, Error> {
+        if let Some((name, _)) = request.headers.iter().find(|(name, _)| REFUSED.contains(&name.to_ascii_lowercase().as_str())) {
+            return Err(Error::Denied(format!("the header `{name}` is the host's own")));
+        }
+        if request.body.as_ref().is_some_and(|body| body.len() > BODY_BYTES_MAX) {
+            return Err(Error::TooLarge);
+        }
+        let sent = SentRequest::of(request);
+        let server: Option<Server> = RUNNING.with_borrow_mut(|running| {
+            running.requests.push(sent.clone());
+            if running.requests.len() > REQUESTS_MAX { None } else { running.host.server.clone() }
+        });
+        // Outside the borrow: what answers may look at the store.
+        let Some(Server(answer)) = server else {
+            return Err(Error::Unavailable("nothing answers in this test: see `testing::Host::answering`".to_owned()));
+        };
+        match answer(&sent) {
+            Ok(answer) => Ok(Response { status: answer.status, headers: answer.headers, body: answer.body, truncated: answer.truncated }),
+            Err(HttpError::Timeout) => Err(Error::Timeout),
+            Err(HttpError::TooLarge) => Err(Error::TooLarge),
+            Err(HttpError::Denied(why)) => Err(Error::Denied(why)),
+            Err(other) => Err(Error::Unavailable(other.to_string())),
+        }
+    }
+}
+
+pub(crate) mod secrets {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use sha2::Sha256;
+
+    use super::RUNNING;
+    use crate::bindings::hookyard::plugin::secrets::Error;
+
+    fn mac(name: &str, data: &[u8]) -> Result<Hmac<Sha256>, Error> {
+        let key = RUNNING.with_borrow(|running| running.host.secrets.get(name).cloned());
+        let key = key.ok_or_else(|| Error::Denied(format!("no credential `{name}` of kind `hmac` is granted")))?;
+        let mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|error| Error::Denied(error.to_string()))?;
+        Ok(mac.chain_update(data))
+    }
+
+    pub(crate) fn hmac_sha256(name: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
+        Ok(mac(name, data)?.finalize().into_bytes().to_vec())
+    }
+
+    pub(crate) fn verify_hmac_sha256(name: &str, data: &[u8], tag: &[u8]) -> Result<bool, Error> {
+        Ok(mac(name, data)?.verify_slice(tag).is_ok())
+    }
+}
+
 pub(crate) mod emit {
     use super::{Emit, RUNNING};
     use crate::bindings::hookyard::plugin::emit::Error;

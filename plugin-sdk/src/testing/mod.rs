@@ -14,13 +14,15 @@
 //! It keeps the contract's rules (sizes, names, effects that count only with `ack` or `skip`) and none of the sandbox's: fuel, memory and
 //! time are seen with `hookyard plugin run`. It is per thread, so tests run beside each other.
 
-use std::{cell::RefCell, collections::BTreeMap, mem};
+use std::{cell::RefCell, collections::BTreeMap, fmt, mem, rc::Rc};
 
 use serde_json::Value;
 
 use crate::{
     Delivery, IntoVerdict, Verdict,
+    bindings::hookyard::plugin::http::Request,
     bindings::hookyard::plugin::types::{self, Header},
+    http::{HttpError, Response},
     log::Level,
 };
 
@@ -32,7 +34,15 @@ pub struct Host {
     config: Value,
     kv: BTreeMap<String, Vec<u8>>,
     once: BTreeMap<String, Option<Vec<u8>>>,
+    secrets: BTreeMap<String, Vec<u8>>,
+    server: Option<Server>,
 }
+
+/// What answers the requests of a test.
+#[derive(Clone)]
+struct Server(Rc<Answering>);
+
+type Answering = dyn Fn(&SentRequest) -> Result<Response, HttpError>;
 
 /// How a run went.
 #[derive(Clone, Debug)]
@@ -47,6 +57,23 @@ pub struct Report {
     pub kv: BTreeMap<String, Vec<u8>>,
     /// Steps and their answers; `None` for one begun and not finished.
     pub once: BTreeMap<String, Option<Vec<u8>>>,
+    /// Requests that were sent, in order.
+    pub requests: Vec<SentRequest>,
+}
+
+/// One request a plugin sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentRequest {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// The URL; empty for a credential that is one.
+    pub url: String,
+    /// The headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body; empty where there is none.
+    pub body: Vec<u8>,
+    /// The credential it names.
+    pub credential: Option<String>,
 }
 
 /// One emitted event.
@@ -76,6 +103,7 @@ struct Running {
     host: Host,
     emits: Vec<Emit>,
     logs: Vec<Log>,
+    requests: Vec<SentRequest>,
 }
 
 thread_local! {
@@ -114,11 +142,26 @@ impl Host {
         self
     }
 
+    /// What answers requests: a function of the request, which may count, look and refuse like the real other side. Without one every request
+    /// is [`HttpError::Unavailable`].
+    #[must_use]
+    pub fn answering(mut self, answer: impl Fn(&SentRequest) -> Result<Response, HttpError> + 'static) -> Self {
+        self.server = Some(Server(Rc::new(answer)));
+        self
+    }
+
+    /// A credential of kind `hmac`, granted for both purposes.
+    #[must_use]
+    pub fn secret(mut self, name: &str, key: &[u8]) -> Self {
+        self.secrets.insert(name.to_owned(), key.to_owned());
+        self
+    }
+
     /// Runs a handler. The store changes only if the verdict commits; steps stay in any case.
     pub fn run<V: IntoVerdict>(&mut self, handle: fn(Delivery) -> V, delivery: Delivery) -> Report {
         RUNNING.set(Running { host: self.clone(), ..Running::default() });
         let verdict = handle(delivery).into_verdict();
-        let Running { host, emits, logs } = RUNNING.with_borrow_mut(mem::take);
+        let Running { host, emits, logs, requests } = RUNNING.with_borrow_mut(mem::take);
         self.once = host.once;
         let emits = if verdict.commits() {
             self.kv = host.kv;
@@ -126,7 +169,7 @@ impl Host {
         } else {
             Vec::new()
         };
-        Report { verdict, emits, logs, kv: self.kv.clone(), once: self.once.clone() }
+        Report { verdict, emits, logs, kv: self.kv.clone(), once: self.once.clone(), requests }
     }
 }
 
@@ -134,6 +177,29 @@ impl Emit {
     /// The body as JSON; panics where it is none.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("event `{}` is not JSON: {error}", self.name))
+    }
+}
+
+impl SentRequest {
+    pub(crate) fn of(sent: &Request) -> Self {
+        Self {
+            method: sent.method.clone(),
+            url: sent.url.clone(),
+            headers: sent.headers.clone(),
+            body: sent.body.clone().unwrap_or_default(),
+            credential: sent.credential.clone(),
+        }
+    }
+
+    /// The body as JSON; panics where it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("the body of {} {} is not JSON: {error}", self.method, self.url))
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Server")
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{Step, config, emit, kv, log, once};
+use crate::{Step, config, emit, http::Request, kv, log, once, secrets};
 
 #[expect(clippy::needless_pass_by_value, reason = "a handler takes its delivery: the contract hands it over")]
 fn counting(delivery: Delivery) -> Result<Verdict, String> {
@@ -94,4 +94,58 @@ fn a_document_of_another_shape_is_an_error_that_names_the_event() {
     let delivery = Delivery::sample("push", br#"{"ref":7}"#);
     let error = delivery.json::<crate::github::Push>().unwrap_err();
     assert!(error.to_string().starts_with("the `push` document"), "{error}");
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a handler takes its delivery: the contract hands it over")]
+fn labelling(delivery: Delivery) -> Result<Verdict, Verdict> {
+    let url = format!("https://api.github.com/repos/acme/shop/issues/1/labels?by={}", delivery.id());
+    let answer = Request::post(url).credential("github").json(&json!({"labels": ["bug"]})).send()?.success()?;
+    let labels: Vec<String> = answer.json()?;
+    Ok(Verdict::skip(labels.join(",")))
+}
+
+#[test]
+fn a_request_reaches_what_answers_in_the_test_and_is_kept_in_the_report() {
+    let mut host = Host::new().answering(|request| {
+        assert_eq!((request.method.as_str(), request.credential.as_deref()), ("POST", Some("github")));
+        Ok(Response::new(200).with_json(&request.json()["labels"]))
+    });
+    let report = host.run(labelling, Delivery::sample("issues", b"{}"));
+    assert_eq!(report.verdict, Verdict::skip("bug"));
+    assert_eq!(report.requests.len(), 1);
+    assert_eq!(report.requests[0].headers, [("content-type".to_owned(), "application/json".to_owned())]);
+    let unanswered = run(labelling, Delivery::sample("issues", b"{}"));
+    assert!(matches!(unanswered.verdict, Verdict::Retry { .. }), "{:?}", unanswered.verdict);
+}
+
+#[test]
+fn a_rate_limit_becomes_a_retry_at_the_time_asked_for() {
+    let mut host = Host::new().answering(|_| Ok(Response::new(429).with_header("retry-after", "7")));
+    let report = host.run(labelling, Delivery::sample("issues", b"{}"));
+    assert!(matches!(report.verdict, Verdict::Retry { after: Some(after), .. } if after.as_secs() == 7), "{:?}", report.verdict);
+}
+
+#[test]
+fn the_hosts_own_headers_are_refused_in_tests_too() {
+    fn forging(_: Delivery) -> Result<Verdict, Verdict> {
+        Request::get("https://api.github.com/user").header("Authorization", "token x").send()?.success()?;
+        Ok(Verdict::ack())
+    }
+    let report = Host::new().answering(|_| Ok(Response::new(200))).run(forging, Delivery::sample("push", b"{}"));
+    assert!(matches!(&report.verdict, Verdict::Reject(why) if why.contains("Authorization")), "{:?}", report.verdict);
+    assert!(report.requests.is_empty());
+}
+
+#[test]
+fn a_secret_signs_and_verifies_and_an_unknown_one_is_denied() {
+    #[expect(clippy::needless_pass_by_value, reason = "a handler takes its delivery: the contract hands it over")]
+    fn signing(delivery: Delivery) -> Result<Verdict, Verdict> {
+        let tag = secrets::hmac_sha256("partner", delivery.document())?;
+        assert!(secrets::verify_hmac_sha256("partner", delivery.document(), &tag)?);
+        assert!(!secrets::verify_hmac_sha256("partner", b"other", &tag)?);
+        secrets::hmac_sha256("stranger", b"")?;
+        Ok(Verdict::ack())
+    }
+    let report = Host::new().secret("partner", b"key").run(signing, Delivery::sample("push", b"{}"));
+    assert!(matches!(&report.verdict, Verdict::Reject(why) if why.contains("stranger")), "{:?}", report.verdict);
 }
