@@ -40,6 +40,7 @@ mod host;
 pub mod http;
 pub mod kv;
 pub mod log;
+pub mod notify;
 mod once;
 pub mod secrets;
 #[cfg(not(target_arch = "wasm32"))]

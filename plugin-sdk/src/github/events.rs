@@ -198,12 +198,23 @@ pub struct Status {
     pub description: Option<String>,
     /// Where to read more.
     pub target_url: Option<String>,
+    /// The branches the commit is the head of, at most ten.
+    #[serde(default)]
+    pub branches: Vec<BranchName>,
     /// Where it happened.
     pub repository: Repository,
     /// Who caused it.
     pub sender: Option<User>,
     /// The installation it came through.
     pub installation: Option<Installation>,
+}
+
+/// A branch a [`Status`] is about.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[non_exhaustive]
+pub struct BranchName {
+    /// Its name.
+    pub name: String,
 }
 
 /// `repository`: made, renamed, archived, …

@@ -1,5 +1,7 @@
 //! What several events speak of.
 
+use super::Words;
+
 /// A person, a bot or an organisation.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[non_exhaustive]
@@ -38,6 +40,13 @@ pub struct Repository {
     pub html_url: Option<String>,
     /// Where to clone from.
     pub clone_url: Option<String>,
+    /// The last push, as RFC 3339.
+    #[serde(default, deserialize_with = "super::moment::either")]
+    pub pushed_at: Option<String>,
+    /// How many have starred it.
+    pub stargazers_count: Option<u64>,
+    /// How many forks of it there are.
+    pub forks_count: Option<u64>,
     /// Whose it is.
     pub owner: Option<User>,
 }
@@ -137,6 +146,8 @@ pub struct PullRequest {
     pub merged: Option<bool>,
     /// The merge commit.
     pub merge_commit_sha: Option<String>,
+    /// When it was merged, as RFC 3339.
+    pub merged_at: Option<String>,
     /// The page for people.
     pub html_url: Option<String>,
     /// Who opened it; none where the account is gone.
@@ -148,12 +159,26 @@ pub struct PullRequest {
     /// Its labels.
     #[serde(default)]
     pub labels: Vec<Label>,
+    /// The people asked for a review who have not given it.
+    #[serde(default)]
+    pub requested_reviewers: Vec<User>,
+    /// The teams asked for a review.
+    #[serde(default)]
+    pub requested_teams: Vec<Team>,
     /// Lines added; absent in short forms.
     pub additions: Option<u64>,
     /// Lines removed; absent in short forms.
     pub deletions: Option<u64>,
     /// Files changed; absent in short forms.
     pub changed_files: Option<u64>,
+}
+
+/// A team.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[non_exhaustive]
+pub struct Team {
+    /// Its name in paths; absent where GitHub names a user in a team's place.
+    pub slug: Option<String>,
 }
 
 /// An issue, or a pull request seen as one.
@@ -182,6 +207,10 @@ pub struct Issue {
     /// Who is to do it.
     #[serde(default)]
     pub assignees: Vec<User>,
+    /// What the author is to the repository: `OWNER`, `MEMBER`, `COLLABORATOR`, `NONE`, …
+    pub author_association: Option<String>,
+    /// Present where it is a pull request.
+    pub pull_request: Option<serde::de::IgnoredAny>,
 }
 
 /// A comment on an issue or pull request.
@@ -196,6 +225,10 @@ pub struct Comment {
     pub html_url: Option<String>,
     /// Who wrote it.
     pub user: Option<User>,
+    /// What the author is to the repository: `OWNER`, `MEMBER`, `COLLABORATOR`, `NONE`, …
+    pub author_association: Option<String>,
+    /// When, as RFC 3339.
+    pub created_at: Option<String>,
 }
 
 /// A release.
@@ -248,6 +281,14 @@ pub struct WorkflowRun {
     pub html_url: Option<String>,
 }
 
+/// The runs of all checks of one app for a commit.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[non_exhaustive]
+pub struct CheckSuite {
+    /// The branch; none where the commit came from a fork.
+    pub head_branch: Option<String>,
+}
+
 /// One run of a check.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[non_exhaustive]
@@ -262,6 +303,10 @@ pub struct CheckRun {
     pub status: Option<String>,
     /// `success`, `failure`, …; none while it runs.
     pub conclusion: Option<String>,
+    /// When it ended, as RFC 3339.
+    pub completed_at: Option<String>,
+    /// What it belongs to.
+    pub check_suite: Option<CheckSuite>,
     /// Where to read more.
     pub details_url: Option<String>,
     /// The page for people.
@@ -301,4 +346,35 @@ pub struct DeploymentState {
     pub description: Option<String>,
     /// Where to read more.
     pub target_url: Option<String>,
+    /// The log.
+    pub log_url: Option<String>,
+    /// What was deployed.
+    pub environment_url: Option<String>,
+}
+
+impl User {
+    /// Whether it is an app or another machine: such are never answered.
+    pub fn is_bot(&self) -> bool {
+        self.kind.as_deref() == Some("Bot") || self.login.ends_with("[bot]")
+    }
+}
+
+impl Words for Issue {
+    fn text(&self) -> Option<&str> {
+        self.body.as_deref()
+    }
+
+    fn trusted(&self) -> bool {
+        super::marker::counts(self.user.as_ref(), self.author_association.as_deref())
+    }
+}
+
+impl Words for Comment {
+    fn text(&self) -> Option<&str> {
+        self.body.as_deref()
+    }
+
+    fn trusted(&self) -> bool {
+        super::marker::counts(self.user.as_ref(), self.author_association.as_deref())
+    }
 }
