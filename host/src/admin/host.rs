@@ -1,9 +1,9 @@
-//! The host itself: health, metrics, plugins, tenants, queues, books.
+//! The host itself: health, metrics, tenants, queues, books.
 
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{
     delivery::{
-        LegState, PluginName, TenantId,
-        view::{Page, PluginView, QueueView},
+        LegState,
+        view::{Page, QueueView},
     },
     observe::Scrape,
     tasks::Tasks,
 };
 
-type Answer<T> = Result<Json<T>, Problem>;
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
 
 /// The process answers; that is all.
 pub(super) async fn livez() -> Json<Value> {
@@ -46,23 +46,6 @@ pub(super) async fn metrics(State(parts): State<Parts>) -> Response {
     let scrape = Scrape { queues: queues.ok(), books_gap: books.ok().map(|books| books.gap) };
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], parts.observer.encode(&scrape)).into_response()
-}
-
-pub(super) async fn plugins(State(parts): State<Parts>) -> Json<Page<PluginView>> {
-    Json(whole(parts.catalog.views(None)))
-}
-
-pub(super) async fn plugin(State(parts): State<Parts>, Path((tenant, name)): Path<(String, String)>) -> Answer<PluginView> {
-    let (tenant, name) = plugin_name(&tenant, &name)?;
-    view(&parts, &tenant, &name).map(Json)
-}
-
-pub(super) async fn pause(State(parts): State<Parts>, Path((tenant, name)): Path<(String, String)>) -> Answer<PluginView> {
-    set_paused(&parts, &tenant, &name, true)
-}
-
-pub(super) async fn resume(State(parts): State<Parts>, Path((tenant, name)): Path<(String, String)>) -> Answer<PluginView> {
-    set_paused(&parts, &tenant, &name, false)
 }
 
 /// Tenants with their sources; of a secret only that there is one.
@@ -104,25 +87,6 @@ pub(super) async fn events(State(parts): State<Parts>, axum::Extension(tasks): a
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::new(Events::new(source))).into_response()
 }
 
-fn set_paused(parts: &Parts, tenant: &str, name: &str, paused: bool) -> Answer<PluginView> {
-    let (tenant, name) = plugin_name(tenant, name)?;
-    if !parts.catalog.pause(&tenant, &name, paused) {
-        return Err(Problem::not_found("plugin", &format!("{tenant}/{name}")));
-    }
-    view(parts, &tenant, &name).map(Json)
-}
-
-fn view(parts: &Parts, tenant: &TenantId, name: &PluginName) -> Result<PluginView, Problem> {
-    let found = parts.catalog.views(Some(tenant)).into_iter().find(|view| view.name == *name);
-    found.ok_or_else(|| Problem::not_found("plugin", &format!("{tenant}/{name}")))
-}
-
-/// A name that cannot be a plugin's is one that does not exist.
-fn plugin_name(tenant: &str, name: &str) -> Result<(TenantId, PluginName), Problem> {
-    let missing = || Problem::not_found("plugin", &format!("{tenant}/{name}"));
-    Ok((tenant.parse().map_err(|_| missing())?, name.parse().map_err(|_| missing())?))
-}
-
-fn whole<T>(items: Vec<T>) -> Page<T> {
+pub(super) fn whole<T>(items: Vec<T>) -> Page<T> {
     Page { items, next_cursor: None }
 }

@@ -11,6 +11,7 @@ mod deliveries;
 mod events;
 mod host;
 mod listener;
+mod plugins;
 mod problem;
 mod query;
 mod router;

@@ -16,6 +16,7 @@ use super::{
     auth::{Auth, is_open_to_loopback},
     deliveries, host,
     listener::Peer,
+    plugins,
     problem::Problem,
 };
 use crate::tasks::Tasks;
@@ -52,10 +53,11 @@ fn api() -> Router<Parts> {
         .route("/api/v1/dead-letters/{id}/replay", post(deliveries::replay))
         .route("/api/v1/dead-letters/{id}/discard", post(deliveries::discard))
         .route("/api/v1/emits", get(deliveries::emits))
-        .route("/api/v1/plugins", get(host::plugins))
-        .route("/api/v1/plugins/{tenant}/{name}", get(host::plugin))
-        .route("/api/v1/plugins/{tenant}/{name}/pause", post(host::pause))
-        .route("/api/v1/plugins/{tenant}/{name}/resume", post(host::resume))
+        .route("/api/v1/plugins", get(plugins::plugins))
+        .route("/api/v1/plugins/{tenant}/{name}", get(plugins::plugin))
+        .route("/api/v1/plugins/{tenant}/{name}/pause", post(plugins::pause))
+        .route("/api/v1/plugins/{tenant}/{name}/resume", post(plugins::resume))
+        .route("/api/v1/plugins/{tenant}/{name}/rollback", post(plugins::roll_back))
         .route("/api/v1/tenants", get(host::tenants))
         .route("/api/v1/queues", get(host::queues))
         .route("/api/v1/books", get(host::books))

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     delivery::{Digest, PluginName, TenantId, view::PluginRefusalView},
-    ledger::StoredPlugin,
+    ledger::{Standing, StoredPlugin},
     observe::facts::{PluginRefused, PluginRemoved, PluginSwapped},
     runtime::Component,
 };
@@ -45,29 +45,11 @@ struct Copy {
 }
 
 /// A refusal's slug, and the same in words.
-type Refused = (&'static str, String);
+pub(super) type Refused = (&'static str, String);
 
 type Found = BTreeMap<TenantId, Option<BTreeMap<PluginName, Stamps>>>;
 
 impl Inner {
-    /// Serves the last good versions the ledger has kept, before any file is looked at.
-    pub(super) async fn restore(&self, seen: &mut Seen) {
-        let kept = match self.parts.ledger.kept_plugins().await {
-            Ok(kept) => kept,
-            Err(error) => return tracing::error!(%error, "kept_plugins_unreadable"),
-        };
-        for stored in kept {
-            seen.0.entry((stored.tenant.clone(), stored.name.clone())).or_default();
-            let Ok(manifest) = manifest::parse(&stored.manifest) else { continue };
-            self.subscribe(&stored.tenant, &stored.name, &manifest);
-            let (tenant, name, digest) = (&stored.tenant, &stored.name, stored.digest);
-            match self.parts.runtime.admit(stored.wasm.into(), &[]).await {
-                Ok(component) => self.swap(self.plugin(tenant, name, digest, (manifest, component))),
-                Err(error) => self.refuse(tenant, name, Some(digest), (error.code, error.detail)),
-            }
-        }
-    }
-
     /// Looks at every folder once and loads what has changed. True where something is to be looked at again soon.
     pub(super) async fn pass(&self, seen: &mut Seen) -> bool {
         let started = self.parts.clock.instant();
@@ -136,17 +118,42 @@ impl Inner {
             self.change(|table| table.with(tenant, name, |entry| entry.refusal = None));
             return true;
         }
-        match self.admit(tenant, name, &copy).await {
-            Ok(plugin) => {
-                self.keep(&plugin, &copy).await;
-                self.swap(plugin);
+        match self.deploy(tenant, name, &copy).await {
+            Ok(()) => {
                 let took = self.parts.clock.instant().saturating_duration_since(started);
                 let (tenant, plugin) = (tenant.clone(), name.clone());
                 self.parts.observer.record(&PluginSwapped { tenant, plugin, digest: copy.digest, before, took });
             }
-            Err(refused) => self.refuse(tenant, name, Some(copy.digest), refused),
+            Err(refused) => {
+                let is_hosts = refused.0 == "host_unavailable";
+                self.refuse(tenant, name, Some(copy.digest), refused);
+                return !is_hosts;
+            }
         }
         true
+    }
+
+    /// Admits a version and swaps it in. What holds it is asked twice: before the work, and again under the lock that versions change under,
+    /// since a roll-back may have been decided meanwhile.
+    async fn deploy(&self, tenant: &TenantId, name: &PluginName, copy: &Copy) -> Result<(), Refused> {
+        self.standing_for(tenant, name, copy.digest).await?;
+        let plugin = self.admit(tenant, name, copy).await?;
+        let _turn = self.versions.lock().await;
+        let standing = self.standing_for(tenant, name, copy.digest).await?;
+        self.keep(&plugin, copy).await;
+        self.swap(plugin, standing.paused);
+        Ok(())
+    }
+
+    /// What was decided about the plugin; a refusal where this very version is held.
+    async fn standing_for(&self, tenant: &TenantId, name: &PluginName, digest: Digest) -> Result<Standing, Refused> {
+        let standing = self.parts.ledger.plugin_standing(tenant, name).await;
+        let standing =
+            standing.map_err(|error| ("host_unavailable", format!("what was decided about the plugin cannot be read: {error}")))?;
+        match standing.holds.iter().find(|hold| hold.digest == digest) {
+            Some(hold) => Err(("rolled_back", hold.reason.clone())),
+            None => Ok(standing),
+        }
     }
 
     async fn copy(&self, tenant: &TenantId, name: &PluginName, stamps: Stamps) -> Result<Option<Copy>, FileRefusal> {
@@ -178,7 +185,13 @@ impl Inner {
         Ok(self.plugin(tenant, name, copy.digest, (manifest, component)))
     }
 
-    fn plugin(&self, tenant: &TenantId, name: &PluginName, digest: Digest, (manifest, component): (Manifest, Component)) -> Plugin {
+    pub(super) fn plugin(
+        &self,
+        tenant: &TenantId,
+        name: &PluginName,
+        digest: Digest,
+        (manifest, component): (Manifest, Component),
+    ) -> Plugin {
         Plugin {
             tenant: tenant.clone(),
             name: name.clone(),
@@ -209,24 +222,26 @@ impl Inner {
         }
     }
 
-    fn subscribe(&self, tenant: &TenantId, name: &PluginName, manifest: &Manifest) {
+    pub(super) fn subscribe(&self, tenant: &TenantId, name: &PluginName, manifest: &Manifest) {
         let subscription = Arc::new(Subscription { sources: manifest.sources.clone(), events: manifest.events.clone() });
         self.change(|table| table.with(tenant, name, |entry| entry.subscription = Some(Arc::clone(&subscription))));
     }
 
-    fn swap(&self, plugin: Plugin) {
+    /// Puts a version in the place of the one that serves.
+    pub(super) fn swap(&self, plugin: Plugin, paused: bool) {
         let subscription = Arc::new(Subscription { sources: plugin.sources.clone(), events: plugin.events.clone() });
         let plugin = Arc::new(plugin);
         self.change(|table| {
             table.with(&plugin.tenant, &plugin.name, |entry| {
                 entry.subscription = Some(Arc::clone(&subscription));
-                entry.plugin = Some(Arc::clone(&plugin));
+                entry.before = entry.plugin.replace(Arc::clone(&plugin));
                 entry.refusal = None;
+                entry.paused = paused;
             })
         });
     }
 
-    fn refuse(&self, tenant: &TenantId, name: &PluginName, digest: Option<Digest>, (code, reason): Refused) {
+    pub(super) fn refuse(&self, tenant: &TenantId, name: &PluginName, digest: Option<Digest>, (code, reason): Refused) {
         let digest = digest.map(|digest| digest.to_string());
         let refusal = PluginRefusalView { code: code.to_owned(), reason: reason.clone(), at: self.parts.clock.now(), digest };
         self.change(|table| table.with(tenant, name, |entry| entry.refusal = Some(refusal.clone())));

@@ -1,13 +1,15 @@
 //! The set of loaded plugins: watch, admit, swap, keep the last good version.
 //!
 //! A deploy is a transaction: files settle, are copied, hashed, checked and compiled, and only then is the table swapped, whole. Runs under
-//! way keep the version they began with. What fails says why and changes nothing, and the last version that served is kept in the ledger,
-//! so that not even a restart beside a bad file takes a plugin away. A plugin goes only when its files are gone on purpose.
+//! way keep the version they began with. What fails says why and changes nothing, and the last versions that served are kept in the ledger,
+//! so that not even a restart beside a bad file takes a plugin away, and going back is one step. A plugin goes only when its files are gone on purpose.
 
 mod files;
 mod load;
 mod manifest;
 mod presence;
+mod restore;
+mod rollback;
 mod route;
 mod table;
 mod watch;
@@ -19,8 +21,11 @@ use tokio::sync::{Mutex, watch as channel};
 
 use crate::{
     clock::Clock,
-    delivery::{Digest, PluginName, RetryPolicy, SourceId, TenantId, Timestamp, view::PluginView},
-    ledger::{Ledger, QueueSet},
+    delivery::{
+        Digest, PluginName, RetryPolicy, SourceId, TenantId, Timestamp,
+        view::{PluginVersionView, PluginView},
+    },
+    ledger::{Ledger, LedgerError, QueueSet},
     observe::Observer,
     runtime::{Component, Runtime},
     tasks::Tasks,
@@ -28,9 +33,11 @@ use crate::{
 };
 
 pub use manifest::{Limits, Manifest, parse as parse_manifest};
+pub use rollback::RollbackError;
+use rollback::Word;
 
 /// The slugs of refusals that are the catalog's own; the runtime's admission has more. All are in `docs/failures.md`.
-pub const REFUSAL_SLUGS: [&str; 7] = [
+pub const REFUSAL_SLUGS: [&str; 8] = [
     "manifest_missing",
     "component_missing",
     "manifest_invalid",
@@ -38,6 +45,7 @@ pub const REFUSAL_SLUGS: [&str; 7] = [
     "not_a_regular_file",
     "link_leaves_tenant",
     "too_many_plugins",
+    "rolled_back",
 ];
 
 /// How the catalog watches.
@@ -115,6 +123,8 @@ struct Inner {
     parts: Parts,
     table: ArcSwap<table::Table>,
     queues: channel::Sender<QueueSet>,
+    /// Held while a version takes the place of another, so that a deploy and a roll-back do not meet.
+    versions: Mutex<()>,
     /// What the first scan saw; the watcher takes it over.
     seen: Mutex<Option<load::Seen>>,
 }
@@ -124,7 +134,7 @@ impl Catalog {
     #[must_use]
     pub fn new(settings: Settings, parts: Parts) -> Self {
         let (queues, _) = channel::channel(QueueSet::default());
-        Self(Arc::new(Inner { settings, parts, table: ArcSwap::default(), queues, seen: Mutex::default() }))
+        Self(Arc::new(Inner { settings, parts, table: ArcSwap::default(), queues, versions: Mutex::default(), seen: Mutex::default() }))
     }
 
     /// Loads everything that is there: the last good versions from the ledger first, then the files. Returns when the first full scan is
@@ -169,13 +179,41 @@ impl Catalog {
         self.0.table.load().views(tenant)
     }
 
-    /// Pauses or resumes a plugin's queue until the host ends. False where there is no such plugin.
-    pub fn pause(&self, tenant: &TenantId, name: &PluginName, paused: bool) -> bool {
-        let known = self.0.table.load().entry(tenant, name).is_some();
-        if known {
-            self.0.change(|table| table.with(tenant, name, |entry| entry.paused = paused));
+    /// Pauses or resumes a plugin's queue; a restart changes nothing about it. False where there is no such plugin.
+    pub async fn pause(&self, tenant: &TenantId, name: &PluginName, paused: bool) -> Result<bool, LedgerError> {
+        let _turn = self.0.versions.lock().await;
+        if self.0.table.load().entry(tenant, name).is_none() {
+            return Ok(false);
         }
-        known
+        self.0.parts.ledger.pause_plugin(tenant, name, paused).await?;
+        self.0.change(|table| table.with(tenant, name, |entry| entry.paused = paused));
+        Ok(true)
+    }
+
+    /// Serves an earlier version again: the one whose digest begins with `to`, else the newest that is neither serving nor held. It survives
+    /// a restart, until different files are dropped.
+    ///
+    /// # Errors
+    /// There is no such plugin or version, or it does not load any more.
+    pub async fn roll_back(&self, tenant: &TenantId, name: &PluginName, to: Option<&str>) -> Result<(), RollbackError> {
+        self.0.roll_back(tenant, name, Word { to, cause: "operator", why: "an operator took it back" }).await
+    }
+
+    /// One plugin with the versions that are kept of it, for people.
+    pub async fn view(&self, tenant: &TenantId, name: &PluginName) -> Result<Option<PluginView>, LedgerError> {
+        let Some(mut view) = self.views(Some(tenant)).into_iter().find(|view| view.name == *name) else { return Ok(None) };
+        let holds = self.0.parts.ledger.plugin_standing(tenant, name).await?.holds;
+        let held = |digest: Digest| holds.iter().find(|hold| hold.digest == digest).map(|hold| hold.reason.clone());
+        let versions = self.0.parts.ledger.plugin_versions(tenant, name).await?;
+        view.versions = versions
+            .into_iter()
+            .map(|version| PluginVersionView {
+                held: held(version.digest),
+                digest: version.digest.to_string(),
+                served_from: version.served_from,
+            })
+            .collect();
+        Ok(Some(view))
     }
 }
 

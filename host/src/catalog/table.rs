@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) subscription: Option<Arc<Subscription>>,
     /// The version that serves.
     pub(super) plugin: Option<Arc<Plugin>>,
+    /// The one it took the place of, ready to take it back.
+    pub(super) before: Option<Arc<Plugin>>,
     /// Why the newest files do not.
     pub(super) refusal: Option<PluginRefusalView>,
     /// An operator has stopped its queue.
@@ -116,5 +118,6 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry) -> PluginView {
         imports: report.map(|report| report.imports.clone()).unwrap_or_default(),
         component_bytes: report.map(|report| report.component_bytes),
         refusal: entry.refusal.clone(),
+        versions: Vec::new(),
     }
 }

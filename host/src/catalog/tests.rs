@@ -1,5 +1,7 @@
 //! Deploys as they happen: real files, the real sandbox, a real ledger; only time is moved by hand.
 
+mod rollback;
+
 use std::{collections::BTreeMap, fs};
 
 use super::*;
@@ -85,7 +87,7 @@ impl Stage {
     }
 
     async fn kept(&self) -> usize {
-        self.ledger.kept_plugins().await.unwrap().len()
+        self.ledger.shelf().await.unwrap().len()
     }
 }
 
@@ -286,10 +288,10 @@ async fn a_paused_plugin_is_routed_to_and_not_worked_on() {
     stage.put_plugin("p", "ack");
     stage.pass().await;
     let queues = stage.catalog.queues();
-    assert!(stage.catalog.pause(&red(), &"p".parse().unwrap(), true));
+    assert!(stage.catalog.pause(&red(), &"p".parse().unwrap(), true).await.unwrap());
     assert!(queues.borrow().queues.is_empty());
     assert_eq!((stage.routes(), stage.view("p").unwrap().status), (vec!["p".to_owned()], "paused".to_owned()));
-    assert!(stage.catalog.pause(&red(), &"p".parse().unwrap(), false));
+    assert!(stage.catalog.pause(&red(), &"p".parse().unwrap(), false).await.unwrap());
     assert_eq!(queues.borrow().queues.len(), 1);
-    assert!(!stage.catalog.pause(&red(), &"nobody".parse().unwrap(), true));
+    assert!(!stage.catalog.pause(&red(), &"nobody".parse().unwrap(), true).await.unwrap());
 }

@@ -40,6 +40,14 @@ enum Verb {
         /// Which
         name: String,
     },
+    /// Serve an earlier version again, until different files are dropped
+    Rollback {
+        /// Which
+        name: String,
+        /// The version, by the first digits of its digest; the one before where it is not given
+        #[arg(long, value_name = "DIGEST")]
+        to: Option<String>,
+    },
 }
 
 /// The arguments of `emits`.
@@ -81,6 +89,10 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Verb::Resume { name } => {
             done(output, &api.post(&format!("{}/resume", path(name)), &json!({})).await?, &format!("{name} is resumed"))
         }
+        Verb::Rollback { name, to } => {
+            let answer = api.post(&format!("{}/rollback{}", path(name), query(&[("to", to.as_deref())])), &json!({})).await?;
+            done(output, &answer, &format!("{name} serves {} again", field(&answer, "digest")))
+        }
     }
 }
 
@@ -121,6 +133,10 @@ fn show(output: Output, plugin: &Value) -> Result<(), Failure> {
     }
     for name in ["tenant", "name", "status", "digest", "since", "sources", "events", "world", "imports", "component_bytes", "refusal"] {
         output.line(&format!("{name:18}{}", cell(plugin, name)))?;
+    }
+    for version in plugin["versions"].as_array().into_iter().flatten() {
+        let held = version["held"].as_str().map(|why| format!("  held: {why}")).unwrap_or_default();
+        output.line(&format!("{:18}{} since {}{held}", "version", field(version, "digest"), field(version, "served_from")))?;
     }
     Ok(())
 }

@@ -251,6 +251,20 @@ pub struct PluginView {
     pub component_bytes: Option<u64>,
     /// The last refusal, where the newest files on disk do not serve.
     pub refusal: Option<PluginRefusalView>,
+    /// The versions that are kept, the one that served last first; only where one plugin is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<PluginVersionView>,
+}
+
+/// A kept version of a plugin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PluginVersionView {
+    /// The version.
+    pub digest: String,
+    /// When it last began to serve.
+    pub served_from: Timestamp,
+    /// Why its files are not taken, where it was rolled back from.
+    pub held: Option<String>,
 }
 
 /// Why the newest files of a plugin were not taken.

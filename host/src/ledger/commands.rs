@@ -2,11 +2,8 @@
 
 use rusqlite::params;
 
-use super::{LegChange, StoredPlugin, committer::Tx, offer, rows, schedule::Change};
+use super::{LegChange, committer::Tx, offer, rows, schedule::Change};
 use crate::delivery::{DeliveryId, LegId, LegState, PluginName, TenantId};
-
-/// Versions of a plugin that are kept: the last good one and five before it.
-const PLUGIN_VERSIONS_MAX: i64 = 6;
 
 /// Runs a leg again.
 pub(super) fn rerun(tx: &mut Tx<'_>, tenant: &TenantId, leg: &LegId, any_settled: bool) -> rusqlite::Result<LegChange> {
@@ -49,30 +46,4 @@ fn settled(tx: &Tx<'_>, tenant: &TenantId, leg: &LegId) -> rusqlite::Result<Opti
     let Some((seq, _)) = rows::find(tx.conn, leg.delivery)?.filter(|(_, owner)| owner == tenant) else { return Ok(None) };
     let Some(queue) = rows::queue(tx.conn, tenant, &leg.plugin)? else { return Ok(None) };
     Ok(rows::one_leg(tx.conn, seq, queue)?.filter(|row| !row.state.is_open()).map(|row| (seq, queue, row.state)))
-}
-
-/// Keeps a plugin version as the newest.
-pub(super) fn keep_plugin(tx: &mut Tx<'_>, plugin: &StoredPlugin) -> rusqlite::Result<()> {
-    let (tenant, name) = (plugin.tenant.as_str(), plugin.name.as_str());
-    tx.execute(
-        "DELETE FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND digest = ?3",
-        params![tenant, name, plugin.digest.as_bytes()],
-    )?;
-    let mark = tx.counters.next_mark();
-    tx.execute(
-        "INSERT INTO kept_plugins VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![mark, tenant, name, plugin.digest.as_bytes(), plugin.wasm, plugin.manifest],
-    )?;
-    tx.execute(
-        "DELETE FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND mark NOT IN
-         (SELECT mark FROM kept_plugins WHERE tenant = ?1 AND name = ?2 ORDER BY mark DESC LIMIT ?3)",
-        params![tenant, name, PLUGIN_VERSIONS_MAX],
-    )?;
-    Ok(())
-}
-
-/// Forgets all versions of a plugin.
-pub(super) fn forget_plugin(tx: &Tx<'_>, tenant: &TenantId, name: &PluginName) -> rusqlite::Result<()> {
-    tx.execute("DELETE FROM kept_plugins WHERE tenant = ?1 AND name = ?2", [tenant.as_str(), name.as_str()])?;
-    Ok(())
 }

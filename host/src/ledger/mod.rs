@@ -23,14 +23,17 @@ mod open;
 mod poison;
 mod queries;
 mod readers;
+mod refund;
 mod results;
 mod retention;
 mod room;
 mod rows;
+mod samples;
 mod schedule;
 mod schema;
 mod settle;
 mod shared;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -49,7 +52,9 @@ use crate::{
 pub use backup::{backup_beside, restore};
 use lanes::Lane;
 use readers::READ_MAX;
+pub use refund::Refund;
 use shared::Shared;
+pub use shelf::{Hold, ShelvedVersion, Standing};
 pub use types::{
     Books, DeadLetterFilter, DeliveryFilter, Finished, KvValue, Lease, LedgerError, LegChange, Offer, OfferError, OnceStep, OpenError,
     Queue, QueueSet, Settings, Settled, StoredPlugin,
@@ -257,22 +262,6 @@ impl Ledger {
         let (leg, key) = (leg.clone(), key.to_owned());
         let is_finished = self.shared().write(key.len() + answer.len(), move |tx| once::finish(tx, &leg, &key, &answer)).await?;
         if is_finished { Ok(()) } else { Err(LedgerError::Failed("the step was not begun, or is finished already".to_owned())) }
-    }
-
-    /// Keeps a plugin version as the last good one; the previous five are kept too.
-    pub async fn keep_plugin(&self, plugin: StoredPlugin) -> Result<(), LedgerError> {
-        self.shared().write(plugin.wasm.len() + plugin.manifest.len(), move |tx| commands::keep_plugin(tx, &plugin)).await
-    }
-
-    /// Forgets a plugin's versions: its files were removed on purpose.
-    pub async fn forget_plugin(&self, tenant: &TenantId, name: &PluginName) -> Result<(), LedgerError> {
-        let (tenant, name) = (tenant.clone(), name.clone());
-        self.shared().write(0, move |tx| commands::forget_plugin(tx, &tenant, &name)).await
-    }
-
-    /// The last good version of every plugin.
-    pub async fn kept_plugins(&self) -> Result<Vec<StoredPlugin>, LedgerError> {
-        self.shared().read(books::BOOKS_MAX, results::kept_plugins).await
     }
 
     /// Counts everything, by counters, by rows and in memory.

@@ -1,14 +1,14 @@
-//! What people are shown of what came of deliveries: dead letters, emitted events, kept plugins.
+//! What people are shown of what came of deliveries: dead letters, emitted events.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    DeadLetterFilter, StoredPlugin,
+    DeadLetterFilter,
     queries::{PAGE_MAX, attempts, page, position},
     rows::{self, parsed},
 };
 use crate::delivery::{
-    DeliveryId, Digest, LegId, PluginName, TenantId, Timestamp,
+    DeliveryId, LegId, PluginName, TenantId, Timestamp,
     view::{DeadLetterView, EmitView, Page},
 };
 
@@ -126,22 +126,4 @@ fn emit(row: &Row<'_>) -> rusqlite::Result<(i64, EmitView)> {
 /// The same for a run that is repeated, another one for a re-run somebody decided on.
 fn emit_id(leg: &LegId, generation: u32, position: u32) -> String {
     if generation == 0 { format!("{leg}.{position}") } else { format!("{leg}.g{generation}.{position}") }
-}
-
-/// The newest kept version of every plugin.
-pub(super) fn kept_plugins(conn: &Connection) -> rusqlite::Result<Vec<StoredPlugin>> {
-    conn.prepare_cached(
-        "SELECT tenant, name, digest, wasm, manifest FROM kept_plugins
-         WHERE mark IN (SELECT max(mark) FROM kept_plugins GROUP BY tenant, name) ORDER BY tenant, name",
-    )?
-    .query_map([], |row| {
-        Ok(StoredPlugin {
-            tenant: parsed(row, 0)?,
-            name: parsed(row, 1)?,
-            digest: Digest::from_bytes(row.get(2)?),
-            wasm: row.get(3)?,
-            manifest: row.get(4)?,
-        })
-    })?
-    .collect()
 }

@@ -12,7 +12,7 @@ use super::OpenError;
 
 /// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
 /// was ever released is frozen; a change of the tables is a new step at the end.
-const STEPS: [&str; 1] = [CREATE];
+const STEPS: [&str; 2] = [CREATE, SHELVE_PLUGINS];
 /// The schema this program writes.
 pub(super) const SCHEMA_VERSION: i64 = STEPS.len().cast_signed() as i64;
 /// `SQLite` before 3.51.3 can lose a write-ahead log that is reset while another connection reads it.
@@ -67,6 +67,22 @@ CREATE TABLE kept_plugins(
   mark INTEGER PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL, wasm BLOB NOT NULL, manifest BLOB NOT NULL);
 CREATE INDEX kept_plugins_name ON kept_plugins(tenant, name, mark);
 INSERT INTO meta VALUES ('schema', 1), ('clean', 1);
+";
+
+/// Versions get the time they began to serve at, ahead of their bytes, so that a list reads no blob; pauses and holds get a place.
+const SHELVE_PLUGINS: &str = "
+ALTER TABLE kept_plugins RENAME TO kept_plugins_1;
+DROP INDEX kept_plugins_name;
+CREATE TABLE kept_plugins(
+  mark INTEGER PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL, served_ms INTEGER NOT NULL,
+  manifest BLOB NOT NULL, wasm BLOB NOT NULL);
+INSERT INTO kept_plugins SELECT mark, tenant, name, digest, 0, manifest, wasm FROM kept_plugins_1;
+DROP TABLE kept_plugins_1;
+CREATE INDEX kept_plugins_name ON kept_plugins(tenant, name, mark);
+CREATE TABLE plugin_pauses(tenant TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (tenant, name)) WITHOUT ROWID;
+CREATE TABLE plugin_holds(
+  tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (tenant, name, digest)) WITHOUT ROWID;
 ";
 
 /// Refuses a `SQLite` library that is known to corrupt what it writes.

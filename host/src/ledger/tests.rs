@@ -7,6 +7,8 @@ mod dedup;
 mod effects;
 mod house;
 mod lending;
+mod refund;
+mod shelf;
 
 use std::{path::Path, time::Duration};
 

@@ -6,7 +6,10 @@ mod telling;
 
 use std::time::Duration;
 
-use crate::delivery::{DeliveryId, Digest, LegId, PluginName, SourceId, TenantId};
+use crate::{
+    delivery::{DeliveryId, Digest, LegId, PluginName, SourceId, TenantId},
+    ledger::Refund,
+};
 
 /// An authentic delivery is on disk.
 #[derive(Clone, Debug)]
@@ -125,6 +128,25 @@ pub struct PluginSwapped {
     pub before: Option<Digest>,
     /// From the first sight of the files to the swap.
     pub took: Duration,
+}
+
+/// An earlier version of a plugin serves again.
+#[derive(Clone, Debug)]
+pub struct PluginRolledBack {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub plugin: PluginName,
+    /// The version that was left.
+    pub from: Option<Digest>,
+    /// The version that serves again.
+    pub to: Digest,
+    /// `operator` or `watch`.
+    pub cause: &'static str,
+    /// In words.
+    pub reason: String,
+    /// What the version that was left has given back.
+    pub refund: Refund,
 }
 
 /// The files of a plugin were not taken; what served before still does.

@@ -112,24 +112,3 @@ async fn a_step_is_begun_once_and_answers_what_it_answered() {
     assert_eq!(rig.ledger.once_begin(&leg, "one too many").await.unwrap(), OnceStep::QuotaExceeded);
     assert!(rig.ledger.once_begin(&self::leg(id, "b"), "mail").await.is_err());
 }
-
-#[tokio::test]
-async fn the_newest_kept_version_of_a_plugin_is_found_and_forgotten_on_request() {
-    let rig = Rig::new();
-    let version = |number: u8| StoredPlugin {
-        tenant: tenant("default"),
-        name: plugin("a"),
-        digest: crate::delivery::Digest::of(&[&[number]]),
-        wasm: vec![number],
-        manifest: vec![],
-    };
-    for number in (0..9).chain([3]) {
-        rig.ledger.keep_plugin(version(number)).await.unwrap();
-    }
-    let kept = rig.ledger.kept_plugins().await.unwrap();
-    assert_eq!(kept.iter().map(|plugin| plugin.wasm.clone()).collect::<Vec<_>>(), [[3]]);
-    let other = rusqlite::Connection::open(rig.dir.path().join("ledger.db")).unwrap();
-    assert_eq!(other.query_row("SELECT count(*) FROM kept_plugins", [], |row| row.get::<_, i64>(0)).unwrap(), 6);
-    rig.ledger.forget_plugin(&tenant("default"), &plugin("a")).await.unwrap();
-    assert!(rig.ledger.kept_plugins().await.unwrap().is_empty());
-}

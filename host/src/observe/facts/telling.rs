@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, PluginRefused, PluginRemoved, PluginSwapped, SettingsReloaded,
-    SettlementVoid,
+    AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, PluginRefused, PluginRemoved, PluginRolledBack, PluginSwapped,
+    SettingsReloaded, SettlementVoid,
 };
 use crate::observe::{Fact, Fields, Metrics, labels::PluginLabels};
 
@@ -196,6 +196,38 @@ impl Fact for PluginSwapped {
             ("digest", json!(self.digest.to_string())),
             ("before", json!(self.before.map(|digest| digest.to_string()))),
             ("duration_ms", json!(ms(self.took))),
+        ])
+    }
+}
+
+impl Fact for PluginRolledBack {
+    fn kind(&self) -> &'static str {
+        "plugin_rolled_back"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.plugin_swap("rolled_back");
+        metrics.serves(&self.tenant, &self.plugin, Some(self.to));
+    }
+
+    fn log(&self) {
+        let before = self.from.as_ref().map(tracing::field::display);
+        tracing::warn!(
+            tenant = %self.tenant, plugin = %self.plugin, digest = %self.to, before, cause = self.cause, requeued = self.refund.requeued,
+            refunded = self.refund.refunded, reason = self.reason.as_str(), "plugin_rolled_back"
+        );
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([
+            ("tenant", json!(self.tenant)),
+            ("plugin", json!(self.plugin)),
+            ("digest", json!(self.to.to_string())),
+            ("before", json!(self.from.map(|digest| digest.to_string()))),
+            ("cause", json!(self.cause)),
+            ("requeued", json!(self.refund.requeued)),
+            ("refunded", json!(self.refund.refunded)),
+            ("reason", json!(self.reason)),
         ])
     }
 }

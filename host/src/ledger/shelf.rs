@@ -1,0 +1,203 @@
+//! The shelf: the versions of plugins that served, and what an operator or a watch decided about them.
+//!
+//! A version is put on the shelf when it begins to serve; the newest is the one a restart begins with, so going back is one transaction: an
+//! older version becomes the newest, and the one it takes the place of is held, so that its files, which still lie in the folder, are not
+//! taken again. A pause is a row of its own and outlives even the plugin: it is the operator's word, and removing and adding files is the
+//! team's.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Ledger, LedgerError, StoredPlugin, committer::Tx, readers::READ_MAX, rows::parsed};
+use crate::delivery::{Digest, PluginName, TenantId, Timestamp};
+
+/// Versions of a plugin that are kept: the one that serves and five before it.
+const VERSIONS_MAX: i64 = 6;
+/// Versions of a plugin that are held; the oldest word is dropped first.
+const HOLDS_MAX: i64 = 32;
+
+/// A version on the shelf, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShelvedVersion {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: PluginName,
+    /// The version.
+    pub digest: Digest,
+    /// When it last began to serve.
+    pub served_from: Timestamp,
+}
+
+/// A version that is not taken from the folder, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The version.
+    pub digest: Digest,
+    /// Why, in words.
+    pub reason: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// What was decided about a plugin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// An operator has stopped its queue.
+    pub paused: bool,
+    /// Versions that are not taken from the folder.
+    pub holds: Vec<Hold>,
+}
+
+impl Ledger {
+    /// Puts a version on the shelf as the one that serves; the five before it are kept too, and no version is held any more: a different
+    /// file was dropped.
+    pub async fn keep_plugin(&self, plugin: StoredPlugin) -> Result<(), LedgerError> {
+        self.shared().write(plugin.wasm.len() + plugin.manifest.len(), move |tx| keep(tx, &plugin)).await
+    }
+
+    /// Forgets a plugin's versions and holds: its files were removed on purpose. A pause stays.
+    pub async fn forget_plugin(&self, tenant: &TenantId, name: &PluginName) -> Result<(), LedgerError> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.shared().write(0, move |tx| forget(tx, &tenant, &name)).await
+    }
+
+    /// The version of every plugin that served last.
+    pub async fn shelf(&self) -> Result<Vec<ShelvedVersion>, LedgerError> {
+        self.shared().read(READ_MAX, shelf).await
+    }
+
+    /// The versions of one plugin, the one that served last first.
+    pub async fn plugin_versions(&self, tenant: &TenantId, name: &PluginName) -> Result<Vec<ShelvedVersion>, LedgerError> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.shared().read(READ_MAX, move |conn| versions(conn, &tenant, &name)).await
+    }
+
+    /// One version with its bytes.
+    pub async fn shelved_plugin(&self, version: &ShelvedVersion) -> Result<Option<StoredPlugin>, LedgerError> {
+        let version = version.clone();
+        self.shared().read(READ_MAX, move |conn| stored(conn, &version)).await
+    }
+
+    /// Makes an older version the one that serves, and holds the one it takes the place of. False where `to` is not on the shelf.
+    pub async fn roll_plugin_back(&self, to: &ShelvedVersion, from: Option<Hold>) -> Result<bool, LedgerError> {
+        let to = to.clone();
+        self.shared().write(0, move |tx| roll_back(tx, &to, from.as_ref())).await
+    }
+
+    /// Stops or starts a plugin's queue for good.
+    pub async fn pause_plugin(&self, tenant: &TenantId, name: &PluginName, paused: bool) -> Result<(), LedgerError> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.shared().write(0, move |tx| pause(tx, &tenant, &name, paused)).await
+    }
+
+    /// What was decided about a plugin.
+    pub async fn plugin_standing(&self, tenant: &TenantId, name: &PluginName) -> Result<Standing, LedgerError> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.shared().read(READ_MAX, move |conn| standing(conn, &tenant, &name)).await
+    }
+}
+
+fn keep(tx: &mut Tx<'_>, plugin: &StoredPlugin) -> rusqlite::Result<()> {
+    let (tenant, name, digest) = (plugin.tenant.as_str(), plugin.name.as_str(), plugin.digest.as_bytes());
+    tx.execute("DELETE FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND digest = ?3", params![tenant, name, digest])?;
+    let (mark, now_ms) = (tx.counters.next_mark(), tx.now.unix_ms());
+    tx.execute(
+        "INSERT INTO kept_plugins(mark, tenant, name, digest, served_ms, manifest, wasm) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![mark, tenant, name, digest, now_ms, plugin.manifest, plugin.wasm],
+    )?;
+    tx.execute(
+        "DELETE FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND mark NOT IN
+         (SELECT mark FROM kept_plugins WHERE tenant = ?1 AND name = ?2 ORDER BY mark DESC LIMIT ?3)",
+        params![tenant, name, VERSIONS_MAX],
+    )?;
+    tx.execute("DELETE FROM plugin_holds WHERE tenant = ?1 AND name = ?2", [tenant, name])?;
+    Ok(())
+}
+
+fn forget(tx: &Tx<'_>, tenant: &TenantId, name: &PluginName) -> rusqlite::Result<()> {
+    for table in ["kept_plugins", "plugin_holds"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE tenant = ?1 AND name = ?2"), [tenant.as_str(), name.as_str()])?;
+    }
+    Ok(())
+}
+
+fn roll_back(tx: &mut Tx<'_>, to: &ShelvedVersion, from: Option<&Hold>) -> rusqlite::Result<bool> {
+    let (tenant, name) = (to.tenant.as_str(), to.name.as_str());
+    let (mark, now_ms) = (tx.counters.next_mark(), tx.now.unix_ms());
+    let found = tx.execute(
+        "UPDATE kept_plugins SET mark = ?4, served_ms = ?5 WHERE tenant = ?1 AND name = ?2 AND digest = ?3",
+        params![tenant, name, to.digest.as_bytes(), mark, now_ms],
+    )?;
+    if found == 0 {
+        return Ok(false);
+    }
+    // What is served on purpose is not held, whatever was said of it before.
+    tx.execute("DELETE FROM plugin_holds WHERE tenant = ?1 AND name = ?2 AND digest = ?3", params![tenant, name, to.digest.as_bytes()])?;
+    if let Some(from) = from {
+        tx.execute(
+            "INSERT OR REPLACE INTO plugin_holds(tenant, name, digest, reason, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![tenant, name, from.digest.as_bytes(), from.reason, from.at.unix_ms()],
+        )?;
+        tx.execute(
+            "DELETE FROM plugin_holds WHERE tenant = ?1 AND name = ?2 AND digest NOT IN
+             (SELECT digest FROM plugin_holds WHERE tenant = ?1 AND name = ?2 ORDER BY at_ms DESC LIMIT ?3)",
+            params![tenant, name, HOLDS_MAX],
+        )?;
+    }
+    Ok(true)
+}
+
+fn pause(tx: &Tx<'_>, tenant: &TenantId, name: &PluginName, paused: bool) -> rusqlite::Result<()> {
+    let sql = if paused {
+        "INSERT OR IGNORE INTO plugin_pauses(tenant, name) VALUES (?1, ?2)"
+    } else {
+        "DELETE FROM plugin_pauses WHERE tenant = ?1 AND name = ?2"
+    };
+    tx.execute(sql, [tenant.as_str(), name.as_str()])?;
+    Ok(())
+}
+
+const VERSION: &str = "SELECT tenant, name, digest, served_ms FROM kept_plugins";
+
+fn version(row: &rusqlite::Row<'_>) -> rusqlite::Result<ShelvedVersion> {
+    Ok(ShelvedVersion {
+        tenant: parsed(row, 0)?,
+        name: parsed(row, 1)?,
+        digest: Digest::from_bytes(row.get(2)?),
+        served_from: Timestamp::from_unix_ms(row.get(3)?),
+    })
+}
+
+fn shelf(conn: &Connection) -> rusqlite::Result<Vec<ShelvedVersion>> {
+    let newest = "WHERE mark IN (SELECT max(mark) FROM kept_plugins GROUP BY tenant, name) ORDER BY tenant, name";
+    conn.prepare_cached(&format!("{VERSION} {newest}"))?.query_map([], version)?.collect()
+}
+
+fn versions(conn: &Connection, tenant: &TenantId, name: &PluginName) -> rusqlite::Result<Vec<ShelvedVersion>> {
+    conn.prepare_cached(&format!("{VERSION} WHERE tenant = ?1 AND name = ?2 ORDER BY mark DESC"))?
+        .query_map([tenant.as_str(), name.as_str()], version)?
+        .collect()
+}
+
+fn stored(conn: &Connection, version: &ShelvedVersion) -> rusqlite::Result<Option<StoredPlugin>> {
+    let ShelvedVersion { tenant, name, digest, .. } = version;
+    conn.prepare_cached("SELECT manifest, wasm FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND digest = ?3")?
+        .query_row(params![tenant.as_str(), name.as_str(), digest.as_bytes()], |row| {
+            Ok(StoredPlugin { tenant: tenant.clone(), name: name.clone(), digest: *digest, manifest: row.get(0)?, wasm: row.get(1)? })
+        })
+        .optional()
+}
+
+fn standing(conn: &Connection, tenant: &TenantId, name: &PluginName) -> rusqlite::Result<Standing> {
+    let key = [tenant.as_str(), name.as_str()];
+    let paused = conn
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM plugin_pauses WHERE tenant = ?1 AND name = ?2)")?
+        .query_row(key, |row| row.get(0))?;
+    let holds = conn
+        .prepare_cached("SELECT digest, reason, at_ms FROM plugin_holds WHERE tenant = ?1 AND name = ?2 ORDER BY at_ms DESC")?
+        .query_map(key, |row| {
+            Ok(Hold { digest: Digest::from_bytes(row.get(0)?), reason: row.get(1)?, at: Timestamp::from_unix_ms(row.get(2)?) })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(Standing { paused, holds })
+}
