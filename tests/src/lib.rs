@@ -3,10 +3,13 @@
 //! A scenario reads like a sentence. What it waits for it awaits as a fact; nothing sleeps.
 
 pub mod contract;
+pub mod fake_amqp;
 pub mod folder;
+pub mod frames;
 pub mod guests;
 pub mod host;
 pub mod payloads;
 pub mod process;
 pub mod rabbit;
+pub mod relay;
 pub mod sender;
