@@ -3,6 +3,7 @@
 //! A scenario reads like a sentence. What it waits for it awaits as a fact; nothing sleeps.
 
 pub mod contract;
+pub mod disk;
 pub mod fake_amqp;
 pub mod folder;
 pub mod frames;
@@ -13,3 +14,4 @@ pub mod process;
 pub mod rabbit;
 pub mod relay;
 pub mod sender;
+pub mod trace;

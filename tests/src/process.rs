@@ -1,14 +1,18 @@
 //! A host as a process of its own, which can be killed.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
     time::Duration,
 };
+
+pub use rustix::process::Signal;
 
 use crate::folder::Folder;
 
@@ -24,6 +28,8 @@ pub struct ProcessHost {
     /// Where its admin listener is.
     pub admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    /// Ends when nobody holds the host's standard error any more, a tracer included.
+    reader: Option<JoinHandle<()>>,
 }
 
 /// The binary that `cargo build` made beside this test.
@@ -37,7 +43,20 @@ pub fn binary() -> PathBuf {
 impl ProcessHost {
     /// Starts a host on a folder and waits until its door is open.
     pub fn start(folder: &Folder) -> Self {
-        let mut child = Command::new(binary())
+        Self::start_under(folder, &[])
+    }
+
+    /// The same with a program and its arguments in front, which must become the host or be its parent from outside, as `strace -D` is.
+    pub fn start_under(folder: &Folder, wrapper: &[OsString]) -> Self {
+        Self::try_start_under(folder, wrapper).unwrap_or_else(|log| panic!("the host did not open its door: {log}"))
+    }
+
+    /// The same; an error is the log of a host that did not open its door.
+    pub fn try_start_under(folder: &Folder, wrapper: &[OsString]) -> Result<Self, String> {
+        let mut command = wrapper.to_vec();
+        command.push(binary().into());
+        let mut child = Command::new(&command[0])
+            .args(&command[1..])
             .args(["serve", "--config"])
             .arg(folder.config_file())
             .env("HOOKYARD_LOG__FORMAT", "json")
@@ -49,7 +68,7 @@ impl ProcessHost {
         let stderr = child.stderr.take().expect("a pipe");
         let (found, addresses) = mpsc::channel();
         let log = Arc::new(Mutex::new(Vec::new()));
-        std::thread::spawn({
+        let reader = std::thread::spawn({
             let log = Arc::clone(&log);
             move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -62,9 +81,11 @@ impl ProcessHost {
         });
         let Ok((ingest, admin)) = addresses.recv_timeout(START_MAX) else {
             let _ = child.kill();
-            panic!("the host did not open its door: {:#?}", log.lock().expect("a log"));
+            let _ = child.wait();
+            let _ = reader.join();
+            return Err(log.lock().expect("a log").join("\n"));
         };
-        Self { child, ingest, admin, log }
+        Ok(Self { child, ingest, admin, log, reader: Some(reader) })
     }
 
     /// Every line it has logged.
@@ -72,10 +93,22 @@ impl ProcessHost {
         self.log.lock().expect("a log").join("\n")
     }
 
-    /// SIGKILL, and wait until it is gone.
-    pub fn kill(mut self) {
-        self.child.kill().expect("a signal");
-        self.child.wait().expect("an end");
+    /// SIGKILL, and wait until it and whoever traces it are gone.
+    pub fn kill(self) {
+        self.signal(Signal::KILL);
+        self.ended();
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).expect("a running process");
+    }
+
+    /// Waits until it, and whoever traces it, are gone; gives its status and its log.
+    pub fn ended(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().expect("an end");
+        self.reader.take().expect("a reader").join().expect("a read log");
+        (status, self.log())
     }
 
     /// Its process id.

@@ -10,6 +10,7 @@ use crate::{cargo, fixtures, plugins, say, succeed};
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let examples = fixtures::fetch(root)?;
     plugins::run(root)?;
+    let traces = has_tracer();
     // The binaries first: the scenarios that kill hosts start them as processes.
     succeed(Command::new(cargo()).args(["build", "--workspace"]).current_dir(root))?;
     let rabbit = rabbit();
@@ -20,10 +21,24 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     if rabbit.is_none() {
         say("skipped: the tests against RabbitMQ, because there is none (see above)");
     }
+    if !traces {
+        say("skipped: power cuts and failing disks, because strace is not here, cannot be installed, or may not trace");
+    }
     if !examples {
         say("skipped: the tests over GitHub's published payloads, because npm is not here");
     }
     Ok(())
+}
+
+/// Whether `strace` can trace here; it is installed where that takes nobody's password.
+fn has_tracer() -> bool {
+    let traces = || Command::new("strace").args(["-f", "-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
+    if traces() {
+        return true;
+    }
+    say("installing strace");
+    let install = Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends", "strace"]).status();
+    install.is_ok_and(|status| status.success()) && traces()
 }
 
 /// The broker the tests share: the one of `HOOKYARD_AMQP_URL`, or a private one on ports of its own that ends with this value. Its absence is said.

@@ -12,9 +12,9 @@ mod tenant;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -105,14 +105,18 @@ pub fn admin_token_file(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.token")
 }
 
-/// Writes the admin token this configuration was loaded with where nobody has one yet: once, for the owner only.
+/// Writes the admin token this configuration was loaded with where nobody has one yet: once, for the owner only, and whole or not at all. An
+/// empty file is what a power cut leaves of one that was being written.
 pub fn keep_admin_token(config: &Config) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir)?;
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(admin_token_file(&config.data_dir)) {
-        Ok(mut file) => file.write_all(config.admin.token.expose()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+    let path = admin_token_file(&config.data_dir);
+    if fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+        return Ok(());
     }
+    let mut file = tempfile::NamedTempFile::new_in(&config.data_dir)?;
+    file.write_all(config.admin.token.expose())?;
+    file.as_file().sync_all()?;
+    file.persist(&path).map(drop).map_err(|error| error.error)
 }
 
 /// The token: from the variable or file that is named, else the one made at an earlier start, else a new one.

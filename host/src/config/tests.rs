@@ -155,6 +155,11 @@ fn the_admin_token_is_made_once_and_for_the_owner_only() {
     keep_admin_token(&again).unwrap();
     assert_eq!(again.admin.token, config.admin.token);
     assert_eq!(config.admin.token.expose().len(), 64);
+    // What a power cut leaves of a token that was being written is no token.
+    fs::write(&file, "").unwrap();
+    let after_cut = folder.load().unwrap();
+    keep_admin_token(&after_cut).unwrap();
+    assert_eq!(folder.load().unwrap().admin.token, after_cut.admin.token);
 }
 
 #[test]

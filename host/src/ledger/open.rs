@@ -74,6 +74,7 @@ fn sql_failed(what: &'static str) -> impl Fn(rusqlite::Error) -> OpenError {
 /// Creates the folder where it is missing and takes its lock, or says who must go first.
 pub(super) fn lock(data_dir: &Path) -> Result<File, OpenError> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(io_failed("cannot create", data_dir))?;
+    sync_above(data_dir).map_err(io_failed("cannot sync the folders above", data_dir))?;
     let path = Files::of(data_dir).lock;
     let file =
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(io_failed("cannot open", &path))?;
@@ -85,6 +86,20 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, OpenError> {
         ))),
         Err(TryLockError::Error(error)) => Err(OpenError(format!("cannot lock {}: {error}", path.display()))),
     }
+}
+
+/// Makes the name of a new folder certain: a power cut would otherwise take it away with every synced file in it. A folder that may not be
+/// read was not made by us, and nor were those above it.
+fn sync_above(data_dir: &Path) -> io::Result<()> {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    for above in data_dir.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match File::open(above).and_then(|folder| folder.sync_all()) {
+            Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => break,
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 /// Opens the ledger and starts its threads.

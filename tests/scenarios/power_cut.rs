@@ -1,0 +1,242 @@
+//! The power goes. What was written and not synced is gone, in part or as a whole; what was answered must not be.
+//!
+//! A real host takes deliveries while its system calls are recorded; it is killed in the middle of its work, started again, and stopped. From
+//! the record the disk is rebuilt as it would stand after a cut at any point ([`system_tests::disk`]), and opened. `HOOKYARD_CUTS` sets the
+//! number of random cuts (1,000 by default), `HOOKYARD_SEED` draws others.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::LazyLock,
+};
+
+use hookyard::{
+    clock::Clock,
+    delivery::DeliveryId,
+    ledger::{Ledger, Settings},
+};
+use rusqlite::{Connection, OpenFlags};
+use system_tests::{
+    disk::{Disk, Loss},
+    folder::{Folder, Layout, SECRET},
+    guests,
+    host::TestHost,
+    process::{ProcessHost, Signal},
+    sender::{Post, Sender},
+    trace::{self, Event, Tracer},
+};
+
+/// Deliveries sent in each life of the host.
+const DELIVERIES: usize = 240;
+/// Small, so that the log is moved into the database and begun anew again and again.
+const LEDGER: &str = "[ledger]\nwal_bytes_max = 1048576\n";
+
+/// What two lives of a host told the kernel; none where nothing can be traced.
+static RECORD: LazyLock<Option<Vec<Event>>> = LazyLock::new(|| {
+    // On a thread without a runtime, since the record has one of its own.
+    trace::is_possible().then(|| std::thread::spawn(record).join().expect("a record"))
+});
+
+fn record() -> Vec<Event> {
+    let subscribed = "sources = [\"github\"]\nevents = [\"*\"]\n".to_owned();
+    let plugin = |name: &str, guest| (("default".to_owned(), name.to_owned()), (guests::component(guest), subscribed.clone()));
+    let folder = Folder::lay(&Layout {
+        hookyard_toml: LEDGER.to_owned(),
+        plugins: BTreeMap::from([plugin("ack", "ack"), plugin("echo", "publish-document")]),
+        ..Layout::default()
+    });
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut events = runtime.block_on(life(&folder, &[], ProcessHost::kill));
+    let before = events.len();
+    events.extend(runtime.block_on(life(&folder, &events, |host| {
+        host.signal(Signal::TERM);
+        let (status, log) = host.ended();
+        assert!(status.success(), "{status}: {log}");
+    })));
+    assert!(before > 1000 && events.len() > before + 1000, "{before} and {} events are too few to cut between", events.len());
+    events
+}
+
+/// One life of a host on the folder; what was told before decides what is on its disk.
+async fn life(folder: &Folder, before: &[Event], end: impl FnOnce(ProcessHost)) -> Vec<Event> {
+    let tracer = Tracer::default();
+    let host = ProcessHost::start_under(folder, &tracer.wrapper());
+    let sender = Sender::new(host.ingest, "default", "github", SECRET);
+    let mut lanes = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let sender = sender.clone();
+        lanes.spawn(async move {
+            for n in 0..DELIVERIES / 8 {
+                let post = Post::json("push", format!("{{\"n\":\"{:0600x}\"}}", fastrand::u128(..)));
+                sender.send(post.clone()).await.accepted();
+                if n % 10 == 0 {
+                    sender.send(post).await.duplicate();
+                }
+            }
+        });
+    }
+    lanes.join_all().await;
+    end(host);
+
+    let data_dir = folder.path().join("data");
+    let mut life = tracer.read(&data_dir, before.len());
+    life.events.extend(life.unfinished.into_iter().filter(|event| Disk::is_in(event, &data_dir)));
+    let mut disk = Disk::default();
+    for event in before.iter().chain(&life.events) {
+        disk.apply(event);
+    }
+    for (name, bytes) in disk.after_cut(Loss::None) {
+        assert!(fs::read(data_dir.join(&name)).expect("a file") == bytes, "{name} is not what the record says it is");
+    }
+    life.events
+}
+
+/// Opens what the cut left, and gives the deliveries in it; an error says why it did not open or balance.
+async fn open(files: &BTreeMap<String, Vec<u8>>) -> Result<BTreeSet<DeliveryId>, String> {
+    let dir = tempfile::tempdir_in(if fs::exists("/dev/shm").is_ok_and(|is| is) { "/dev/shm" } else { "." }).expect("a folder");
+    for (name, bytes) in files {
+        fs::write(dir.path().join(name), bytes).expect("a file");
+    }
+    let mut settings = Settings::new(dir.path());
+    settings.free_bytes_min = 0;
+    let ledger = Ledger::open(settings, Clock::system()).map_err(|error| error.to_string())?;
+    let books = ledger.books().await.map_err(|error| error.to_string())?;
+    ledger.close().await;
+    let is_balanced = books.gap == 0 && books.accepted == books.routed + books.unrouted && books.legs == books.by_state.iter().sum::<u64>();
+    if !is_balanced {
+        return Err(format!("the books do not balance: {books:?}"));
+    }
+    let database = Connection::open_with_flags(dir.path().join("ledger.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a database");
+    let mut ids = database.prepare("SELECT lower(hex(id)) FROM deliveries").expect("a table");
+    let ids = ids.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+    Ok(ids.map(|id| id.expect("a row").parse().expect("an id")).collect())
+}
+
+/// The first answer that came before its delivery was certain.
+async fn first_broken_promise(events: &[Event]) -> Option<String> {
+    let mut disk = Disk::default();
+    let (mut certain, mut as_of) = (BTreeSet::new(), None);
+    for event in events {
+        disk.apply(event);
+        let Event::Answered(id) = event else { continue };
+        if as_of != Some(disk.syncs) {
+            as_of = Some(disk.syncs);
+            match open(&disk.after_cut(Loss::All)).await {
+                Ok(ids) => certain = ids,
+                Err(error) => return Some(error),
+            }
+        }
+        if !certain.contains(id) {
+            return Some(format!("{id} was answered before a sync covered it"));
+        }
+    }
+    None
+}
+
+fn is_sync_of(event: &Event, wanted: &str) -> bool {
+    matches!(event, Event::Synced { name, .. } if name == wanted)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the figures of the run, for who reads it")]
+async fn every_answer_follows_a_sync_that_covers_it_and_a_forgotten_one_is_noticed() {
+    let Some(events) = &*RECORD else { return println!("skipped: strace is not here, or may not trace") };
+    let answers = events.iter().filter(|event| matches!(event, Event::Answered(_))).count();
+    assert_eq!(answers, 2 * (DELIVERIES + DELIVERIES / 10));
+    let broken = first_broken_promise(events).await;
+    assert_eq!(broken, None);
+
+    // As under `synchronous = NORMAL`: the log is synced only before it is moved into the database.
+    let mut is_before_move = false;
+    let mut normal: Vec<_> = events
+        .iter()
+        .rev()
+        .map(|event| match event {
+            Event::Wrote { name, .. } => {
+                is_before_move = name == "ledger.db";
+                event.clone()
+            }
+            event if is_sync_of(event, "ledger.db-wal") && !is_before_move => Event::FolderMade,
+            event => event.clone(),
+        })
+        .collect();
+    normal.reverse();
+    assert!(first_broken_promise(&normal).await.is_some(), "syncing as under NORMAL was not noticed");
+
+    // One sync forgotten, each time another one. The answer behind a sync may be one that an earlier sync covered, so not each is noticed.
+    let candidates = (0..events.len()).filter(|at| is_sync_of(&events[*at], "ledger.db-wal") && is_answered_next(&events[*at..]));
+    let (mut forgot, mut noticed) = (0, 0);
+    for at in candidates.step_by(7).take(8) {
+        let mut forgotten = events[..(at + 60).min(events.len())].to_vec();
+        forgotten[at] = Event::FolderMade;
+        forgot += 1;
+        noticed += usize::from(first_broken_promise(&forgotten).await.is_some());
+    }
+    assert!(noticed > 0, "of {forgot} forgotten syncs none was noticed");
+    println!(
+        "{answers} answers, each after the sync that covers it; noticed: syncing as under NORMAL, {noticed} of {forgot} forgotten syncs"
+    );
+}
+
+/// Whether an answer comes before the next sync of the log.
+fn is_answered_next(events: &[Event]) -> bool {
+    let next = events[1..].iter().find(|event| matches!(event, Event::Answered(_)) || is_sync_of(event, "ledger.db-wal"));
+    matches!(next, Some(Event::Answered(_)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the figures of the run, for who reads it")]
+async fn whenever_the_power_goes_the_folder_opens_by_itself_with_every_answered_delivery() {
+    let Some(events) = &*RECORD else { return println!("skipped: strace is not here, or may not trace") };
+    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (cuts, seed) = (number("HOOKYARD_CUTS", 1000), number("HOOKYARD_SEED", 17));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut places: Vec<_> = (0..cuts).map(|_| random.usize(..=events.len())).collect();
+    places.sort_unstable();
+    let (mut disk, mut at, mut by_loss) = (Disk::default(), 0, [0_usize; 3]);
+    for place in places {
+        for event in &events[at..place] {
+            disk.apply(event);
+        }
+        at = place;
+        let (loss, count) = match random.u8(0..10) {
+            0..3 => (Loss::All, 0),
+            3 => (Loss::None, 1),
+            _ => (Loss::Some(random.u64(..)), 2),
+        };
+        by_loss[count] += 1;
+        let left = open(&disk.after_cut(loss))
+            .await
+            .unwrap_or_else(|error| panic!("cut before event {place} with {loss:?}, seed {seed}: {error}"));
+        let missing: Vec<_> = disk.promised.difference(&left).collect();
+        assert!(missing.is_empty(), "cut before event {place} with {loss:?}, seed {seed}: {missing:?} were answered and are gone");
+    }
+    let [all, none, some] = by_loss;
+    println!(
+        "{cuts} cuts among {} events ({all} lost all that was not synced, {none} nothing, {some} any sectors): nothing answered was lost",
+        events.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_cut_in_the_middle_of_its_work_the_host_starts_and_every_leg_is_settled() {
+    let Some(events) = &*RECORD else { return };
+    let mut disk = Disk::default();
+    for event in &events[..events.len() / 3] {
+        disk.apply(event);
+    }
+    let folder = Folder::lay(&Layout::default());
+    fs::create_dir_all(folder.path().join("data")).expect("a folder");
+    for (name, bytes) in disk.after_cut(Loss::All) {
+        fs::write(folder.path().join("data").join(name), bytes).expect("a file");
+    }
+    let subscribed = "sources = [\"github\"]\nevents = [\"*\"]\n";
+    folder.deploy("default", "ack", &guests::component("ack"), subscribed);
+    folder.deploy("default", "echo", &guests::component("publish-document"), subscribed);
+    let host = TestHost::start_on(folder, Clock::system()).await;
+    host.drained().await;
+    assert!(!disk.promised.is_empty());
+    for id in disk.promised {
+        assert_eq!(host.settled(id).await.legs.len(), 2);
+    }
+}
