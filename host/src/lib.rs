@@ -9,7 +9,7 @@
 //! | 7 | `config` | file shape → checked settings; reload | |
 //! | 6 | `ingest` `work` `admin` | request → Receipt or Refusal · lease → Settlement · API, health, metrics | hyper (ingest and cli/client), axum (admin) |
 //! | 5 | `catalog` | loaded plugins: watch, admit, swap | notify |
-//! | 4 | `broker` `runtime` | queue traits and engines · engine, bindings, budget, one invocation → Outcome | wasmtime (runtime) |
+//! | 4 | `broker` `runtime` | queue traits and engines · engine, bindings, budget, one invocation → Outcome | wasmtime (runtime), lapin (broker) |
 //! | 3 | `tenants` `observe` | per-tenant values · facts = metric + log line | prometheus-client, tracing-subscriber (observe) |
 //! | 2 | `signature` `ledger` | verification schemes · durable store | hmac (signature), rusqlite (ledger) |
 //! | 1 | `clock` `tasks` | time · named background tasks | |

@@ -3,6 +3,7 @@
 //! A broker decides nothing about deliveries. It takes an offer and answers when it is durable, lends legs that are ready, takes settlements,
 //! and tells how deep its queues are. What becomes of a leg is decided by `work::judge` and only carried out here.
 
+pub mod amqp;
 mod embedded;
 
 use std::{future::Future, pin::Pin, time::Instant};
