@@ -1,5 +1,5 @@
 ;; Burns fuel, then traps, to look free to who forgets what a trap costs.
-(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32)
+(func $burn (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32)
   (local $i i32)
   (loop $burn
     (local.set $i (i32.add (local.get $i) (i32.const 1)))

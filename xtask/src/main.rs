@@ -6,6 +6,7 @@ mod plugins;
 mod test;
 mod tidy;
 mod toolchain;
+mod tools;
 
 use std::{ffi::OsString, io::Write as _, path::Path, process::Command};
 

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use rabbit_node::Shared;
 
-use crate::{cargo, fixtures, plugins, say, succeed};
+use crate::{cargo, fixtures, plugins, say, succeed, tools};
 
 /// Runs every test of the repository.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
@@ -15,7 +15,9 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     succeed(Command::new(cargo()).args(["build", "--workspace"]).current_dir(root))?;
     let rabbit = rabbit();
     let broker = rabbit.iter().flat_map(Shared::environment);
-    succeed(Command::new(cargo()).args(["test", "--workspace", "--no-fail-fast"]).envs(broker).current_dir(root))?;
+    let path = tools::path_with_compilers(root);
+    let mut tests = Command::new(cargo());
+    succeed(tests.args(["test", "--workspace", "--no-fail-fast"]).envs(broker).env("PATH", path).current_dir(root))?;
     let shipped = root.join("plugins");
     succeed(Command::new(cargo()).arg("test").env("CARGO_TARGET_DIR", root.join("target/plugin-tests")).current_dir(shipped))?;
     if rabbit.is_none() {

@@ -11,6 +11,7 @@ mod exit;
 mod output;
 mod plugin;
 mod plugins;
+mod samples;
 mod send;
 mod serve;
 mod store;
@@ -59,7 +60,7 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// What runs now
     Plugins(plugins::Args),
-    /// Build, inspect and try a plugin, without a host
+    /// The author's loop: make, build, test and try a plugin, without a host
     Plugin(plugin::Args),
     /// Events the plugins emitted
     Emits(plugins::EmitsArgs),

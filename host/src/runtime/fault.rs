@@ -1,10 +1,13 @@
 //! How a run that did not answer ended, in the host's words.
 
-use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{Error, FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::state::State;
 use crate::delivery::{Fault, FaultKind};
+
+/// Functions of a backtrace that are told.
+const FRAMES_SHOWN_MAX: usize = 8;
 
 /// The fault behind an error of instantiation or of the call.
 pub(super) fn fault_of(error: &Error, state: &State) -> Fault {
@@ -53,9 +56,9 @@ fn breaks_the_abi(trap: Trap) -> bool {
     )
 }
 
+/// With the functions it happened in, innermost first, where the component says their names; numbers would tell its author nothing.
 fn with_backtrace(what: &str, error: &Error) -> String {
-    match error.downcast_ref::<WasmBacktrace>() {
-        Some(backtrace) if !backtrace.frames().is_empty() => format!("{what}\n{backtrace}"),
-        _ => what.to_owned(),
-    }
+    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+    let names: Vec<&str> = frames.iter().filter_map(FrameInfo::func_name).take(FRAMES_SHOWN_MAX).collect();
+    if names.is_empty() { what.to_owned() } else { format!("{what}, in {}", names.join(" < ")) }
 }

@@ -84,7 +84,11 @@ impl Wasi {
         }
         let written = std::mem::take(&mut *self.output.0.lock().unwrap_or_else(PoisonError::into_inner));
         let lines = |(level, bytes): (&'static str, Vec<u8>)| {
-            String::from_utf8_lossy(&bytes).lines().map(|line| (level, line.to_owned())).collect::<Vec<_>>()
+            String::from_utf8_lossy(&bytes)
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .map(|line| (level, line.to_owned()))
+                .collect::<Vec<_>>()
         };
         written.into_iter().flat_map(lines).collect()
     }

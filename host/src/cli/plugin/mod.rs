@@ -1,9 +1,23 @@
-//! `plugin`: from source to component, and a run of it without a host. What a component is and how it runs is told by
-//! the host's own code.
+//! `plugin`: the author's loop, from nothing to a component that is tested. What a component is and how it runs is told by the host's own
+//! code; no host needs to run.
 
 mod build;
+mod contract;
+mod dev;
+mod expect;
+mod fixture;
+mod javascript;
+mod new;
+mod project;
+mod python;
+mod report;
+mod rust;
+mod testing;
+mod tool;
 mod toolchain;
+mod trial;
 mod try_out;
+mod words;
 
 use std::path::PathBuf;
 
@@ -14,8 +28,16 @@ use super::{
 };
 use crate::runtime::{AdmissionError, Report, Runtime};
 
+const AFTER_HELP: &str = "From nothing to the first handled event:
+  hookyard plugin new sizes          # a folder with a handler, a manifest and two fixtures
+  hookyard plugin test sizes         # builds it, runs the fixtures in the host's own sandbox
+Then `hookyard plugin dev sizes` while you write, and copy sizes.toml and sizes.wasm into tenants/default/plugins/ to deploy.
+
+Exit codes of `test` and `run`: 0 as expected, 1 another verdict, 70 it trapped, 75 it hit a limit.";
+
 /// The arguments of `plugin`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -23,8 +45,16 @@ pub(super) struct Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Verb {
-    /// Compile a plugin's crate to a component, with its manifest beside it
+    /// Make a plugin that builds and passes its fixtures at once
+    New(new::Args),
+    /// Compile a plugin to a component, with its manifest beside it
     Build(build::Args),
+    /// Build, then hold every fixture against its run; tells what differs
+    Test(testing::Args),
+    /// Build and test again at every change, until Ctrl-C
+    Dev(dev::Args),
+    /// Run a component once on one document; nothing of it reaches the outside
+    Run(try_out::Args),
     /// What a component is and asks for, without running it
     Inspect {
         /// The component
@@ -33,19 +63,20 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Run a component once on one document; nothing of it reaches the outside
-    Run(try_out::Args),
 }
 
 /// Does what is asked.
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     match args.verb {
-        Verb::Build(args) => build::run(&args),
+        Verb::New(args) => new::run(&args),
+        Verb::Build(args) => super::block_on(async { build::run(&args).await }),
+        Verb::Test(args) => super::block_on(async { testing::run(&args).await }),
+        Verb::Dev(args) => super::block_on(async { dev::run(&args).await }),
+        Verb::Run(args) => super::block_on(try_out::run(args)),
         Verb::Inspect { file, json } => {
             let report = Runtime::inspect(&read_bounded(&file)?).map_err(|error| refused(&error))?;
             print(Output::new(json), &report)
         }
-        Verb::Run(args) => super::block_on(try_out::run(args)),
     }
 }
 

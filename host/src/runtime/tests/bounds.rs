@@ -53,10 +53,11 @@ async fn a_trap_costs_the_whole_budget_and_a_verdict_what_it_used() {
 }
 
 #[tokio::test]
-async fn a_trap_is_told_with_a_backtrace() {
+async fn a_trap_is_told_with_the_functions_it_happened_in() {
     let report = play("burn-then-trap", run()).await;
     let (_, detail) = fault(&report);
-    assert!(detail.contains("unreachable") && detail.contains("backtrace"), "{detail}");
+    assert!(detail.contains("unreachable") && detail.ends_with(", in burn"), "{detail}");
+    assert!(fault(&play("trap", run()).await).1.ends_with("executed"), "a number is no name");
     assert_eq!(fault(&play("exit", run()).await).1.split(':').next(), Some("called exit(0)"));
 }
 

@@ -1,0 +1,166 @@
+//! A component in the host's own sandbox, outside any host: admitted once, run as often as wanted, without any way out.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    super::{
+        check::print_problems,
+        environment,
+        exit::{Exit, Failure},
+        read_bounded,
+    },
+    refused,
+};
+use crate::{
+    catalog::{self, Manifest},
+    clock::Clock,
+    config::{self, Config},
+    delivery::{BodyEncoding, Delivery, DeliveryId, DeliveryKey, Digest, Header, PluginName, SourceId, TenantId},
+    runtime::{Compiler, Component, Gate, Run, RunReport, Runtime, Settings},
+};
+
+/// The provider's id of a tried delivery: always the same, so that the same file has the same delivery id.
+const PROVIDER_ID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// The sandbox, with the host's limits.
+pub(super) struct Sandbox {
+    runtime: Runtime,
+    host: Config,
+}
+
+/// A component that has passed the admission, with its manifest.
+pub(super) struct Trial<'a> {
+    sandbox: &'a Sandbox,
+    component: Component,
+    name: PluginName,
+    digest: Digest,
+    manifest: Option<Manifest>,
+}
+
+impl Sandbox {
+    /// The engine, and the limits a host started here would have.
+    pub(super) fn open() -> Result<Self, Failure> {
+        let host = config::load(None, &environment()).map_err(|problems| {
+            print_problems(&problems);
+            Failure::new(Exit::ConfigInvalid, "the host's configuration does not tell the limits")
+        })?;
+        // One run at a time needs no pool, no cache and no child: the file is the caller's own.
+        let settings = Settings { concurrency_max: 1, cache_dir: None, compiler: Compiler::InProcess, ..host.runtime.clone() };
+        Ok(Self { runtime: Runtime::new(settings)?, host })
+    }
+
+    /// Puts a component through the host's whole admission; limits and configuration are those of the manifest beside it, if any.
+    pub(super) async fn admit(&self, file: &Path) -> Result<Trial<'_>, Failure> {
+        let name = plugin_name(file)?;
+        let manifest = manifest_beside(file)?;
+        let wasm = read_bounded(file)?;
+        let digest = Digest::of(&[&wasm]);
+        let component = self.runtime.admit(wasm.into(), &[]).await.map_err(|error| refused(&error))?;
+        Ok(Trial { sandbox: self, component, name, digest, manifest })
+    }
+}
+
+impl Trial<'_> {
+    /// The `[config]` table of the manifest.
+    pub(super) fn config(&self) -> Value {
+        self.manifest.as_ref().map_or_else(|| json!({}), |manifest| manifest.config.clone())
+    }
+
+    /// One run.
+    pub(super) async fn run(&self, delivery: Delivery, attempt: u32, config: Value) -> RunReport {
+        let limits = self.manifest.as_ref().map(|manifest| manifest.limits).unwrap_or_default();
+        let run = Run {
+            started_at: delivery.received_at,
+            delivery: Arc::new(delivery),
+            plugin: self.name.clone(),
+            attempt,
+            generation: 0,
+            digest: self.digest,
+            config: Arc::new(config),
+            budget: limits.budget(self.sandbox.host.catalog.default_budget, self.sandbox.host.ceiling),
+            gate: Gate::Dry,
+        };
+        self.sandbox.runtime.invoke(&self.component, run).await
+    }
+}
+
+/// The manifest beside the component, where there is one.
+fn manifest_beside(component: &Path) -> Result<Option<Manifest>, Failure> {
+    let file = component.with_extension("toml");
+    if !file.exists() {
+        return Ok(None);
+    }
+    let manifest = catalog::parse_manifest(&read_bounded(&file)?);
+    manifest.map(Some).map_err(|problems| Failure::new(Exit::ConfigInvalid, format!("{}: {problems}", file.display())))
+}
+
+/// The name it would have in a host; it shows in the ids of emitted events.
+fn plugin_name(file: &Path) -> Result<PluginName, Failure> {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    stem.parse().map_err(|error| Failure::new(Exit::Usage, format!("a component's file is named after its plugin, and {error}")))
+}
+
+/// The delivery a host would make of the document.
+pub(super) fn delivery(event: &str, document: Vec<u8>) -> Result<Delivery, Failure> {
+    let parsed: Value = serde_json::from_slice(&document)
+        .map_err(|error| Failure::new(Exit::Failed, format!("the payload is not JSON ({error}): a host would refuse it")))?;
+    let (tenant, body_sha256) = (TenantId::default_tenant(), Sha256::digest(&document).into());
+    let source: SourceId = "github".parse().map_err(|error| Failure::new(Exit::Failed, format!("{error}")))?;
+    let key = DeliveryKey { tenant: &tenant, source: &source, hook_id: "", provider_id: PROVIDER_ID, body_sha256: &body_sha256 };
+    Ok(Delivery {
+        id: DeliveryId::derive(&key),
+        provider_id: PROVIDER_ID.to_owned(),
+        hook_id: None,
+        event: event.to_owned(),
+        action: parsed["action"].as_str().map(str::to_owned),
+        repository: parsed["repository"]["full_name"].as_str().map(str::to_owned),
+        installation_id: parsed["installation"]["id"].as_u64(),
+        received_at: Clock::system().now(),
+        sequence: 1,
+        encoding: BodyEncoding::Json,
+        headers: vec![Header { name: "x-github-event".to_owned(), value: event.to_owned() }],
+        document: Bytes::from(document),
+        raw: None,
+        body_sha256,
+        tenant,
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenants::Budget;
+
+    #[test]
+    fn the_same_document_is_the_same_delivery() {
+        let document = br#"{"action":"opened","repository":{"full_name":"acme/shop"}}"#;
+        let (first, second) = (delivery("pull_request", document.to_vec()).unwrap(), delivery("pull_request", document.to_vec()).unwrap());
+        assert_eq!(first.id, second.id);
+        assert_eq!((first.action.as_deref(), first.repository.as_deref()), (Some("opened"), Some("acme/shop")));
+        assert_ne!(delivery("push", b"{}".to_vec()).unwrap().id, first.id);
+        assert!(delivery("push", b"{".to_vec()).unwrap_err().message.contains("not JSON"));
+    }
+
+    #[test]
+    fn limits_and_configuration_come_from_the_manifest_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let component = dir.path().join("sizes.wasm");
+        assert!(manifest_beside(&component).unwrap().is_none());
+        std::fs::write(dir.path().join("sizes.toml"), "sources=[\"github\"]\nevents=[\"*\"]\n[config]\nsmall=1\n[limits]\nfuel=7\n")
+            .unwrap();
+        let Manifest { limits, config, .. } = manifest_beside(&component).unwrap().unwrap();
+        let most = Budget { fuel: 9, fuel_per_body_byte: 0, memory_bytes_max: 1, memory_per_body_byte: 0, wall: std::time::Duration::MAX };
+        assert_eq!((limits.budget(most, most).fuel, config), (7, json!({ "small": 1 })));
+    }
+
+    #[test]
+    fn a_component_is_named_after_its_plugin() {
+        assert_eq!(plugin_name(Path::new("a/pr-size.wasm")).unwrap().as_str(), "pr-size");
+        assert_eq!(plugin_name(Path::new("a/PR size.wasm")).unwrap_err().exit, Exit::Usage);
+    }
+}

@@ -1,0 +1,232 @@
+//! The author's loop, as a user types it: the real binary, real compilers, no host.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use system_tests::{guests, process::binary};
+
+/// A desk outside any checkout: a folder with a copy of the program, as if it had been installed.
+struct Desk {
+    folder: tempfile::TempDir,
+    program: PathBuf,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("bin/hookyard");
+        fs::create_dir(folder.path().join("bin")).expect("a folder");
+        fs::copy(binary(), &program).expect("a copy of the program");
+        Self { folder, program }
+    }
+
+    fn path(&self, place: &str) -> PathBuf {
+        self.folder.path().join(place)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        // Dependencies of plugins are compiled once for all tests and for the shipped plugins.
+        command.env("CARGO_TARGET_DIR", repository().join("target/wasm"));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program runs")
+    }
+
+    /// A plugin whose component is one of the WAT guests: nothing has to be built.
+    fn with_guest(guest: &str, events: &str) -> Self {
+        let desk = Self::new();
+        fs::create_dir(desk.path("guest")).expect("a folder");
+        fs::write(desk.path("guest/package.json"), "{\"name\": \"guest\"}").expect("a file");
+        // So little fuel that it is always what runs out first, on the slowest machine too.
+        let manifest = format!("sources = [\"github\"]\nevents = {events}\n[limits]\nfuel = 10_000_000\n");
+        fs::write(desk.path("guest/guest.toml"), manifest).expect("a file");
+        fs::write(desk.path("guest/guest.wasm"), guests::component(guest)).expect("a file");
+        desk
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").to_owned()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it ended by itself")
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn data(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn skip(what: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {what}; `cargo xtask test` brings it where it can be had");
+}
+
+/// A program of the path this test was started with.
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+#[test]
+fn a_new_rust_plugin_builds_and_passes_its_fixtures_outside_any_checkout() {
+    let desk = Desk::new();
+    let new = desk.run(&["plugin", "new", "sizes"]);
+    assert!(new.status.success() && new.stdout.is_empty(), "{new:?}");
+    assert!(words(&new).contains("next: hookyard plugin test sizes"), "{}", words(&new));
+    assert!(desk.path("sizes/sdk/plugin-sdk/src/lib.rs").is_file(), "the SDK comes with it");
+
+    let test = desk.run(&["plugin", "test", "sizes"]);
+    if words(&test).contains("no Rust toolchain") {
+        return skip("a Rust toolchain for wasm32-unknown-unknown");
+    }
+    assert_eq!(code(&test), 0, "{}\n{}", data(&test), words(&test));
+    assert!(data(&test).contains("PASS  large  ack") && data(&test).contains("2 passed, 0 failed"), "{}", data(&test));
+    assert!(words(&test).contains("next: cp sizes/sizes.toml sizes/sizes.wasm tenants/default/plugins/"), "{}", words(&test));
+
+    // A fixture that expects something else: every difference is told, and the run is not repeated by hand to see why.
+    let fixture = fs::read_to_string(desk.path("sizes/fixtures/large.toml")).expect("the fixture");
+    let other = fixture.replace("\"ack\"", "\"skip\"").replace("pull/7", "pull/8");
+    fs::write(desk.path("sizes/fixtures/large.toml"), other).expect("a file");
+    let test = desk.run(&["plugin", "test", "sizes", "--no-build"]);
+    assert_eq!(code(&test), 1);
+    for line in
+        ["FAIL  large", "      verdict\n        expected  skip\n        found     ack\n", "      emits[0].body\n", "1 passed, 1 failed"]
+    {
+        assert!(data(&test).contains(line), "{line:?} is not in {}", data(&test));
+    }
+    let object = desk.run(&["plugin", "test", "sizes", "--no-build", "--json", "--only", "large"]);
+    let object: Value = serde_json::from_slice(&object.stdout).expect("JSON");
+    assert_eq!((&object["failed"], &object["fixtures"][0]["differences"][0]["what"]), (&1.into(), &"verdict".into()), "{object}");
+}
+
+#[test]
+fn a_new_plugin_never_writes_over_what_is_there() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("sizes")).expect("a folder");
+    fs::write(desk.path("sizes/thesis.txt"), "years of work").expect("a file");
+    let new = desk.run(&["plugin", "new", "sizes"]);
+    assert_eq!(code(&new), 1);
+    assert!(words(&new).contains("not empty"), "{}", words(&new));
+    assert_eq!(fs::read_dir(desk.path("sizes")).expect("the folder").count(), 1);
+    assert_eq!(code(&desk.run(&["plugin", "new", "../escape"])), 2, "a name is no path");
+    assert_eq!(code(&desk.run(&["plugin", "new", "2fast"])), 2);
+}
+
+#[test]
+fn a_rust_plugin_made_in_a_checkout_follows_the_checkouts_sdk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let new = Command::new(binary()).args(["plugin", "new", "sizes"]).current_dir(folder.path()).output().expect("the program runs");
+    assert!(new.status.success(), "{new:?}");
+    let cargo = fs::read_to_string(folder.path().join("sizes/Cargo.toml")).expect("the crate");
+    assert!(cargo.contains(&repository().join("plugin-sdk").display().to_string()), "{cargo}");
+    assert!(!folder.path().join("sizes/sdk").exists());
+}
+
+#[test]
+fn a_new_javascript_plugin_says_what_it_needs_then_builds_and_follows_every_change() {
+    let desk = Desk::new();
+    assert!(desk.run(&["plugin", "new", "sizes", "--lang", "js"]).status.success());
+    let bare = desk.command(&["plugin", "build", "sizes"]).env("PATH", "/nowhere").output().expect("the program runs");
+    assert_eq!(code(&bare), 1);
+    assert!(words(&bare).contains("hint: `npm install`"), "{}", words(&bare));
+    if !in_path("jco") {
+        return skip("jco");
+    }
+
+    let test = desk.run(&["plugin", "test", "sizes"]);
+    assert_eq!(code(&test), 0, "{}\n{}", data(&test), words(&test));
+    assert!(words(&test).contains("asks for config, emit, log"), "it asks for what its source names: {}", words(&test));
+    assert!(data(&test).contains("2 passed, 0 failed"), "{}", data(&test));
+
+    let mut dev =
+        desk.command(&["plugin", "dev", "sizes"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+    let mut said = BufReader::new(dev.stderr.take().expect("a pipe")).lines();
+    let mut shown = BufReader::new(dev.stdout.take().expect("a pipe")).lines();
+    let until = |lines: &mut dyn Iterator<Item = std::io::Result<String>>, part: &str| {
+        let found = lines.map(|line| line.expect("text")).find(|line| line.contains(part));
+        assert!(found.is_some(), "it ended without {part:?}");
+    };
+    let handler = desk.path("sizes/handler.js");
+    let source = fs::read_to_string(&handler).expect("the handler");
+    until(&mut shown, "2 passed, 0 failed");
+    until(&mut said, "watching");
+    fs::write(&handler, source.replace("export const handler", "export const handler = {")).expect("a file");
+    until(&mut said, "handler.js changed");
+    until(&mut said, "error: ");
+    until(&mut said, "watching");
+    fs::write(&handler, source.replace("few enough", "not many")).expect("a file");
+    until(&mut shown, "FAIL  small");
+    until(&mut shown, "1 passed, 1 failed");
+    let pid = dev.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    until(&mut said, "stopped");
+    assert!(dev.wait().expect("it ends").success(), "Ctrl-C is its good end");
+}
+
+#[test]
+fn every_event_there_is_a_handler_for_has_a_document_to_try() {
+    let events = [
+        "push",
+        "pull_request",
+        "issues",
+        "issue_comment",
+        "release",
+        "workflow_run",
+        "check_run",
+        "deployment",
+        "deployment_status",
+        "status",
+        "repository",
+        "star",
+        "watch",
+        "fork",
+    ];
+    let desk = Desk::with_guest("ack", &format!("{events:?}"));
+    let test = desk.run(&["plugin", "test", "guest", "--no-build"]);
+    assert_eq!(code(&test), 0, "{}\n{}", data(&test), words(&test));
+    for event in events {
+        assert!(data(&test).contains(&format!("PASS  {event} (built in)  ack")), "{event}: {}", data(&test));
+        let run = desk.run(&["plugin", "run", "guest/guest.wasm", "--event", event, "--expect", "ack"]);
+        assert_eq!(code(&run), 0, "{event}: {}", words(&run));
+    }
+}
+
+#[test]
+fn a_test_tells_a_trap_and_a_limit_by_its_exit_code() {
+    for (guest, expected) in [("trap", 70), ("loop", 75), ("memory-bomb", 75), ("reject", 0)] {
+        let desk = Desk::with_guest(guest, "[\"push\"]");
+        let test = desk.run(&["plugin", "test", "guest", "--no-build"]);
+        assert_eq!(code(&test), expected, "{guest}: {}\n{}", data(&test), words(&test));
+    }
+    // A fault can be what is expected.
+    let desk = Desk::with_guest("loop", "[\"push\"]");
+    fs::create_dir(desk.path("guest/fixtures")).expect("a folder");
+    fs::write(desk.path("guest/fixtures/endless.toml"), "event = \"push\"\n[expect]\nverdict = \"out_of_fuel\"\n").expect("a file");
+    assert_eq!(code(&desk.run(&["plugin", "test", "guest", "--no-build"])), 0);
+    fs::write(desk.path("guest/fixtures/endless.toml"), "event = \"push\"\n[expects]\n").expect("a file");
+    assert_eq!(code(&desk.run(&["plugin", "test", "guest", "--no-build"])), 78, "a fixture that cannot be read is not passed over");
+}
+
+#[test]
+fn completions_know_the_authors_commands() {
+    let script = data(&Desk::new().run(&["completions", "bash"]));
+    for verb in ["new", "build", "test", "dev", "run", "inspect"] {
+        assert!(
+            script.contains(&format!("hookyard__plugin__{verb}")) || script.contains(&format!("hookyard__subcmd__plugin__subcmd__{verb}")),
+            "{verb}"
+        );
+    }
+}
