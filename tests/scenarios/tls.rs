@@ -32,6 +32,7 @@ async fn host_with(pair: (&[u8], &[u8])) -> TestHost {
         hookyard_toml: "[ingest.tls]\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\n".to_owned(),
         tenant_toml: "require_https = true".to_owned(),
         plugins: [(("default".to_owned(), "ack".to_owned()), (guests::component("ack"), manifest))].into(),
+        ..Layout::default()
     };
     let folder = Folder::lay(&layout);
     put(&folder, pair);

@@ -8,6 +8,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::rabbit::{self, Queue};
+
 /// The secret every test tenant's source signs with.
 pub const SECRET: &str = "It's a Secret to Everybody";
 
@@ -18,6 +20,8 @@ pub struct Layout {
     pub hookyard_toml: String,
     /// More lines of each tenant's `tenant.toml`.
     pub tenant_toml: String,
+    /// RabbitMQ, instead of the queue this test binary is for.
+    pub rabbitmq: Option<Queue>,
     /// (tenant, name) → component and manifest.
     pub plugins: BTreeMap<(String, String), (Vec<u8>, String)>,
 }
@@ -26,15 +30,20 @@ pub struct Layout {
 #[derive(Debug)]
 pub struct Folder {
     dir: TempDir,
+    /// Kept for as long as a host may start here.
+    _rabbitmq: Option<Queue>,
 }
 
 impl Folder {
     /// Lays the folder out. The tenant `default` is always there.
     pub fn lay(layout: &Layout) -> Self {
-        let folder = Self { dir: TempDir::with_prefix("hookyard-test-").expect("a temporary folder") };
+        let dir = TempDir::with_prefix("hookyard-test-").expect("a temporary folder");
+        let rabbitmq = layout.rabbitmq.clone().or_else(rabbit::of_this_binary);
+        let broker = rabbitmq.as_ref().map(|queue| broker_toml(queue, dir.path())).unwrap_or_default();
+        let folder = Self { dir, _rabbitmq: rabbitmq };
         let root = folder.path();
         let toml = format!(
-            "data_dir = \"{}\"\ntenants_dir = \"{}\"\n{}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
+            "data_dir = \"{}\"\ntenants_dir = \"{}\"\n{}\n{broker}[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
             root.join("data").display(),
             root.join("tenants").display(),
             layout.hookyard_toml,
@@ -80,6 +89,13 @@ impl Folder {
         write(&plugins.join(format!("{name}.toml")), manifest.as_bytes());
         write(&plugins.join(format!("{name}.wasm")), wasm);
     }
+}
+
+fn broker_toml(queue: &Queue, root: &Path) -> String {
+    let file = root.join("secrets/amqp");
+    write(&file, queue.url.as_bytes());
+    let (ack_after, file, more) = (queue.ack_after, file.display(), &queue.more);
+    format!("[broker]\nkind = \"rabbitmq\"\nack_after = \"{ack_after}\"\n[broker.rabbitmq]\nurl = {{ file = \"{file}\" }}\n{more}\n")
 }
 
 /// Writes a file so that it is seen whole or not at all.

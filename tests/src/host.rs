@@ -15,6 +15,7 @@ use hookyard::{
 
 use crate::{
     folder::{Folder, Layout, SECRET},
+    rabbit::Queue,
     sender::Sender,
 };
 
@@ -32,7 +33,7 @@ pub struct Builder {
 #[derive(Debug)]
 pub struct TestHost {
     host: Option<Host>,
-    folder: Folder,
+    folder: Option<Folder>,
     clock: Clock,
 }
 
@@ -64,6 +65,13 @@ impl Builder {
         self
     }
 
+    /// With RabbitMQ as the queue.
+    #[must_use]
+    pub fn on(mut self, queue: Queue) -> Self {
+        self.layout.rabbitmq = Some(queue);
+        self
+    }
+
     /// Under a clock that the test moves.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -91,7 +99,7 @@ impl TestHost {
         let config = config::load(Some(&file), &env).unwrap_or_else(|problems| panic!("configuration: {problems:#?}"));
         let options = Options { clock: clock.clone(), compiler: Compiler::InProcess, env, config_file: Some(file) };
         let host = Host::start(config, options).await.expect("the host starts");
-        Self { host: Some(host), folder, clock }
+        Self { host: Some(host), folder: Some(folder), clock }
     }
 
     fn host(&self) -> &Host {
@@ -100,7 +108,7 @@ impl TestHost {
 
     /// The folder the host lives in.
     pub fn folder(&self) -> &Folder {
-        &self.folder
+        self.folder.as_ref().expect("the folder is there until the host stops")
     }
 
     /// The running host.
@@ -197,9 +205,8 @@ impl TestHost {
 
     /// Stops the host, checks the books, and gives the folder for another start.
     pub async fn stop(mut self) -> Folder {
-        let folder = std::mem::replace(&mut self.folder, Folder::lay(&Layout::default()));
         self.close().await;
-        folder
+        self.folder.take().expect("the folder is there until the host stops")
     }
 
     async fn close(&mut self) {

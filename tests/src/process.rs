@@ -46,6 +46,11 @@ impl ProcessHost {
         Self::start_under(folder, &[])
     }
 
+    /// Starts a host with more arguments, such as the roles it has.
+    pub fn start_with(folder: &Folder, arguments: &[&str]) -> Self {
+        Self::spawn(folder, &[], arguments).unwrap_or_else(|log| panic!("the host did not open its door: {log}"))
+    }
+
     /// The same with a program and its arguments in front, which must become the host or be its parent from outside, as `strace -D` is.
     pub fn start_under(folder: &Folder, wrapper: &[OsString]) -> Self {
         Self::try_start_under(folder, wrapper).unwrap_or_else(|log| panic!("the host did not open its door: {log}"))
@@ -53,12 +58,17 @@ impl ProcessHost {
 
     /// The same; an error is the log of a host that did not open its door.
     pub fn try_start_under(folder: &Folder, wrapper: &[OsString]) -> Result<Self, String> {
+        Self::spawn(folder, wrapper, &[])
+    }
+
+    fn spawn(folder: &Folder, wrapper: &[OsString], arguments: &[&str]) -> Result<Self, String> {
         let mut command = wrapper.to_vec();
         command.push(binary().into());
         let mut child = Command::new(&command[0])
             .args(&command[1..])
             .args(["serve", "--config"])
             .arg(folder.config_file())
+            .args(arguments)
             .env("HOOKYARD_LOG__FORMAT", "json")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

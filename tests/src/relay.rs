@@ -2,6 +2,7 @@
 //! a test names, such as after a publish and before its confirm.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -21,7 +22,7 @@ use tokio::{
 use crate::frames::{Frame, GREETING, method};
 
 /// Which way a frame goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
     /// From the host.
     ToBroker,
@@ -36,19 +37,25 @@ pub enum Fault {
     Cut,
     /// They end with a reset.
     Reset,
-    /// They stay open and carry nothing until [`Relay::flow`].
+    /// They stay open and carry nothing any more, as through a router that has forgotten them; new ones work.
     Stall,
     /// The host can still send, and hears the end of what the broker says.
     HalfClose,
 }
 
+impl Fault {
+    /// Whether connections are over with it.
+    fn is_end(self) -> bool {
+        matches!(self, Self::Cut | Self::Reset)
+    }
+}
+
 /// How the relay carries at this moment.
 #[derive(Clone, Copy, Debug)]
 struct Mood {
-    /// Raised by every fault that ends connections; those of an older number are over.
+    /// Raised by every fault; connections of an older number suffer it.
     generation: u64,
-    ending: Fault,
-    is_stalled: bool,
+    fault: Fault,
     /// New connections are turned away.
     is_closed: bool,
     delay: Duration,
@@ -92,7 +99,9 @@ struct Trap {
 
 #[derive(Debug)]
 struct Shared {
-    broker: SocketAddr,
+    broker: watch::Sender<SocketAddr>,
+    /// What is looked for in message headers, and how often it went by each way.
+    words: Mutex<BTreeMap<(Way, &'static [u8]), usize>>,
     mood: watch::Sender<Mood>,
     trap: Mutex<Option<Trap>>,
 }
@@ -111,9 +120,9 @@ impl Relay {
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let mood = Mood { generation: 0, ending: Fault::Cut, is_stalled: false, is_closed: false, delay: Duration::ZERO };
-        let broker = SocketAddr::from(([127, 0, 0, 1], port));
-        let shared = Arc::new(Shared { broker, mood: watch::Sender::new(mood), trap: Mutex::new(None) });
+        let mood = Mood { generation: 0, fault: Fault::Cut, is_closed: false, delay: Duration::ZERO };
+        let broker = watch::Sender::new(local(port));
+        let shared = Arc::new(Shared { broker, words: Mutex::default(), mood: watch::Sender::new(mood), trap: Mutex::new(None) });
         let listening = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
@@ -144,14 +153,25 @@ impl Relay {
         }
     }
 
-    /// Ends a stall.
-    pub fn flow(&self) {
-        self.shared.mood.send_modify(|mood| mood.is_stalled = false);
-    }
-
     /// From now on every frame takes this much longer.
     pub fn delay(&self, delay: Duration) {
         self.shared.mood.send_modify(|mood| mood.delay = delay);
+    }
+
+    /// Leads new connections to another node, as a balancer does, and cuts those there are.
+    pub fn lead_to(&self, port: u16) {
+        self.shared.broker.send_replace(local(port));
+        self.strike(Fault::Cut);
+    }
+
+    /// Counts from now on the message headers in which this stands.
+    pub fn look_for(&self, way: Way, word: &'static [u8]) {
+        self.shared.words.lock().expect("the words").insert((way, word), 0);
+    }
+
+    /// How many message headers had it.
+    pub fn seen(&self, way: Way, word: &'static [u8]) -> usize {
+        self.shared.words.lock().expect("the words")[&(way, word)]
     }
 
     /// Strikes at this moment, once. Gives what ends when it has.
@@ -170,12 +190,9 @@ impl Drop for Relay {
 
 impl Shared {
     fn strike(&self, fault: Fault) {
-        self.mood.send_modify(|mood| match fault {
-            Fault::Stall => mood.is_stalled = true,
-            ending => {
-                mood.ending = ending;
-                mood.generation += 1;
-            }
+        self.mood.send_modify(|mood| {
+            mood.fault = fault;
+            mood.generation += 1;
         });
     }
 
@@ -185,15 +202,16 @@ impl Shared {
         }
         let mut mood = self.mood.subscribe();
         let generation = mood.borrow_and_update().generation;
-        let Ok(mut broker) = TcpStream::connect(self.broker).await else { return };
+        let broker = *self.broker.borrow();
+        let Ok(mut broker) = TcpStream::connect(broker).await else { return };
         let _ = (host.set_nodelay(true), broker.set_nodelay(true));
         let ending = {
             let ((from_host, to_host), (from_broker, to_broker)) = (host.split(), broker.split());
             tokio::select! {
                 _ = self.pump(Way::ToBroker, from_host, to_broker, generation) => Fault::Cut,
                 _ = self.pump(Way::ToHost, from_broker, to_host, generation) => Fault::Cut,
-                mood = mood.wait_for(|mood| mood.generation != generation && mood.ending != Fault::HalfClose) => {
-                    mood.map_or(Fault::Cut, |mood| mood.ending)
+                mood = mood.wait_for(|mood| mood.generation != generation && mood.fault.is_end()) => {
+                    mood.map_or(Fault::Cut, |mood| mood.fault)
                 }
             }
         };
@@ -212,7 +230,7 @@ impl Shared {
                 is_greeted = true;
             }
             while is_greeted && let Some(frame) = Frame::take(&mut bytes) {
-                self.pass(way, &frame, &mut to, &mut mood).await?;
+                self.pass(way, &frame, &mut to, (&mut mood, generation)).await?;
             }
             tokio::select! {
                 read = from.read_buf(&mut bytes) => read.ok().filter(|read| *read > 0).map(drop)?,
@@ -224,12 +242,19 @@ impl Shared {
         }
     }
 
-    async fn pass(&self, way: Way, frame: &Frame, to: &mut WriteHalf<'_>, mood: &mut watch::Receiver<Mood>) -> Option<()> {
+    async fn pass(
+        &self,
+        way: Way,
+        frame: &Frame,
+        to: &mut WriteHalf<'_>,
+        (mood, generation): (&mut watch::Receiver<Mood>, u64),
+    ) -> Option<()> {
         let (delay, sprung) = (mood.borrow().delay, self.spring(way, frame));
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        mood.wait_for(|mood| !mood.is_stalled).await.ok()?;
+        mood.wait_for(|mood| mood.generation == generation || mood.fault != Fault::Stall).await.ok()?;
+        self.note(way, frame);
         if sprung.as_ref().is_none_or(|trap| trap.moment.passes) {
             let mut bytes = BytesMut::new();
             frame.put(&mut bytes);
@@ -240,6 +265,15 @@ impl Shared {
             let _ = trap.sprung.send(());
         }
         Some(())
+    }
+
+    fn note(&self, way: Way, frame: &Frame) {
+        if !frame.is_header() {
+            return;
+        }
+        for ((_, word), seen) in self.words.lock().expect("the words").iter_mut().filter(|((looked, _), _)| *looked == way) {
+            *seen += usize::from(frame.payload.windows(word.len()).any(|part| part == *word));
+        }
     }
 
     /// The trap, if this is its frame.
@@ -259,5 +293,9 @@ impl Shared {
 
 async fn half_closed(mood: &mut watch::Receiver<Mood>, generation: u64) {
     // The relay is gone when this fails, and its connections with it.
-    let _ = mood.wait_for(|mood| mood.generation != generation && mood.ending == Fault::HalfClose).await.map(|mood| mood.generation);
+    let _ = mood.wait_for(|mood| mood.generation != generation && mood.fault == Fault::HalfClose).await.map(|mood| mood.generation);
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }

@@ -114,6 +114,13 @@ impl Node {
         self.site.ctl(&self.name(), arguments)
     }
 
+    /// A new vhost, in which `guest` may do everything; gives its URL.
+    pub fn add_vhost(&self, name: &str) -> anyhow::Result<String> {
+        self.ctl(&["add_vhost", name])?;
+        self.ctl(&["set_permissions", "--vhost", name, "guest", ".*", ".*", ".*"])?;
+        Ok(format!("amqp://guest:guest@127.0.0.1:{}/{name}", self.amqp))
+    }
+
     /// Raises or clears the memory alarm, as a node does that has used up what it may.
     pub fn alarm_memory(&self, is_on: bool) -> anyhow::Result<()> {
         self.ctl(&["set_vm_memory_high_watermark", if is_on { "0" } else { "0.8" }]).map(drop)

@@ -72,6 +72,14 @@ impl Vhost {
         &self.url
     }
 
+    /// The port of its broker.
+    pub fn port(&self) -> u16 {
+        let authority = self.url.rsplit_once('@').map_or(self.url.as_str(), |(_, server)| server);
+        let port = authority.split('/').next().and_then(|authority| authority.rsplit_once(':')).and_then(|(_, port)| port.parse().ok());
+        // An address without a port is one on AMQP's own.
+        port.unwrap_or(5672)
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
