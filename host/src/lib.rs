@@ -7,12 +7,12 @@
 //! | 9 | `cli` | arguments, exit codes, human output | clap |
 //! | 8 | `app` | joins the parts; start and drain order | |
 //! | 7 | `config` | file shape → checked settings; reload | |
-//! | 6 | `ingest` `work` `admin` | request → Receipt or Refusal · lease → Settlement · API, health, metrics | hyper (ingest and cli/client), axum (admin) |
+//! | 6 | `ingest` `work` `admin` | request → Receipt or Refusal · lease → Settlement · API, health, metrics | hyper (ingest and cli/client and egress), axum (admin) |
 //! | 5 | `catalog` | loaded plugins: watch, admit, swap | notify |
 //! | 4 | `broker` `runtime` | queue traits and engines · engine, bindings, budget, one invocation → Outcome | wasmtime (runtime), lapin (broker) |
 //! | 3 | `tenants` `observe` | per-tenant values · facts = metric + log line | prometheus-client, tracing-subscriber (observe) |
-//! | 2 | `signature` `ledger` | verification schemes · durable store | hmac (signature), rusqlite (ledger) |
-//! | 1 | `clock` `tasks` | time · named background tasks | |
+//! | 2 | `egress` `ledger` | the one way out · durable store | rusqlite (ledger) |
+//! | 1 | `cidr` `clock` `signature` `tasks` | blocks of addresses · time · verification schemes · named background tasks | hmac (signature) |
 //! | 0 | `delivery` | the vocabulary | |
 
 #![forbid(unsafe_code)]
@@ -21,10 +21,12 @@ pub mod admin;
 pub mod app;
 pub mod broker;
 pub mod catalog;
+pub mod cidr;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod egress;
 pub mod ingest;
 pub mod ledger;
 pub mod observe;

@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Builder {
     layout: Layout,
     clock: Clock,
+    env: BTreeMap<String, String>,
 }
 
 /// A running host. When it is dropped, it is stopped and its books are checked.
@@ -72,6 +73,13 @@ impl Builder {
         self
     }
 
+    /// A variable that secrets may be named by.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Under a clock that the test moves.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -82,19 +90,22 @@ impl Builder {
     /// Starts the host; when this returns, its door is open.
     pub async fn start(self) -> TestHost {
         let folder = Folder::lay(&self.layout);
-        TestHost::start_on(folder, self.clock).await
+        TestHost::start_in(folder, self.clock, self.env).await
     }
 }
 
 impl TestHost {
     /// A host without plugins, on the machine's clock.
     pub fn builder() -> Builder {
-        Builder { layout: Layout::default(), clock: Clock::system() }
+        Builder { layout: Layout::default(), clock: Clock::system(), env: BTreeMap::new() }
     }
 
     /// Starts a host on a folder that is there already.
     pub async fn start_on(folder: Folder, clock: Clock) -> Self {
-        let env = BTreeMap::new();
+        Self::start_in(folder, clock, BTreeMap::new()).await
+    }
+
+    async fn start_in(folder: Folder, clock: Clock, env: BTreeMap<String, String>) -> Self {
         let file = folder.config_file();
         let config = config::load(Some(&file), &env).unwrap_or_else(|problems| panic!("configuration: {problems:#?}"));
         let options = Options { clock: clock.clone(), compiler: Compiler::InProcess, env, config_file: Some(file) };

@@ -10,6 +10,7 @@ use crate::{
     broker::{Broker, DeadLetters, Embedded},
     catalog::{self, Catalog},
     config::{self, Config},
+    egress::Egress,
     ingest::{self, Door},
     ledger::Ledger,
     observe::{Observer, Readiness},
@@ -29,6 +30,7 @@ struct Foundation {
     observer: Observer,
     readiness: Readiness,
     runtime: Runtime,
+    egress: Egress,
     catalog: Catalog,
 }
 
@@ -66,6 +68,7 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
     tenants.replace(directory);
     let runtime = Runtime::new(runtime::Settings { compiler: options.compiler.clone(), ..config.runtime.clone() })?;
     runtime.prove_bounds().await.context("the sandbox failed its self-test")?;
+    let egress = Egress::new(config.egress.clone(), options.clock.clone())?;
     let catalog = Catalog::new(
         config.catalog.clone(),
         catalog::Parts {
@@ -77,7 +80,8 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
         },
     );
     let broker = Arc::new(Embedded::new(ledger.clone()));
-    Ok(Foundation { config: Arc::new(config), options, ledger, broker, tenants, observer, readiness: Readiness::new(), runtime, catalog })
+    let (config, readiness) = (Arc::new(config), Readiness::new());
+    Ok(Foundation { config, options, ledger, broker, tenants, observer, readiness, runtime, egress, catalog })
 }
 
 impl Foundation {
@@ -104,6 +108,7 @@ impl Foundation {
             catalog: self.catalog.clone(),
             runtime: self.runtime.clone(),
             ledger: self.ledger.clone(),
+            egress: self.egress.clone(),
             observer: self.observer.clone(),
             clock: self.options.clock.clone(),
         }

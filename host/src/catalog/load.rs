@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     delivery::{Digest, PluginName, TenantId, view::PluginRefusalView},
+    egress::Allowed,
     ledger::{Standing, StoredPlugin},
     observe::facts::{PluginRefused, PluginRemoved, PluginSwapped},
     runtime::Component,
@@ -34,6 +35,8 @@ pub(super) struct Seen(pub(super) BTreeMap<(TenantId, PluginName), Sight>);
 #[derive(Debug, Default)]
 pub(super) struct Sight {
     stamps: Stamps,
+    /// What the operator allowed when the files were read.
+    allowed: Option<Arc<Allowed>>,
     pub(super) missing_since: Option<Instant>,
 }
 
@@ -65,17 +68,26 @@ impl Inner {
                 continue;
             }
             let sight = seen.0.entry((tenant.clone(), name.clone())).or_default();
-            if sight.stamps == stamps {
+            let allowed = self.known_allowed(&tenant);
+            if sight.stamps == stamps && !self.may_be_granted(&tenant, &name, (sight.allowed.as_ref(), allowed.as_ref())) {
                 continue;
             }
             if self.load(&tenant, &name, stamps, started).await {
-                sight.stamps = stamps;
+                (sight.stamps, sight.allowed) = (stamps, allowed);
             } else {
                 again = true;
             }
         }
         self.fit_budgets();
         again
+    }
+
+    /// Whether files that were refused for want of a grant are to be read again: the operator's file has changed since.
+    fn may_be_granted(&self, tenant: &TenantId, name: &PluginName, (then, now): (Option<&Arc<Allowed>>, Option<&Arc<Allowed>>)) -> bool {
+        let is_same = then.map(Arc::as_ptr) == now.map(Arc::as_ptr);
+        let table = self.table.load();
+        let refusal = table.entry(tenant, name).and_then(|entry| entry.refusal.as_ref());
+        !is_same && refusal.is_some_and(|refusal| refusal.code == "import_not_granted")
     }
 
     async fn look(&self) -> Found {
@@ -181,7 +193,8 @@ impl Inner {
 
     async fn admit(&self, tenant: &TenantId, name: &PluginName, copy: &Copy) -> Result<Plugin, Refused> {
         let manifest = manifest::parse(&copy.manifest).map_err(|problems| ("manifest_invalid", problems))?;
-        let component = self.parts.runtime.admit(copy.component.clone(), &[]).await.map_err(|error| (error.code, error.detail))?;
+        let granted = manifest.asked.granted_interfaces(&self.allowed(tenant));
+        let component = self.parts.runtime.admit(copy.component.clone(), &granted).await.map_err(|error| (error.code, error.detail))?;
         Ok(self.plugin(tenant, name, copy.digest, (manifest, component)))
     }
 
@@ -201,6 +214,7 @@ impl Inner {
             config: Arc::new(manifest.config),
             budget: manifest.limits.budget(self.settings.default_budget, self.ceiling(tenant)),
             limits: manifest.limits,
+            asked: Arc::new(manifest.asked),
             retry: manifest.retry,
             concurrency_max: manifest.limits.concurrency(),
             component,

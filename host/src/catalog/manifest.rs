@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use crate::{
     delivery::{RetryPolicy, SourceId},
-    tenants::{Budget, HttpGrant},
+    egress::{Asked, HttpGrant, SecretGrant},
+    tenants::Budget,
 };
 
 /// Largest manifest file.
@@ -18,6 +19,8 @@ pub(super) const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 const CONFIG_BYTES_MAX: usize = 64 * 1024;
 /// Sources or events one plugin may name.
 const SUBSCRIPTIONS_MAX: usize = 256;
+/// Grants of one kind a plugin may ask for.
+const GRANTS_MAX: usize = 64;
 /// Runs of one plugin at once, where the manifest says nothing. A run counts until its settlement is synced, and one sync carries many, so
 /// this is many more than there are threads.
 const CONCURRENCY_DEFAULT: usize = 32;
@@ -37,8 +40,8 @@ pub struct Manifest {
     pub limits: Limits,
     /// When and how often it is retried.
     pub retry: RetryPolicy,
-    /// Where it asks to send requests.
-    pub http: Vec<HttpGrant>,
+    /// What it asks to reach.
+    pub asked: Asked,
 }
 
 /// The budget a manifest asks for.
@@ -113,6 +116,8 @@ struct RawRetry {
 struct RawGrants {
     #[serde(default)]
     http: Vec<HttpGrant>,
+    #[serde(default)]
+    secrets: Vec<SecretGrant>,
 }
 
 /// Reads and checks a manifest; the error lists every problem, one a line.
@@ -137,16 +142,13 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
         problems.push(error);
         RetryPolicy::default()
     });
+    let asked = check_grants(raw.grants, &mut problems);
     let config = to_json(toml::Value::Table(raw.config));
     let config_bytes = config.to_string().len();
     if config_bytes > CONFIG_BYTES_MAX {
         problems.push(format!("config: found {config_bytes} bytes; expected at most {CONFIG_BYTES_MAX}"));
     }
-    if problems.is_empty() {
-        Ok(Manifest { sources, events: raw.events, config, limits, retry, http: raw.grants.http })
-    } else {
-        Err(problems.join("\n"))
-    }
+    if problems.is_empty() { Ok(Manifest { sources, events: raw.events, config, limits, retry, asked }) } else { Err(problems.join("\n")) }
 }
 
 fn check_limits(raw: &RawLimits, problems: &mut Vec<String>) -> Limits {
@@ -163,6 +165,21 @@ fn check_limits(raw: &RawLimits, problems: &mut Vec<String>) -> Limits {
         wall: raw.wall_ms.map(Duration::from_millis),
         concurrency_max: raw.concurrency_max,
     }
+}
+
+fn check_grants(raw: RawGrants, problems: &mut Vec<String>) -> Asked {
+    for (key, found) in [("http", raw.http.len()), ("secrets", raw.secrets.len())] {
+        if found > GRANTS_MAX {
+            problems.push(format!("grants.{key}: found {found} tables; expected at most {GRANTS_MAX}"));
+        }
+    }
+    for (at, grant) in raw.http.iter().enumerate() {
+        problems.extend(grant.problems().into_iter().map(|problem| format!("grants.http[{at}].{problem}")));
+        if grant.allow_http {
+            problems.push(format!("grants.http[{at}].allow_http: only the operator's `tenant.toml` may say it; leave it out"));
+        }
+    }
+    Asked { http: raw.http, secrets: raw.secrets }
 }
 
 fn check_retry(raw: &RawRetry) -> Result<RetryPolicy, String> {
@@ -219,7 +236,7 @@ mod tests {
         .unwrap();
         assert_eq!(manifest.config["main_branch"], "main");
         assert_eq!(manifest.retry.attempts_max(), 8);
-        assert_eq!(manifest.http[0].host, "api.github.com");
+        assert_eq!(manifest.asked.http[0].host.as_deref(), Some("api.github.com"));
         assert_eq!(manifest.limits.wall, Some(Duration::from_secs(5)));
     }
 
@@ -230,6 +247,9 @@ mod tests {
         for part in ["Git Hub", "push.", "limits.fuel", "attempts_max"] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
+        let grants = "sources = [\"a\"]\nevents = [\"*\"]\n[[grants.http]]\nhost = \"https://a\"\nmethods = [\"GET\"]\nallow_http = true\n";
+        let problems = parse(grants.as_bytes()).unwrap_err();
+        assert!(problems.contains("grants.http[0].host") && problems.contains("only the operator"), "{problems}");
         assert!(parse(b"sources = [\"a\"]\nevents = [\"*\"]\nfule = 1\n").unwrap_err().contains("fule"));
         assert!(parse(b"sources = []\nevents = []\n").unwrap_err().contains("expected 1 to"));
         assert!(parse(b"\xff").unwrap_err().contains("UTF-8"));

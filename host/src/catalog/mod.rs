@@ -25,6 +25,7 @@ use crate::{
         Digest, PluginName, RetryPolicy, SourceId, TenantId, Timestamp,
         view::{PluginVersionView, PluginView},
     },
+    egress::{Allowed, Asked},
     ledger::{Ledger, LedgerError, QueueSet},
     observe::Observer,
     runtime::{Component, Runtime},
@@ -86,8 +87,10 @@ pub struct Plugin {
     pub config: Arc<serde_json::Value>,
     /// What one run may spend: manifest ∧ tenant ∧ host.
     pub budget: Budget,
-    /// What the manifest asks for.
+    /// The budget the manifest asks for.
     pub limits: Limits,
+    /// What it asks to reach.
+    pub asked: Arc<Asked>,
     /// When and how often it is retried.
     pub retry: RetryPolicy,
     /// Runs at once.
@@ -167,6 +170,12 @@ impl Catalog {
         self.0.table.load().entry(tenant, name)?.plugin.clone()
     }
 
+    /// What a plugin of this tenant may reach at this moment, by the operator's word.
+    #[must_use]
+    pub fn allowed(&self, tenant: &TenantId) -> Arc<Allowed> {
+        self.0.allowed(tenant)
+    }
+
     /// The queues that can be worked on now; the receiver changes whenever they do.
     #[must_use]
     pub fn queues(&self) -> channel::Receiver<QueueSet> {
@@ -233,6 +242,15 @@ impl Inner {
     fn ceiling(&self, tenant: &TenantId) -> Budget {
         let directory = self.parts.tenants.snapshot();
         directory.tenants.get(tenant).map_or(self.settings.default_budget, |tenant| tenant.ceiling).min(self.settings.ceiling)
+    }
+
+    /// What a tenant's plugins may reach; nothing where the tenant is not known.
+    fn allowed(&self, tenant: &TenantId) -> Arc<Allowed> {
+        self.known_allowed(tenant).unwrap_or_default()
+    }
+
+    fn known_allowed(&self, tenant: &TenantId) -> Option<Arc<Allowed>> {
+        self.parts.tenants.snapshot().tenants.get(tenant).map(|tenant| Arc::clone(&tenant.allowed))
     }
 
     /// Fits every budget to the ceilings of this moment: a tenant's file may have been read again since.

@@ -49,7 +49,8 @@ impl Inner {
     }
 
     async fn compiled(&self, stored: StoredPlugin, manifest: Manifest) -> Result<Plugin, Refused> {
-        let component = self.parts.runtime.admit(stored.wasm.into(), &[]).await.map_err(|error| (error.code, error.detail))?;
+        let granted = manifest.asked.granted_interfaces(&self.allowed(&stored.tenant));
+        let component = self.parts.runtime.admit(stored.wasm.into(), &granted).await.map_err(|error| (error.code, error.detail))?;
         Ok(self.plugin(&stored.tenant, &stored.name, stored.digest, (manifest, component)))
     }
 }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fs};
 
 use super::*;
 use crate::{
+    egress::HttpGrant,
     runtime::{self, Compiler, tests::guests},
     tenants::{Directory, Tenant},
 };
@@ -84,6 +85,12 @@ impl Stage {
 
     fn refusal(&self, name: &str) -> Option<String> {
         self.view(name)?.refusal.map(|refusal| refusal.code)
+    }
+
+    fn allow(&self, allowed: Allowed) {
+        let ceiling = self.catalog.0.settings.ceiling;
+        let tenant = Tenant { id: red(), sources: BTreeMap::new(), ceiling, waiting_bytes_max: 1, allowed: Arc::new(allowed) };
+        self.catalog.0.parts.tenants.replace(Directory { tenants: BTreeMap::from([(red(), Arc::new(tenant))]) });
     }
 
     async fn kept(&self) -> usize {
@@ -275,7 +282,7 @@ async fn a_changed_ceiling_fits_every_budget_without_a_deploy() {
     stage.pass().await;
     let before = stage.catalog.plugin(&red(), &"p".parse().unwrap()).unwrap();
     let ceiling = Budget { fuel: 7, ..before.budget };
-    let tenant = Tenant { id: red(), sources: BTreeMap::new(), ceiling, waiting_bytes_max: 1, http: Vec::new() };
+    let tenant = Tenant { id: red(), sources: BTreeMap::new(), ceiling, waiting_bytes_max: 1, allowed: Arc::default() };
     stage.catalog.0.parts.tenants.replace(Directory { tenants: BTreeMap::from([(red(), Arc::new(tenant))]) });
     stage.pass().await;
     let after = stage.catalog.plugin(&red(), &"p".parse().unwrap()).unwrap();
@@ -294,4 +301,39 @@ async fn a_paused_plugin_is_routed_to_and_not_worked_on() {
     assert!(stage.catalog.pause(&red(), &"p".parse().unwrap(), false).await.unwrap());
     assert_eq!(queues.borrow().queues.len(), 1);
     assert!(!stage.catalog.pause(&red(), &"nobody".parse().unwrap(), true).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_the_operator_does_not_grant_is_not_admitted_until_he_does() {
+    let mut stage = Stage::new(10).await;
+    let grant = "[[grants.http]]\nhost = \"api.github.com\"\nmethods = [\"GET\"]\n";
+    stage.put("p.wasm", guests::component("fetch"));
+    stage.put("p.toml", format!("{MANIFEST}{grant}"));
+    stage.pass().await;
+    assert_eq!(stage.refusal("p").as_deref(), Some("import_not_granted"));
+    let http: Vec<_> = parse_manifest(format!("{MANIFEST}{grant}").as_bytes()).unwrap().asked.http;
+    let elsewhere = Allowed { http: vec![HttpGrant { host: Some("example.com".to_owned()), ..http[0].clone() }], ..Allowed::default() };
+    stage.allow(elsewhere);
+    stage.pass().await;
+    assert_eq!(stage.refusal("p").as_deref(), Some("import_not_granted"));
+    stage.allow(Allowed { http, ..Allowed::default() });
+    stage.pass().await;
+    assert_eq!(stage.refusal("p"), None);
+    assert!(stage.digest("p").is_some());
+}
+
+#[tokio::test]
+async fn a_component_whose_manifest_asks_for_nothing_gets_nothing_however_much_is_allowed() {
+    let mut stage = Stage::new(10).await;
+    let http = HttpGrant {
+        host: Some("api.github.com".into()),
+        methods: vec!["GET".into()],
+        path_prefix: None,
+        credential: None,
+        allow_http: true,
+    };
+    stage.allow(Allowed { http: vec![http], ..Allowed::default() });
+    stage.put_plugin("p", "fetch");
+    stage.pass().await;
+    assert_eq!(stage.refusal("p").as_deref(), Some("import_not_granted"));
 }

@@ -1,7 +1,7 @@
 //! `hookyard.toml`: each key in one place, with its default, its bounds and the settings it becomes.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,7 +9,9 @@ use std::{
 use super::{Config, reader::Reader, secrets::SecretSources};
 use crate::{
     admin, catalog,
-    ingest::{self, Cidr, TlsSettings},
+    cidr::Cidr,
+    egress,
+    ingest::{self, TlsSettings},
     ledger, runtime,
     signature::Secret,
     tenants::Budget,
@@ -58,6 +60,7 @@ pub(super) fn read(reader: &mut Reader, token: Secret) -> Config {
         ledger: ledger(reader, &data_dir),
         runtime: runtime(reader, &data_dir, concurrency_max),
         catalog: catalog(reader, &tenants_dir, (ceiling, default_budget)),
+        egress: egress(reader),
         work: work::Settings { concurrency_max, threads: reader.size("work.threads", threads_default(), 1..=256) },
         secrets: secret_sources(reader),
         ceiling,
@@ -98,7 +101,7 @@ fn budget(reader: &mut Reader, table: &str, default: Budget) -> Budget {
 
 fn ingest(reader: &mut Reader) -> ingest::Settings {
     ingest::Settings {
-        trusted_proxies: reader.texts("ingest.trusted_proxies").iter().filter_map(|text| cidr(reader, text)).collect(),
+        trusted_proxies: cidrs(reader, "ingest.trusted_proxies"),
         tls: tls(reader),
         json_bytes_max: reader.size("ingest.json_bytes_max", JSON_BYTES_DEFAULT, KIB..=256 * MIB),
         form_bytes_max: reader.size("ingest.form_bytes_max", FORM_BYTES_DEFAULT, KIB..=384 * MIB),
@@ -120,17 +123,17 @@ fn rate(reader: &mut Reader, key: &str, default: u64) -> u32 {
     u32::try_from(reader.number(key, default, 1..=1_000_000)).unwrap_or(u32::MAX)
 }
 
-fn cidr(reader: &mut Reader, text: &str) -> Option<Cidr> {
-    let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
-    let parsed = address.parse::<IpAddr>().ok().and_then(|address| {
-        let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = if prefix.is_empty() { bits } else { prefix.parse().ok()? };
-        (prefix <= bits).then_some(Cidr { address, prefix })
-    });
-    if parsed.is_none() {
-        reader.problem("ingest.trusted_proxies", format!("`{text}`"), "blocks of addresses, such as 10.0.0.0/8 or fd00::/8");
+/// A list of blocks of addresses.
+pub(super) fn cidrs(reader: &mut Reader, key: &str) -> Vec<Cidr> {
+    let blocks: Vec<Result<Cidr, String>> = reader.texts(key).iter().map(|text| text.parse().map_err(|_| text.clone())).collect();
+    let mut sound = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        match block {
+            Ok(block) => sound.push(block),
+            Err(text) => reader.problem(key, format!("`{text}`"), "blocks of addresses, such as 10.0.0.0/8 or fd00::/8"),
+        }
     }
-    parsed
+    sound
 }
 
 fn tls(reader: &mut Reader) -> Option<TlsSettings> {
@@ -193,6 +196,15 @@ fn catalog(reader: &mut Reader, tenants_dir: &Path, (ceiling, default_budget): (
         tenant_concurrency_max: reader.size("work.tenant_concurrency_max", 48, 1..=1024),
         ceiling,
         default_budget,
+    }
+}
+
+fn egress(reader: &mut Reader) -> egress::Settings {
+    let ca_file = reader.text("egress.ca_file").is_some().then(|| reader.path("egress.ca_file", ""));
+    egress::Settings {
+        allow_addresses: cidrs(reader, "egress.allow_addresses"),
+        refuse_addresses: cidrs(reader, "egress.refuse_addresses"),
+        ca_file,
     }
 }
 

@@ -4,6 +4,7 @@
 //! it. Every problem of every file is told at once, with file, key, found and expected, and never with a secret. A file that is read again
 //! is taken whole or not at all: a tenant whose file has gone bad keeps what it had.
 
+mod allowed;
 mod host;
 mod overlay;
 mod reader;
@@ -19,7 +20,7 @@ use std::{
 };
 
 use crate::{
-    admin, catalog, ingest, ledger, runtime,
+    admin, catalog, egress, ingest, ledger, runtime,
     signature::Secret,
     tenants::{Budget, Directory},
     work,
@@ -47,6 +48,8 @@ pub struct Config {
     pub runtime: runtime::Settings,
     /// The plugins.
     pub catalog: catalog::Settings,
+    /// The way out.
+    pub egress: egress::Settings,
     /// The workers.
     pub work: work::Settings,
     /// Where tenants' secrets may come from.

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
-use super::{Config, Problem, reader::Reader, secrets};
+use super::{Config, Problem, allowed, reader::Reader, secrets};
 use crate::{
     delivery::{SourceId, TenantId},
     signature::Scheme,
-    tenants::{Budget, Directory, HttpGrant, Source, Tenant},
+    tenants::{Budget, Directory, Source, Tenant},
 };
 
 /// Deliveries a second of one source, where its file says nothing. GitHub never repeats what gets a 429, so it is generous.
@@ -64,13 +64,12 @@ fn load(config: &Config, env: &BTreeMap<String, String>, id: &TenantId, home: &P
             Err(error) => reader.problem(&format!("sources.{name}"), error, "a source name"),
         }
     }
-    credentials(&mut reader);
     let tenant = Tenant {
         id: id.clone(),
         sources,
         ceiling: ceiling(&mut reader, config.ceiling),
         waiting_bytes_max: reader.number("limits.waiting_bytes_max", WAITING_BYTES_DEFAULT, 1024 * 1024..=u64::MAX >> 1),
-        http: grants(&mut reader),
+        allowed: Arc::new(allowed::read(&mut reader, (&config.secrets, home, env))),
     };
     let (_, problems) = reader.finish();
     if problems.is_empty() { Ok(tenant) } else { Err(problems) }
@@ -106,27 +105,4 @@ fn ceiling(reader: &mut Reader, host: Budget) -> Budget {
         ..host
     }
     .min(host)
-}
-
-/// Credentials are checked for their shape, so that a file written for a host with outbound requests is sound here too.
-fn credentials(reader: &mut Reader) {
-    const KEYS: [&str; 9] = ["app_id", "private_key", "installations", "token", "header", "value", "url", "key", "hosts"];
-    for name in reader.names("credentials") {
-        let key = format!("credentials.{name}.kind");
-        if reader.value(&key).is_none() {
-            reader.problem(&key, "nothing", "a kind of credential");
-        }
-        reader.word(&key, "header", &["github-app", "github-token", "header", "url", "hmac"]);
-        for known in KEYS {
-            reader.value(&format!("credentials.{name}.{known}"));
-        }
-    }
-}
-
-fn grants(reader: &mut Reader) -> Vec<HttpGrant> {
-    let Some(value) = reader.value("grants.http") else { return Vec::new() };
-    value.try_into().unwrap_or_else(|error: toml::de::Error| {
-        reader.problem("grants.http", error.message(), "[[grants.http]] tables with host, methods, path_prefix and credential");
-        Vec::new()
-    })
 }

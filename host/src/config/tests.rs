@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::delivery::TenantId;
+use crate::egress::Credential;
 
 struct Folder(tempfile::TempDir);
 
@@ -72,6 +73,7 @@ fn the_files_of_the_contract_are_taken_as_they_stand() {
         ("hookyard.toml", CONTRACT),
         ("tenants/default/tenant.toml", TENANT),
         ("tenants/default/secrets/github-next", "next\n"),
+        ("tenants/default/secrets/app.pem", include_str!("../../../tests/fixtures/github-app.pem")),
     ]);
     let (directory, problems) = folder.tenants(&[("GITHUB_WEBHOOK_SECRET", "now")]);
     assert_eq!(problems, []);
@@ -79,7 +81,8 @@ fn the_files_of_the_contract_are_taken_as_they_stand() {
     let source = &tenant.sources[&"github".parse().unwrap()];
     assert_eq!(source.secrets.iter().map(Secret::expose).collect::<Vec<_>>(), [b"now".as_slice(), b"next"]);
     assert_eq!(tenant.ceiling.fuel, 10_000_000_000);
-    assert_eq!(tenant.http[0].credential.as_deref(), Some("github"));
+    assert_eq!(tenant.allowed.http[0].credential.as_deref(), Some("github"));
+    assert!(matches!(tenant.allowed.credentials["github"], Credential::GithubApp(_)));
 }
 
 #[test]

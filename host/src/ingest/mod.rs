@@ -28,6 +28,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     broker::Broker,
     catalog::Catalog,
+    cidr::Cidr,
     clock::Clock,
     observe::{Observer, Readiness},
     tasks::Tasks,
@@ -38,17 +39,6 @@ use accept::{Acceptor, Routes};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-
-pub use address::ParseCidrError;
-
-/// A block of addresses, such as `10.0.0.0/8` or `fd00::/8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    /// The network's address.
-    pub address: std::net::IpAddr,
-    /// Leading bits that count.
-    pub prefix: u8,
-}
 
 /// Certificate chain and key in PEM, read again when they change.
 #[derive(Clone, Debug)]

@@ -223,16 +223,17 @@ fn check_imports(outline: &Outline, granted: &[&str]) -> Result<(), AdmissionErr
         let detail = format!("imports {}, and this host offers version {VERSION}x of the contract", newer.join(", "));
         return Err(AdmissionError::new("world_mismatch", detail));
     }
-    let missing: Vec<_> = ours().filter(|name| !imports::FREE.contains(&interface(name))).map(|name| why_not(name, granted)).collect();
+    let is_offered = |name: &str| imports::FREE.contains(&name) || granted.contains(&name);
+    let missing: Vec<_> = ours().filter(|name| !is_offered(interface(name))).map(|name| why_not(name)).collect();
     if missing.is_empty() { Ok(()) } else { Err(AdmissionError::new("import_not_granted", missing.join("; "))) }
 }
 
-fn why_not(name: &str, granted: &[&str]) -> String {
-    if granted.contains(&interface(name)) {
-        return format!("imports {name}: it is granted, but this version of the host does not offer it yet");
-    }
+fn why_not(name: &str) -> String {
     match interface(name) {
-        "http" | "secrets" => format!("imports {name}, which this host does not offer and the plugin is not granted"),
+        interface @ ("http" | "secrets") => format!(
+            "imports {name}, which is not granted: it needs a `[[grants.{interface}]]` in the plugin's manifest and one of the operator's in \
+             `tenant.toml` that allows some of it"
+        ),
         _ => format!("imports {name}, which this host does not offer"),
     }
 }

@@ -3,9 +3,9 @@
 //! Writes and events are collected and leave only with the settlement. Where the gate is dry there is no ledger in reach: a smoke run or a
 //! replay has no effect because there is nothing it could have one on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::Gate;
+use super::{Gate, reach::Requests};
 use crate::{
     delivery::{Effects, Emit, KvRead, KvWrite, LegId, TenantId, Timestamp},
     ledger::{LedgerError, OnceStep},
@@ -42,7 +42,7 @@ pub(super) enum Denial {
 /// One run's view of the outside.
 #[derive(Debug)]
 pub(super) struct Overlay {
-    gate: Gate,
+    pub(super) gate: Gate,
     tenant: TenantId,
     leg: LegId,
     started_at: Timestamp,
@@ -52,11 +52,12 @@ pub(super) struct Overlay {
     emits: Vec<Emit>,
     emitted_bytes: usize,
     steps: BTreeMap<String, Option<Vec<u8>>>,
+    pub(super) requests: Requests,
 }
 
 impl Overlay {
     /// Nothing read or written yet.
-    pub(super) fn new(gate: Gate, tenant: TenantId, leg: LegId, started_at: Timestamp) -> Self {
+    pub(super) fn new(gate: Gate, tenant: TenantId, leg: LegId, started_at: Timestamp, wall: Duration) -> Self {
         Self {
             gate,
             tenant,
@@ -68,6 +69,7 @@ impl Overlay {
             emits: Vec::new(),
             emitted_bytes: 0,
             steps: BTreeMap::new(),
+            requests: Requests::within(wall),
         }
     }
 
@@ -81,7 +83,9 @@ impl Overlay {
             return Ok(value.clone());
         }
         let stored = match &self.gate {
-            Gate::Live(ledger) => ledger.kv_get(&self.tenant, &self.leg.plugin, key).map_err(|error| unavailable("kv.get", &error))?,
+            Gate::Live(outside) => {
+                outside.ledger.kv_get(&self.tenant, &self.leg.plugin, key).map_err(|error| unavailable("kv.get", &error))?
+            }
             Gate::Dry => None,
         };
         let (version, value) = stored.map_or((0, None), |stored| (stored.version, Some(stored.value)));
@@ -102,7 +106,7 @@ impl Overlay {
             return Err(Denial::Quota);
         }
         self.written_bytes = written_bytes;
-        let expires_at = ttl_ms.map(|ms| self.started_at.after(std::time::Duration::from_millis(ms)));
+        let expires_at = ttl_ms.map(|ms| self.started_at.after(Duration::from_millis(ms)));
         self.written.insert(key.to_owned(), KvWrite { key: key.to_owned(), value, expires_at });
         Ok(())
     }
@@ -126,8 +130,8 @@ impl Overlay {
     /// Begins a step, or tells what became of it.
     pub(super) async fn begin(&mut self, key: &str) -> Result<OnceStep, Denial> {
         check_key(key)?;
-        if let Gate::Live(ledger) = &self.gate {
-            let step = ledger.once_begin(&self.leg, key).await.map_err(|error| unavailable("once.begin", &error))?;
+        if let Gate::Live(outside) = &self.gate {
+            let step = outside.ledger.once_begin(&self.leg, key).await.map_err(|error| unavailable("once.begin", &error))?;
             return if step == OnceStep::QuotaExceeded { Err(Denial::Quota) } else { Ok(step) };
         }
         match self.steps.get(key) {
@@ -146,8 +150,8 @@ impl Overlay {
         if answer.len() > VALUE_BYTES_MAX {
             return Err(Denial::TooLarge);
         }
-        if let Gate::Live(ledger) = &self.gate {
-            return ledger.once_finish(&self.leg, key, answer).await.map_err(|error| unavailable("once.finish", &error));
+        if let Gate::Live(outside) = &self.gate {
+            return outside.ledger.once_finish(&self.leg, key, answer).await.map_err(|error| unavailable("once.finish", &error));
         }
         if !self.steps.contains_key(key) && self.steps.len() >= STEPS_MAX {
             return Err(Denial::Quota);
@@ -185,7 +189,7 @@ mod tests {
 
     fn dry() -> Overlay {
         let leg = LegId { delivery: crate::delivery::DeliveryId::from_bytes([1; 16]), plugin: "counter".parse().unwrap() };
-        Overlay::new(Gate::Dry, TenantId::default_tenant(), leg, Timestamp::from_unix_ms(1_000))
+        Overlay::new(Gate::Dry, TenantId::default_tenant(), leg, Timestamp::from_unix_ms(1_000), Duration::from_secs(1))
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The host's side of the contract: what a guest may call.
 //!
-//! `log`, `config`, `kv`, `once` and `emit` are free. Every call is counted and, logging apart, recorded with the attempt.
+//! `log`, `config`, `kv`, `once` and `emit` are free; `http` and `secrets` need grants, which are looked at again with every call. Every call is counted and, logging apart, recorded with the attempt.
 
 use serde_json::Value;
 use wasmtime::{
@@ -8,12 +8,18 @@ use wasmtime::{
     component::{HasData, Linker},
 };
 
+use std::time::Duration;
+
 use super::{
-    bindings::hookyard::plugin::{config, emit, kv, log, once},
+    bindings::hookyard::plugin::{config, emit, http, kv, log, once, secrets},
     gate::Denial,
+    reach,
     state::State,
 };
-use crate::ledger::OnceStep;
+use crate::{
+    egress::{Request, SendError},
+    ledger::OnceStep,
+};
 
 /// Interfaces every plugin may import. `types` holds values only.
 pub(super) const FREE: [&str; 6] = ["config", "emit", "kv", "log", "once", "types"];
@@ -30,7 +36,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     config::add_to_linker::<State, Imports>(linker, |state| state)?;
     kv::add_to_linker::<State, Imports>(linker, |state| state)?;
     once::add_to_linker::<State, Imports>(linker, |state| state)?;
-    emit::add_to_linker::<State, Imports>(linker, |state| state)
+    emit::add_to_linker::<State, Imports>(linker, |state| state)?;
+    secrets::add_to_linker::<State, Imports>(linker, |state| state)?;
+    http::add_to_linker::<State, Imports>(linker, |state| state)
 }
 
 impl log::Host for State {
@@ -129,6 +137,54 @@ impl emit::Host for State {
         let answer = self.overlay.emit(name, content_type, body);
         self.journal.record("emit.publish", &input, &shown(answer));
         Ok(answer.map_err(emit::Error::from))
+    }
+}
+
+impl secrets::Host for State {
+    fn hmac_sha256(&mut self, name: String, data: Vec<u8>) -> Result<Result<Vec<u8>, secrets::Error>> {
+        self.count_call()?;
+        let answer = self.overlay.sign(&name, &data);
+        let shown = answer.as_ref().map_or_else(|error| format!("Denied: {error}"), |_| "ok".to_owned());
+        self.journal.record("secrets.hmac-sha256", &format!("{name} ({} bytes)", data.len()), &shown);
+        Ok(answer.map_err(|error| secrets::Error::Denied(error.to_string())))
+    }
+
+    fn verify_hmac_sha256(&mut self, name: String, data: Vec<u8>, tag: Vec<u8>) -> Result<Result<bool, secrets::Error>> {
+        self.count_call()?;
+        let answer = self.overlay.verify(&name, &data, &tag);
+        let shown = answer.as_ref().map_or_else(|error| format!("Denied: {error}"), ToString::to_string);
+        self.journal.record("secrets.verify-hmac-sha256", &format!("{name} ({} bytes)", data.len()), &shown);
+        Ok(answer.map_err(|error| secrets::Error::Denied(error.to_string())))
+    }
+}
+
+impl http::Host for State {
+    async fn send(&mut self, request: http::Request) -> Result<Result<http::Response, http::Error>> {
+        self.count_call()?;
+        let timeout = request.timeout_ms.map(|ms| Duration::from_millis(ms.into()));
+        let http::Request { method, url, headers, body, credential, .. } = request;
+        let request = Request { method, url, headers, body: body.unwrap_or_default(), credential };
+        let shown = reach::shown(&request);
+        let answer = self.overlay.send(request, timeout).await;
+        self.journal.record("http.send", &shown, &reach::shown_answer(&answer));
+        let answer = answer.map(|answer| http::Response {
+            status: answer.status,
+            headers: answer.headers,
+            body: answer.body,
+            truncated: answer.truncated,
+        });
+        Ok(answer.map_err(http::Error::from))
+    }
+}
+
+impl From<SendError> for http::Error {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Denied(why) => Self::Denied(why),
+            SendError::Timeout => Self::Timeout,
+            SendError::TooLarge => Self::TooLarge,
+            SendError::Unavailable(why) => Self::Unavailable(why),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod imports;
 mod invoke;
 mod limiter;
 mod logbook;
+mod reach;
 mod selftest;
 mod shape;
 mod state;
@@ -34,6 +35,7 @@ use crate::{
         Delivery, Digest, Effects, Outcome, PluginName, Timestamp,
         view::{HostCall, LogLine},
     },
+    egress::{Egress, Reach},
     ledger::Ledger,
     tenants::Budget,
 };
@@ -121,10 +123,21 @@ impl Component {
 /// What the host calls of a run reach.
 #[derive(Clone, Debug)]
 pub enum Gate {
-    /// kv and once are read from the ledger, effects are collected for the settlement.
-    Live(Ledger),
-    /// There is no way out: kv and once begin empty and live for the run, effects are collected and shown.
+    /// kv and once are read from the ledger, requests leave the host, effects are collected for the settlement.
+    Live(Box<Outside>),
+    /// There is no way out: kv and once begin empty and live for the run, effects are collected and shown, no request is sent.
     Dry,
+}
+
+/// What a live run reaches.
+#[derive(Clone, Debug)]
+pub struct Outside {
+    /// Behind kv and once.
+    pub ledger: Ledger,
+    /// The way out.
+    pub egress: Egress,
+    /// Where to, for this run.
+    pub reach: Reach,
 }
 
 /// One run to be made.

@@ -70,7 +70,7 @@ async fn spin(engine: &Engine, probe: &Component, allowance: Allowance) -> anyho
 fn idle_state(allowance: &Allowance) -> anyhow::Result<State> {
     let start = Timestamp::from_unix_ms(0);
     let leg = LegId { delivery: DeliveryId::from_bytes([0; 16]), plugin: "self-test".parse()? };
-    let overlay = Overlay::new(Gate::Dry, TenantId::default_tenant(), leg, start);
+    let overlay = Overlay::new(Gate::Dry, TenantId::default_tenant(), leg, start, WALL);
     Ok(State::new(overlay, Wasi::new(start, 0), Arc::default(), allowance))
 }
 

@@ -44,7 +44,7 @@ impl State {
         let delivery = &run.delivery;
         let leg = LegId { delivery: delivery.id, plugin: run.plugin.clone() };
         let seed = wasi::seed(delivery.id.as_bytes(), run.plugin.as_str(), run.attempt);
-        let overlay = Overlay::new(run.gate.clone(), delivery.tenant.clone(), leg, run.started_at);
+        let overlay = Overlay::new(run.gate.clone(), delivery.tenant.clone(), leg, run.started_at, allowance.wall);
         Self::new(overlay, Wasi::new(run.started_at, seed), Arc::clone(&run.config), allowance)
     }
 

@@ -104,7 +104,7 @@ fn expected(name: &str) -> Result<&'static str, &'static str> {
         "memory-bomb" | "memory-bombs" | "table-bomb" | "start-grow" => "out_of_memory",
         "burn-then-trap" | "exit" | "stack-overflow" | "start-trap" | "trap" => "trapped",
         "bad-text" | "call-flood" | "fat-string" | "huge-string" | "invalid-discriminant" | "log-flood" => "abi_limit",
-        "http-import" => return Err("import_not_granted"),
+        "fetch" | "http-import" | "sign" => return Err("import_not_granted"),
         "unknown-import" => return Err("import_unknown"),
         "wrong-world" => return Err("world_mismatch"),
         other => panic!("`{other}` has no scenario: add it here"),

@@ -3,11 +3,9 @@
 //! The older `X-Hub-Signature` (SHA-1) is never looked at. GitHub signs neither its headers nor a time, which is why the body's hash is part
 //! of a delivery's id.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use super::{MalformedSignature, Secret};
+use super::{MalformedSignature, Secret, hmac_sha256};
 
 /// A well-formed signature header.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +30,7 @@ impl SignatureHeader {
     pub fn verify(&self, secrets: &[Secret], body: &[u8]) -> Option<usize> {
         let mut matching = None;
         for (index, secret) in secrets.iter().enumerate() {
-            let equal: bool = tag(secret, body).ct_eq(&self.0).into();
+            let equal: bool = hmac_sha256(secret, body).ct_eq(&self.0).into();
             if equal && matching.is_none() {
                 matching = Some(index);
             }
@@ -45,19 +43,11 @@ impl SignatureHeader {
 #[must_use]
 pub fn sign(secret: &Secret, body: &[u8]) -> String {
     use std::fmt::Write as _;
-    tag(secret, body).iter().fold(String::from("sha256="), |mut text, byte| {
+    hmac_sha256(secret, body).iter().fold(String::from("sha256="), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-fn tag(secret: &Secret, body: &[u8]) -> [u8; 32] {
-    // HMAC takes keys of every length: the error type exists for algorithms that do not.
-    match Hmac::<Sha256>::new_from_slice(secret.expose()) {
-        Ok(mac) => mac.chain_update(body).finalize().into_bytes().into(),
-        Err(_) => unreachable!("HMAC takes a key of any length"),
-    }
 }
 
 fn nibble(digit: u8) -> Result<u8, MalformedSignature> {

@@ -5,6 +5,10 @@
 mod github;
 mod secret;
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
 pub use github::{SignatureHeader, sign};
 pub use secret::Secret;
 
@@ -20,3 +24,19 @@ pub enum Scheme {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the signature header is not `sha256=` and 64 hexadecimal digits")]
 pub struct MalformedSignature;
+
+/// HMAC-SHA256 (RFC 2104).
+#[must_use]
+pub fn hmac_sha256(key: &Secret, data: &[u8]) -> [u8; 32] {
+    // HMAC takes keys of every length: the error type exists for algorithms that do not.
+    match Hmac::<Sha256>::new_from_slice(key.expose()) {
+        Ok(mac) => mac.chain_update(data).finalize().into_bytes().into(),
+        Err(_) => unreachable!("HMAC takes a key of any length"),
+    }
+}
+
+/// Whether `tag` is the HMAC-SHA256 of `data`, compared in constant time.
+#[must_use]
+pub fn is_hmac_sha256(key: &Secret, data: &[u8], tag: &[u8]) -> bool {
+    hmac_sha256(key, data).ct_eq(tag).into()
+}

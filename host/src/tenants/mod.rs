@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     delivery::{SourceId, TenantId},
+    egress::Allowed,
     signature::{Scheme, Secret},
 };
 
@@ -40,22 +41,6 @@ impl Budget {
     }
 }
 
-/// Where requests may be sent, and with which credential: asked for by a manifest, allowed by a tenant, effective where both agree.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpGrant {
-    /// The host name, exactly.
-    pub host: String,
-    /// The methods.
-    pub methods: Vec<String>,
-    /// The path prefix; everything where it is absent.
-    #[serde(default)]
-    pub path_prefix: Option<String>,
-    /// The credential the host adds, by name.
-    #[serde(default)]
-    pub credential: Option<String>,
-}
-
 /// One sender of a tenant.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -86,8 +71,8 @@ pub struct Tenant {
     pub ceiling: Budget,
     /// Bytes of documents it may have waiting.
     pub waiting_bytes_max: u64,
-    /// Where its plugins may send requests, if they ask for it.
-    pub http: Vec<HttpGrant>,
+    /// What its plugins may reach, if they ask for it.
+    pub allowed: Arc<Allowed>,
 }
 
 /// All tenants at one moment.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How the runtime's journal writes that a call was not done.
-const DENIALS: [&str; 4] = ["InvalidName", "TooLarge", "Quota", "Unavailable"];
+const DENIALS: [&str; 6] = ["Denied", "InvalidName", "Quota", "Timeout", "TooLarge", "Unavailable"];
 
 /// Runs leases, one at a time a call.
 pub(super) struct Worker {
@@ -133,7 +133,8 @@ fn finish(attempt: u32, report: RunReport, settlement: Settlement, (started_at, 
 fn tally(calls: &[HostCall]) -> Vec<HostCallTally> {
     let mut tallies: Vec<HostCallTally> = Vec::new();
     for call in calls.iter().filter(|call| call.call != "…") {
-        let result = if DENIALS.contains(&call.answer.as_str()) { "error" } else { "ok" };
+        let word = call.answer.split_once(':').map_or(call.answer.as_str(), |(word, _)| word);
+        let result = if DENIALS.contains(&word) { "error" } else { "ok" };
         match tallies.iter_mut().find(|tally| tally.call == call.call && tally.result == result) {
             Some(tally) => tally.count += 1,
             None => tallies.push(HostCallTally { call: call.call.clone(), result, count: 1 }),

@@ -27,6 +27,7 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     delivery::{LegId, PluginName, TenantId},
+    egress::Egress,
     ledger::Ledger,
     observe::Observer,
     runtime::Runtime,
@@ -61,6 +62,8 @@ pub struct Parts {
     pub runtime: Runtime,
     /// Behind the live gate.
     pub ledger: Ledger,
+    /// The same, the way out.
+    pub egress: Egress,
     /// Is told.
     pub observer: Observer,
     /// Dates.
@@ -105,7 +108,8 @@ impl Workers {
             abandoned: Arc::clone(&abandoned),
             clock: parts.clock.clone(),
         };
-        let versions = Box::new(Loaded { catalog: parts.catalog, runtime: parts.runtime, ledger: parts.ledger, abandoned });
+        let versions =
+            Box::new(Loaded { catalog: parts.catalog, runtime: parts.runtime, ledger: parts.ledger, egress: parts.egress, abandoned });
         Self::start_worker(settings, Worker { broker: parts.broker, versions, observer: parts.observer, clock: parts.clock }, serving)
     }
 

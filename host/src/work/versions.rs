@@ -8,8 +8,9 @@ use crate::{
     broker::{BoxFuture, Lease},
     catalog::{Catalog, Plugin},
     delivery::{Digest, PluginName, RetryPolicy, TenantId, Timestamp},
+    egress::{Allowed, Egress, Reach},
     ledger::Ledger,
-    runtime::{Gate, Run, RunReport, Runtime},
+    runtime::{Gate, Outside, Run, RunReport, Runtime},
 };
 
 /// Finds the version that serves now.
@@ -31,19 +32,28 @@ pub(super) struct Loaded {
     pub(super) catalog: Catalog,
     pub(super) runtime: Runtime,
     pub(super) ledger: Ledger,
+    pub(super) egress: Egress,
     pub(super) abandoned: Arc<Abandoned>,
 }
 
 struct LoadedVersion {
     plugin: Arc<Plugin>,
     runtime: Runtime,
-    gate: Gate,
+    ledger: Ledger,
+    egress: Egress,
+    allowed: Arc<Allowed>,
 }
 
 impl Versions for Loaded {
     fn serving(&self, tenant: &TenantId, plugin: &PluginName) -> Option<Box<dyn Version>> {
         let plugin = self.catalog.plugin(tenant, plugin)?;
-        Some(Box::new(LoadedVersion { plugin, runtime: self.runtime.clone(), gate: Gate::Live(self.ledger.clone()) }))
+        Some(Box::new(LoadedVersion {
+            plugin,
+            runtime: self.runtime.clone(),
+            ledger: self.ledger.clone(),
+            egress: self.egress.clone(),
+            allowed: self.catalog.allowed(tenant),
+        }))
     }
 
     fn is_abandoned(&self, tenant: &TenantId, plugin: &PluginName, now: Timestamp) -> bool {
@@ -61,6 +71,13 @@ impl Version for LoadedVersion {
     }
 
     fn invoke<'a>(&'a self, lease: &'a Lease, started_at: Timestamp) -> BoxFuture<'a, RunReport> {
+        let reach = Reach {
+            tenant: lease.delivery.tenant.clone(),
+            asked: Arc::clone(&self.plugin.asked),
+            allowed: Arc::clone(&self.allowed),
+            installation: lease.delivery.installation_id,
+        };
+        let outside = Outside { ledger: self.ledger.clone(), egress: self.egress.clone(), reach };
         let run = Run {
             delivery: Arc::clone(&lease.delivery),
             plugin: self.plugin.name.clone(),
@@ -70,7 +87,7 @@ impl Version for LoadedVersion {
             digest: self.plugin.digest,
             config: Arc::clone(&self.plugin.config),
             budget: self.plugin.budget,
-            gate: self.gate.clone(),
+            gate: Gate::Live(Box::new(outside)),
         };
         Box::pin(self.runtime.invoke(&self.plugin.component, run))
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     delivery::{AttemptRecord, Settlement},
+    egress,
     ledger::{self, Finished, Lease, Ledger, Offer, OnceStep, Queue, QueueSet, Settled},
 };
 
@@ -49,7 +50,10 @@ async fn settle(ledger: &Ledger, lease: Lease, report: RunReport) -> Settled {
 }
 
 fn live(ledger: &Ledger, lease: &Lease) -> Run {
-    Run { delivery: Arc::clone(&lease.delivery), gate: Gate::Live(ledger.clone()), started_at: Clock::system().now(), ..run() }
+    let reach = Reach { tenant: TenantId::default_tenant(), asked: Arc::default(), allowed: Arc::default(), installation: None };
+    let egress = Egress::new(egress::Settings::default(), Clock::system()).unwrap();
+    let outside = Outside { ledger: ledger.clone(), egress, reach };
+    Run { delivery: Arc::clone(&lease.delivery), gate: Gate::Live(Box::new(outside)), started_at: Clock::system().now(), ..run() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,184 @@
+//! `[credentials.*]`, `[[grants.*]]` and `[egress]` of a tenant's file: what its plugins may reach, by the operator's word.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use serde::de::DeserializeOwned;
+
+use super::{host::cidrs, reader::Reader, secrets};
+use crate::{
+    egress::{Allowed, Credential, GITHUB_API_URL, GithubApp, HttpGrant, SecretGrant},
+    signature::Secret,
+};
+
+/// Where secrets of this file may come from.
+type Places<'a> = (&'a secrets::SecretSources, &'a Path, &'a BTreeMap<String, String>);
+
+/// The kinds of credentials.
+const KINDS: [&str; 5] = ["github-app", "github-token", "header", "url", "hmac"];
+/// Installations one credential may name.
+const INSTALLATIONS_MAX: usize = 1_000;
+
+/// Reads all of it.
+pub(super) fn read(reader: &mut Reader, places: Places<'_>) -> Allowed {
+    let mut credentials = BTreeMap::new();
+    for name in reader.names("credentials") {
+        if let Some(credential) = credential(reader, &name, places) {
+            credentials.insert(name, credential);
+        }
+    }
+    let http: Vec<HttpGrant> =
+        tables(reader, "grants.http", "[[grants.http]] tables with host, methods, path_prefix, credential and allow_http");
+    for (at, problem) in http.iter().enumerate().flat_map(|(at, grant)| grant.problems().into_iter().map(move |problem| (at, problem))) {
+        let (found, expected) = problem.split_once("; expected ").unwrap_or((&problem, "a sound grant"));
+        reader.problem(&format!("grants.http[{at}]"), found, expected);
+    }
+    let secrets: Vec<SecretGrant> =
+        tables(reader, "grants.secrets", "[[grants.secrets]] tables with credential and purposes (sign, verify)");
+    let named = http.iter().filter_map(|grant| grant.credential.as_ref()).chain(secrets.iter().map(|grant| &grant.credential));
+    // A credential that did not load is told of by its own problem.
+    let defined = reader.names("credentials");
+    let unknown: Vec<String> = named.filter(|name| !defined.contains(name)).cloned().collect();
+    for name in unknown {
+        reader.problem("grants", format!("the credential `{name}`"), "one of this file's [credentials.*]");
+    }
+    Allowed { http, secrets, credentials, addresses: cidrs(reader, "egress.allow_addresses") }
+}
+
+fn tables<T: DeserializeOwned>(reader: &mut Reader, key: &str, expected: &str) -> Vec<T> {
+    let Some(value) = reader.value(key) else { return Vec::new() };
+    value.try_into().unwrap_or_else(|error: toml::de::Error| {
+        reader.problem(key, error.message(), expected);
+        Vec::new()
+    })
+}
+
+fn credential(reader: &mut Reader, name: &str, places: Places<'_>) -> Option<Credential> {
+    let key = |field: &str| format!("credentials.{name}.{field}");
+    if reader.value(&key("kind")).is_none() {
+        reader.problem(&key("kind"), "nothing", format!("one of {}", KINDS.join(", ")));
+        return None;
+    }
+    let kind = reader.word(&key("kind"), "header", &KINDS);
+    let secret = |reader: &mut Reader, field: &str| -> Option<Secret> {
+        let Some(value) = reader.value(&key(field)) else {
+            reader.problem(&key(field), "nothing", "{ env = \"NAME\" } or { file = \"path\" }");
+            return None;
+        };
+        secrets::resolve(reader, &key(field), &value, places)
+    };
+    let (field, made) = match kind.as_str() {
+        "github-token" => ("token", Credential::bearer(&secret(reader, "token")?)),
+        "url" => ("url", Credential::url(&secret(reader, "url")?)),
+        "hmac" => ("key", Credential::hmac(&secret(reader, "key")?)),
+        "github-app" => {
+            let (app_id, installations) = (app_id(reader, &key("app_id"))?, installations(reader, &key("installations"))?);
+            let api_url = reader.text(&key("api_url")).unwrap_or_else(|| GITHUB_API_URL.to_owned());
+            let app = GithubApp::new(app_id, &secret(reader, "private_key")?, installations, &api_url);
+            ("private_key", app.map(|app| Credential::GithubApp(Arc::new(app))))
+        }
+        _ => {
+            let header = reader.text(&key("header")).unwrap_or_else(|| "authorization".to_owned());
+            ("value", Credential::header(&header, &secret(reader, "value")?))
+        }
+    };
+    made.map_err(|why| reader.problem(&key(field), why, "a value that can be sent and recognised")).ok()
+}
+
+fn app_id(reader: &mut Reader, key: &str) -> Option<u64> {
+    if reader.value(key).is_none() {
+        reader.problem(key, "nothing", "the app's id, a number");
+        return None;
+    }
+    Some(reader.number(key, 0, 1..=i64::MAX.unsigned_abs()))
+}
+
+fn installations(reader: &mut Reader, key: &str) -> Option<Vec<u64>> {
+    let value = reader.value(key);
+    let items = value.as_ref().and_then(toml::Value::as_array).filter(|items| (1..=INSTALLATIONS_MAX).contains(&items.len()));
+    let ids: Option<Vec<u64>> =
+        items.and_then(|items| items.iter().map(|item| item.as_integer().and_then(|id| u64::try_from(id).ok())).collect());
+    if ids.is_none() {
+        reader.problem(key, "no list of numbers", format!("the installations this tenant may use, 1 to {INSTALLATIONS_MAX} ids"));
+    }
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SecretSources;
+
+    fn allowed(text: &str) -> Result<Allowed, Vec<String>> {
+        let env = BTreeMap::from([
+            ("TOKEN".to_owned(), "ghp_0123456789".to_owned()),
+            ("SHORT".to_owned(), "short".to_owned()),
+            ("SLACK".to_owned(), "https://hooks.slack.com/services/T/B/x".to_owned()),
+        ]);
+        let home = tempfile::tempdir().unwrap();
+        let mut reader = Reader::new(Path::new("tenant.toml"), text.parse().unwrap());
+        let allowed = read(&mut reader, (&SecretSources::default(), home.path(), &env));
+        let (_, problems) = reader.finish();
+        let words = |problem: crate::config::Problem| format!("{}: {}; expected {}", problem.key, problem.found, problem.expected);
+        if problems.is_empty() { Ok(allowed) } else { Err(problems.into_iter().map(words).collect()) }
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let allowed = allowed(
+            r#"
+            [credentials.github]
+            kind = "github-token"
+            token = { env = "TOKEN" }
+            [credentials.slack]
+            kind = "url"
+            url = { env = "SLACK" }
+            [credentials.partner]
+            kind = "hmac"
+            key = { env = "TOKEN" }
+            [credentials.api]
+            kind = "header"
+            header = "X-Api-Key"
+            value = { env = "TOKEN" }
+            [[grants.http]]
+            host = "api.github.com"
+            methods = ["GET", "POST"]
+            path_prefix = "/repos/acme/"
+            credential = "github"
+            [[grants.http]]
+            methods = ["POST"]
+            credential = "slack"
+            [[grants.secrets]]
+            credential = "partner"
+            purposes = ["sign"]
+            [egress]
+            allow_addresses = ["10.1.0.0/16"]
+            "#,
+        )
+        .unwrap();
+        assert_eq!((allowed.credentials.len(), allowed.http.len(), allowed.secrets.len(), allowed.addresses.len()), (4, 2, 1, 1));
+    }
+
+    #[test]
+    fn every_problem_is_told_and_no_secret_with_it() {
+        for (text, part) in [
+            ("[credentials.a]\ntoken = { env = \"TOKEN\" }", "credentials.a.kind"),
+            ("[credentials.a]\nkind = \"github-token\"", "credentials.a.token"),
+            ("[credentials.a]\nkind = \"github-token\"\ntoken = { env = \"SHORT\" }", "at least 8"),
+            ("[credentials.a]\nkind = \"github-token\"\ntoken = { env = \"HOOKYARD_ADMIN_TOKEN\" }", "host's own"),
+            ("[credentials.a]\nkind = \"github-token\"\ntoken = { file = \"/etc/hostname\" }", "beneath the tenant's folder"),
+            ("[credentials.a]\nkind = \"url\"\nurl = { env = \"TOKEN\" }", "credentials.a.url"),
+            ("[credentials.a]\nkind = \"github-app\"\napp_id = 1\ninstallations = []\nprivate_key = { env = \"TOKEN\" }", "installations"),
+            ("[credentials.a]\nkind = \"github-app\"\napp_id = 1\ninstallations = [7]\nprivate_key = { env = \"TOKEN\" }", "PEM"),
+            ("[credentials.a]\nkind = \"hmac\"\nkey = { env = \"TOKEN\" }\nkeyy = 1", "keyy"),
+            ("[[grants.http]]\nhost = \"a.example\"\nmethods = [\"GET\"]\ncredential = \"b\"", "the credential `b`"),
+            ("[[grants.http]]\nhost = \"https://a\"\nmethods = [\"GET\"]", "grants.http[0]"),
+            ("[[grants.http]]\nhost = \"a\"\nmethods = [\"GET\"]\nallow = 1", "grants.http"),
+            ("[[grants.secrets]]\ncredential = \"a\"\npurposes = [\"show\"]", "grants.secrets"),
+            ("[egress]\nallow_addresses = [\"10.0.0.0/99\"]", "egress.allow_addresses"),
+        ] {
+            let problems = allowed(text).unwrap_err().join("\n");
+            assert!(problems.contains(part), "{part} in {problems}");
+            assert!(!problems.contains("ghp_"), "{problems}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The one way out of the host for its guests.
+//!
+//! A request is granted (manifest ∧ tenant) by its canonical URL, its name is resolved and every address judged, the connection goes to an
+//! address that passed, with TLS for the name, and no redirect is followed: a guest that wants to follow one asks for it, and is judged again.
+//! One deadline covers name, connection, TLS, token, request and body. The host adds the credential the guest has named, for the destination it
+//! is bound to, and takes it out of what comes back, in every spelling, before the guest, a record or a log sees it.
+//!
+//! | what | where |
+//! |---|---|
+//! | who may send where | `grant` |
+//! | the URL that is matched is the URL that is sent | `target` |
+//! | which addresses are public | `address` |
+//! | connections, apart by tenant and credential | `connection` |
+//! | header lines that cross | `headers` |
+//! | what is sent and never shown | `credential`, `github_app`, `scrub` |
+
+mod address;
+mod connection;
+mod credential;
+mod exchange;
+mod github_app;
+mod grant;
+mod headers;
+mod scrub;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use http_body_util::Full;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
+use tokio::time::Instant;
+
+use self::{
+    address::Policy,
+    connection::{Connection, Key, Pool, Resolver},
+    exchange::{Exchanged, Raw, exchange},
+    github_app::{Mint, Refused, Token},
+    grant::{Granted, METHODS},
+    scrub::Scrubber,
+    target::Target,
+};
+pub use self::{
+    credential::{Credential, SecretHeader, SecretUrl},
+    github_app::{API_URL as GITHUB_API_URL, GithubApp},
+    grant::{Allowed, Asked, HttpGrant, Purpose, Reach, SecretGrant},
+};
+use crate::{cidr::Cidr, clock::Clock, signature};
+
+/// Bytes of a request's body.
+pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of an answer's body that are passed on.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What the host's operator says about requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Addresses every tenant may reach beside the public ones.
+    pub allow_addresses: Vec<Cidr>,
+    /// Addresses nobody may reach: the host's own public ones behind a translating router, for example.
+    pub refuse_addresses: Vec<Cidr>,
+    /// A PEM file of certificates that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A request as a guest makes it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// An absolute URL; empty for a credential that is one.
+    pub url: String,
+    /// Header lines.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The credential to add, by name.
+    pub credential: Option<String>,
+}
+
+/// An answer as a guest is shown it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Header lines, scrubbed, with a `date`.
+    pub headers: Vec<(String, String)>,
+    /// The body, scrubbed, up to the cap.
+    pub body: Vec<u8>,
+    /// Whether the body was longer.
+    pub truncated: bool,
+}
+
+/// Why there is no answer. No text has a secret in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Not granted, and what is missing.
+    #[error("{0}")]
+    Denied(String),
+    /// No answer before the deadline.
+    #[error("no answer in time")]
+    Timeout,
+    /// The request is longer than the cap.
+    #[error("the request is longer than {REQUEST_BYTES_MAX} bytes, or its header lines are more than may be sent")]
+    TooLarge,
+    /// The other side could not be reached.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The way out; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Egress(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    tls: Arc<ClientConfig>,
+    resolver: Resolver,
+    pool: Pool,
+    clock: Clock,
+}
+
+impl Egress {
+    /// Reads the certificates that are trusted: the system's and the operator's.
+    pub fn new(settings: Settings, clock: Clock) -> anyhow::Result<Self> {
+        Self::with_resolver(settings, clock, Resolver::System)
+    }
+
+    fn with_resolver(settings: Settings, clock: Clock, resolver: Resolver) -> anyhow::Result<Self> {
+        let tls = Arc::new(tls(&settings)?);
+        Ok(Self(Arc::new(Inner { settings, tls, resolver, pool: Pool::default(), clock })))
+    }
+
+    /// Sends a request of a run and waits for the answer until `deadline`. An answer of any status is an answer, a redirect among them.
+    pub async fn send(&self, reach: &Reach, request: Request, deadline: Instant) -> Result<Response, SendError> {
+        let (method, headers) = checked(&request)?;
+        let granted = reach.grant(method.as_str(), &request.url, request.credential.as_deref())?;
+        let call = Call { egress: &self.0, reach, credential: granted.credential.map(|(name, _)| name) };
+        match tokio::time::timeout_at(deadline, call.run(granted, (method, headers, request.body.into()))).await {
+            Ok(answer) => answer,
+            Err(_) => Err(SendError::Timeout),
+        }
+    }
+
+    /// HMAC-SHA256 under a named key.
+    pub fn sign(reach: &Reach, name: &str, data: &[u8]) -> Result<Vec<u8>, SendError> {
+        Ok(signature::hmac_sha256(reach.key(name, Purpose::Sign)?, data).to_vec())
+    }
+
+    /// Whether a tag is the HMAC-SHA256 under a named key, in constant time.
+    pub fn verify(reach: &Reach, name: &str, data: &[u8], tag: &[u8]) -> Result<bool, SendError> {
+        Ok(signature::is_hmac_sha256(reach.key(name, Purpose::Verify)?, data, tag))
+    }
+}
+
+type Parts = (Method, HeaderMap, Bytes);
+
+/// One request under way.
+struct Call<'a> {
+    egress: &'a Inner,
+    reach: &'a Reach,
+    credential: Option<&'a str>,
+}
+
+impl Call<'_> {
+    async fn run(&self, granted: Granted<'_>, (method, mut headers, body): Parts) -> Result<Response, SendError> {
+        let mut made: Option<(&GithubApp, Arc<Token>)> = None;
+        match granted.credential {
+            Some((_, Credential::Header(header))) => {
+                headers.insert(header.name(), header.value().clone());
+            }
+            Some((_, Credential::GithubApp(app))) => {
+                let now = self.egress.clock.now();
+                match app.header(self.reach.installation, now, |mint| self.mint(mint)).await {
+                    Ok(token) => {
+                        headers.insert(token.header().name(), token.header().value().clone());
+                        made = Some((app, token));
+                    }
+                    Err(Refused::Answer(answer)) => return Ok(answer),
+                    Err(Refused::Error(error)) => return Err(error),
+                }
+            }
+            Some((_, Credential::Url(_) | Credential::Hmac(_))) | None => {}
+        }
+        let scrubber = self.scrubber(made.as_ref().map(|(_, token)| &**token));
+        let raw = self.round_trip(&granted.target, (method, headers, body)).await;
+        let raw = raw.map_err(|error| scrubbed(error, &scrubber))?;
+        if let (401, Some((app, token))) = (raw.status.as_u16(), &made) {
+            app.forget(token).await;
+        }
+        Ok(self.shown(&raw, &scrubber))
+    }
+
+    /// Asks GitHub for a token. The answer is not scrubbed: the token is what is wanted, and only [`GithubApp`] sees it.
+    async fn mint(&self, mint: Mint) -> Result<Response, SendError> {
+        let raw = self.round_trip(&mint.target, (mint.method, mint.headers, Bytes::new())).await?;
+        Ok(self.shown(&raw, &Scrubber::default()))
+    }
+
+    /// On a connection kept from before if there is one, else on a new one. A request of which nothing was written is sent again.
+    async fn round_trip(&self, target: &Target, (method, headers, body): Parts) -> Result<Raw, SendError> {
+        let key = self.key(target);
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(&target.path_and_query)
+            .header(header::HOST, target.authority())
+            .body(Full::new(body))
+            .map_err(|error| SendError::Denied(format!("the request cannot be written: {error}")))?;
+        request.headers_mut().extend(headers);
+        while let Some(connection) = self.egress.pool.take(&key, &self.policy(), &self.egress.clock) {
+            match exchange(connection, request).await? {
+                Exchanged::Answer(raw, connection) => return Ok(self.keep(key, raw, connection)),
+                Exchanged::NotSent(unsent) => request = unsent,
+            }
+        }
+        let connection = connection::open(target, &self.egress.resolver, &self.policy(), &self.egress.tls).await?;
+        match exchange(connection, request).await? {
+            Exchanged::Answer(raw, connection) => Ok(self.keep(key, raw, connection)),
+            Exchanged::NotSent(_) => Err(SendError::Unavailable("the connection was closed before the request was written".to_owned())),
+        }
+    }
+
+    fn keep(&self, key: Key, raw: Raw, connection: Option<Connection>) -> Raw {
+        if let Some(connection) = connection {
+            self.egress.pool.put(key, connection, &self.egress.clock);
+        }
+        raw
+    }
+
+    fn key(&self, target: &Target) -> Key {
+        Key {
+            tenant: self.reach.tenant.clone(),
+            credential: self.credential.map(str::to_owned),
+            is_https: target.is_https,
+            host: target.host.clone(),
+            port: target.port,
+        }
+    }
+
+    fn policy(&self) -> Policy<'_> {
+        Policy {
+            host_allows: &self.egress.settings.allow_addresses,
+            tenant_allows: &self.reach.allowed.addresses,
+            host_refuses: &self.egress.settings.refuse_addresses,
+        }
+    }
+
+    /// Every secret of the tenant, not only the one that was sent: what one call gave away, another may bring back.
+    fn scrubber(&self, token: Option<&Token>) -> Scrubber {
+        let held = self.reach.allowed.credentials.values().flat_map(Credential::secrets);
+        Scrubber::new(held.chain(token.into_iter().flat_map(|token| token.header().secrets())))
+    }
+
+    fn shown(&self, raw: &Raw, scrubber: &Scrubber) -> Response {
+        Response {
+            status: raw.status.as_u16(),
+            headers: headers::incoming(&raw.headers, scrubber, || http_date(self.egress.clock.now())),
+            body: scrubber.bytes(&raw.body).into_owned(),
+            truncated: raw.truncated,
+        }
+    }
+}
+
+/// What can be said of a request without looking at grants.
+fn checked(request: &Request) -> Result<(Method, HeaderMap), SendError> {
+    if !METHODS.contains(&request.method.as_str()) {
+        let shown: String = request.method.chars().take(32).collect::<String>().escape_debug().to_string();
+        return Err(SendError::Denied(format!("the method is `{shown}`; expected one of {}", METHODS.join(", "))));
+    }
+    if request.body.len() > REQUEST_BYTES_MAX {
+        return Err(SendError::TooLarge);
+    }
+    let method = request.method.parse().map_err(|_| SendError::Denied("the method cannot be written".to_owned()))?;
+    Ok((method, headers::outgoing(&request.headers)?))
+}
+
+fn scrubbed(error: SendError, scrubber: &Scrubber) -> SendError {
+    match error {
+        SendError::Denied(why) => SendError::Denied(scrubber.text(&why)),
+        SendError::Unavailable(why) => SendError::Unavailable(scrubber.text(&why)),
+        other @ (SendError::Timeout | SendError::TooLarge) => other,
+    }
+}
+
+/// RFC 9110, 5.6.7.
+fn http_date(now: crate::delivery::Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(now.unix_ms())
+        .map_or_else(|_| String::new(), |now| now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+}
+
+fn tls(settings: &Settings) -> anyhow::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(native.certs);
+    if let Some(file) = &settings.ca_file {
+        let what = || format!("`egress.ca_file` ({})", file.display());
+        for certificate in CertificateDer::pem_file_iter(file).with_context(what)? {
+            roots.add(certificate.with_context(what)?).with_context(what)?;
+        }
+    }
+    if roots.is_empty() {
+        tracing::warn!("no_trusted_certificates");
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .context("the TLS provider offers no protocol version")?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}

@@ -1,0 +1,161 @@
+//! A GitHub App against a server that hands out installation tokens.
+
+use super::*;
+use crate::delivery::Timestamp;
+
+const KEY: &str = include_str!("../../../../tests/fixtures/github-app.pem");
+const START_MS: i64 = 1_700_000_000_000;
+
+/// Answers the request for a token with `made`, and any other with its `authorization`.
+async fn github(made: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> Server {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    Server::start(move |request| {
+        if request.line.contains("/access_tokens") {
+            return made(count.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+        }
+        let sent = request.header("authorization").unwrap_or_default();
+        answer(if sent.contains("revoked") { 401 } else { 200 }, "", &format!("{{\"you_are\":\"{sent}\"}}"))
+    })
+    .await
+}
+
+fn token(name: &str, expires_ms: i64) -> Vec<u8> {
+    let expires_at = Timestamp::from_unix_ms(expires_ms);
+    answer(201, "", &serde_json::json!({"token": format!("ghs_{name}_0123456789"), "expires_at": expires_at}).to_string())
+}
+
+fn app_reach(server: &Server, installation: Option<u64>, installations: &[u64]) -> Reach {
+    let mut reach = reach(&server.authority(), &["127.0.0.1"]);
+    let app = GithubApp::new(12_345, &secret(KEY), installations.to_vec(), &server.url("")).unwrap();
+    let mut allowed = (*reach.allowed).clone();
+    allowed.credentials.insert("app".to_owned(), Credential::GithubApp(Arc::new(app)));
+    reach.allowed = Arc::new(allowed);
+    reach.installation = installation;
+    reach
+}
+
+fn manual() -> (Egress, Clock) {
+    let clock = Clock::manual(Timestamp::from_unix_ms(START_MS));
+    (Egress::new(Settings::default(), clock.clone()).unwrap(), clock)
+}
+
+fn asking(server: &Server) -> Request {
+    Request { credential: Some("app".to_owned()), ..request("GET", &server.url("/user")) }
+}
+
+fn mints(server: &Server) -> usize {
+    server.requests().iter().filter(|request| request.line.contains("/access_tokens")).count()
+}
+
+#[tokio::test]
+async fn a_token_is_made_for_the_deliverys_installation_used_and_never_shown() {
+    let server = github(|_| token("first", START_MS + 3_600_000)).await;
+    let (egress, _) = manual();
+    let reach = app_reach(&server, Some(678), &[678, 679]);
+    let answer = send(&egress, &reach, asking(&server)).await.unwrap();
+    assert_eq!(String::from_utf8(answer.body).unwrap(), "{\"you_are\":\"Bearer [scrubbed]\"}");
+    let requests = server.requests();
+    assert_eq!(requests[0].line, "POST /app/installations/678/access_tokens HTTP/1.1");
+    assert_eq!(requests[1].header("authorization"), Some("Bearer ghs_first_0123456789"));
+    let jwt = requests[0].header("authorization").unwrap().trim_start_matches("Bearer ").to_owned();
+    let claims: serde_json::Value = {
+        let encoded = jwt.split('.').nth(1).unwrap();
+        serde_json::from_slice(&base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, encoded).unwrap()).unwrap()
+    };
+    assert_eq!(claims["iss"], "12345");
+    let (issued, expires, now) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap(), START_MS / 1000);
+    assert!(issued < now && expires > now && expires - issued <= 600, "{claims}");
+    let (signed, signature) = jwt.rsplit_once('.').unwrap();
+    let signature = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, signature).unwrap();
+    let rustls_pki_types::PrivateKeyDer::Pkcs1(der) = rustls_pki_types::pem::PemObject::from_pem_slice(KEY.as_bytes()).unwrap() else {
+        panic!("the fixture is PKCS#1")
+    };
+    let pair = ::ring::signature::RsaKeyPair::from_der(der.secret_pkcs1_der()).unwrap();
+    let public = ::ring::signature::UnparsedPublicKey::new(&::ring::signature::RSA_PKCS1_2048_8192_SHA256, pair.public());
+    public.verify(signed.as_bytes(), &signature).unwrap();
+}
+
+#[tokio::test]
+async fn many_at_once_wait_for_one_token_and_it_is_made_anew_before_it_expires() {
+    let server = github(|_| token("shared", START_MS + 3_600_000)).await;
+    let (egress, clock) = manual();
+    let reach = app_reach(&server, Some(678), &[678]);
+    let all = (0..10).map(|_| send(&egress, &reach, asking(&server)));
+    for answer in futures_all(all).await {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    assert_eq!(mints(&server), 1);
+    clock.advance(Duration::from_mins(54));
+    send(&egress, &reach, asking(&server)).await.unwrap();
+    assert_eq!(mints(&server), 1);
+    clock.advance(Duration::from_mins(2));
+    send(&egress, &reach, asking(&server)).await.unwrap();
+    assert_eq!(mints(&server), 2, "five minutes before its end a token is made anew");
+}
+
+/// Polls all of them in turn on this task.
+async fn futures_all<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut open: Vec<_> = all.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(move |context| {
+        for (future, done) in open.iter_mut().filter(|(_, done)| done.is_none()) {
+            if let std::task::Poll::Ready(output) = future.as_mut().poll(context) {
+                *done = Some(output);
+            }
+        }
+        if open.iter().all(|(_, done)| done.is_some()) {
+            return std::task::Poll::Ready(open.iter_mut().filter_map(|(_, done)| done.take()).collect());
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_forged_installation_gets_no_token_and_github_is_not_even_asked() {
+    let server = github(|_| token("never", START_MS + 3_600_000)).await;
+    let (egress, _) = manual();
+    for installation in [Some(999), Some(0), None] {
+        let reach = app_reach(&server, installation, &[678, 679]);
+        let error = send(&egress, &reach, asking(&server)).await.unwrap_err();
+        assert!(matches!(error, SendError::Denied(_)), "{installation:?}: {error:?}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_repositorys_own_hook_uses_the_only_installation_there_is() {
+    let server = github(|_| token("only", START_MS + 3_600_000)).await;
+    let (egress, _) = manual();
+    assert_eq!(send(&egress, &app_reach(&server, None, &[678]), asking(&server)).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_token_github_no_longer_takes_is_forgotten() {
+    let server = github(|made| token(if made == 0 { "revoked" } else { "fresh" }, START_MS + 3_600_000)).await;
+    let (egress, _) = manual();
+    let reach = app_reach(&server, Some(678), &[678]);
+    assert_eq!(send(&egress, &reach, asking(&server)).await.unwrap().status, 401);
+    assert_eq!(send(&egress, &reach, asking(&server)).await.unwrap().status, 200);
+    assert_eq!(mints(&server), 2);
+}
+
+#[tokio::test]
+async fn a_rate_limit_of_the_token_itself_reaches_the_guest_with_its_time_and_other_refusals_in_words() {
+    let server = github(|_| answer(429, "retry-after: 17\r\n", "slow down")).await;
+    let (egress, _) = manual();
+    let limited = send(&egress, &app_reach(&server, Some(678), &[678]), asking(&server)).await.unwrap();
+    assert_eq!(limited.status, 429);
+    assert!(limited.headers.contains(&("retry-after".to_owned(), "17".to_owned())), "{:?}", limited.headers);
+    let server = github(|_| answer(404, "", "not found")).await;
+    let error = send(&egress, &app_reach(&server, Some(678), &[678]), asking(&server)).await.unwrap_err();
+    assert!(matches!(&error, SendError::Unavailable(why) if why.contains("404") && why.contains("app_id")), "{error:?}");
+}
+
+#[test]
+fn a_key_that_is_none_is_refused_in_words() {
+    for bad in ["not a key at all", "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"] {
+        let error = GithubApp::new(1, &secret(bad), vec![1], GITHUB_API_URL).unwrap_err();
+        assert!(error.contains("BEGIN RSA PRIVATE KEY"), "{error}");
+    }
+    assert!(GithubApp::new(1, &secret(KEY), vec![1], "api.github.com").is_err());
+}

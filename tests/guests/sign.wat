@@ -1,0 +1,10 @@
+;; Signs the document with the secret `partner` and skips with the tag's first eight bytes as a number; rejects with the reason where it may not.
+(import "hookyard:plugin/secrets@0.1.0" "hmac-sha256" (func $hmac (param i32 i32 i32 i32 i32)))
+(data (memory $memory) (i32.const 0) "partner")
+(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32)
+  (call $hmac (i32.const 0) (i32.const 7)
+    (i32.load $memory (i32.add (local.get $delivery) (i32.const 104))) (i32.load $memory (i32.add (local.get $delivery) (i32.const 108)))
+    (i32.const 256))
+  (if (i32.load8_u $memory (i32.const 256))
+    (then (return (call $reject (i32.load $memory (i32.const 264)) (i32.load $memory (i32.const 268))))))
+  (call $skip_number (i64.load $memory (i32.load $memory (i32.const 260)))))

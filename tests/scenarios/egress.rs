@@ -1,0 +1,142 @@
+//! Requests of plugins through the whole host: granted, credentialed, recorded, and never more than the operator said.
+
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use hookyard::{
+    delivery::LegState,
+    signature::{Secret, hmac_sha256},
+};
+use system_tests::{guests, host::TestHost};
+
+/// A server that answers each request with the same body and keeps its head.
+struct Api {
+    port: u16,
+    heads: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Api {
+    fn start(body: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let (heads, connections) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
+        let (seen, count) = (Arc::clone(&heads), Arc::clone(&connections));
+        std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            for stream in listener.incoming().flatten() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let (mut stream, mut head) = (stream, Vec::new());
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    if stream.read(&mut byte).unwrap_or(0) == 0 {
+                        break;
+                    }
+                    head.push(byte[0]);
+                }
+                seen.lock().expect("a sound lock").push(String::from_utf8_lossy(&head).into_owned());
+                let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                drop(stream.write_all(answer.as_bytes()));
+            }
+        });
+        Self { port, heads, connections }
+    }
+
+    fn manifest(&self) -> String {
+        format!(
+            "sources = [\"github\"]\nevents = [\"*\"]\n[config]\nurl = \"http://127.0.0.1:{port}/repos/acme/shop\"\n\
+             [[grants.http]]\nhost = \"127.0.0.1:{port}\"\nmethods = [\"GET\"]\ncredential = \"github\"\n",
+            port = self.port
+        )
+    }
+
+    fn grant(&self, prefix: &str) -> String {
+        format!(
+            "[credentials.github]\nkind = \"github-token\"\ntoken = {{ env = \"API_TOKEN\" }}\n\
+             [[grants.http]]\nhost = \"127.0.0.1:{}\"\nmethods = [\"GET\"]\npath_prefix = \"{prefix}\"\ncredential = \"github\"\n\
+             allow_http = true\n",
+            self.port
+        )
+    }
+}
+
+const TOKEN: &str = "ghp_a-token-nobody-else-may-see";
+const LOOPBACK: &str = "[egress]\nallow_addresses = [\"127.0.0.1\"]\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_granted_request_is_sent_with_the_credential_and_kept_with_the_attempt_without_it() {
+    let api = Api::start("you sent ghp_a-token-nobody-else-may-see");
+    let host = TestHost::builder()
+        .env("API_TOKEN", TOKEN)
+        .tenant_toml(&format!("{}{LOOPBACK}", api.grant("/repos/acme/")))
+        .plugin_of("default", "fetch", guests::component("fetch"), &api.manifest())
+        .start()
+        .await;
+    let id = host.sender().post("push", "{}").await.accepted();
+    host.drained().await;
+    let leg = host.leg(id, "fetch").await;
+    assert_eq!((leg.state, leg.reason.as_deref()), (LegState::Skipped, Some("you sent [scrubbed]")));
+    let head = api.heads.lock().unwrap()[0].to_ascii_lowercase();
+    assert!(head.starts_with("get /repos/acme/shop http/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("authorization: bearer {TOKEN}")), "{head}");
+    let calls = &leg.history[0].host_calls;
+    let call = calls.iter().find(|call| call.call == "http.send").unwrap();
+    assert_eq!(call.input, format!("GET http://127.0.0.1:{}/repos/acme/shop as github", api.port));
+    assert_eq!(call.answer, "200 (19 bytes)");
+    let view = serde_json::to_string(&host.delivery(id).await).unwrap();
+    assert!(!view.contains("nobody-else"), "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_greedy_manifest_gets_what_the_operator_grants_and_no_socket_more() {
+    let api = Api::start("never");
+    for tenant_toml in [
+        // Another path, another credential's destination, no address: each of the three alone stops it.
+        format!("{}{LOOPBACK}", api.grant("/repos/other/")),
+        api.grant("/repos/acme/"),
+        format!("{}{LOOPBACK}", api.grant("/repos/acme/").replace("allow_http = true\n", "")),
+    ] {
+        let host = TestHost::builder()
+            .env("API_TOKEN", TOKEN)
+            .tenant_toml(&tenant_toml)
+            .plugin_of("default", "fetch", guests::component("fetch"), &api.manifest())
+            .start()
+            .await;
+        let id = host.sender().post("push", "{}").await.accepted();
+        host.drained().await;
+        let leg = host.leg(id, "fetch").await;
+        assert_eq!(leg.state, LegState::Dead, "{leg:?}");
+        let calls = &leg.history[0].host_calls;
+        assert!(calls.iter().any(|call| call.call == "http.send" && call.answer.starts_with("Denied: ")), "{calls:?}");
+    }
+    assert_eq!(api.connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_signs_for_the_plugin_that_is_granted_it_and_a_sources_secret_has_no_name() {
+    let manifest = |name: &str| {
+        format!("sources = [\"github\"]\nevents = [\"*\"]\n[[grants.secrets]]\ncredential = \"{name}\"\npurposes = [\"sign\"]\n")
+    };
+    let tenant_toml = "[credentials.partner]\nkind = \"hmac\"\nkey = { env = \"PARTNER_KEY\" }\n\
+                       [[grants.secrets]]\ncredential = \"partner\"\npurposes = [\"sign\"]\n";
+    let host = TestHost::builder()
+        .env("PARTNER_KEY", "the partner's key")
+        .tenant_toml(tenant_toml)
+        .plugin_of("default", "sign", guests::component("sign"), &manifest("partner"))
+        .plugin_of("default", "forge", guests::component("sign"), &manifest("github"))
+        .start()
+        .await;
+    let id = host.sender().post("push", "{}").await.accepted();
+    host.drained().await;
+    let tag = hmac_sha256(&Secret::new("the partner's key").unwrap(), b"{}");
+    let number = u64::from_le_bytes(tag[..8].try_into().unwrap());
+    assert_eq!(host.leg(id, "sign").await.reason, Some(format!("{number:016x}")));
+    // Not even admitted: `github` is a source's secret, and those are no credentials.
+    let refused = host.plugin("default", "forge", |view| view.refusal.is_some()).await;
+    assert_eq!(refused.refusal.unwrap().code, "import_not_granted");
+}
