@@ -12,6 +12,7 @@ pub mod host;
 pub mod payloads;
 pub mod process;
 pub mod rabbit;
+pub mod redis;
 pub mod relay;
 pub mod sender;
 pub mod trace;

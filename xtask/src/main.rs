@@ -1,5 +1,6 @@
 //! The project's scripts, in its language: `cargo xtask demo|test|plugins|tidy|bench`.
 
+mod debian;
 mod demo;
 mod fixtures;
 mod plugins;

@@ -4,13 +4,17 @@ use std::{path::Path, process::Command};
 
 use rabbit_node::Shared;
 
-use crate::{cargo, fixtures, plugins, say, succeed, tools};
+use crate::{cargo, debian, fixtures, plugins, say, succeed, tools};
+
+/// Debian's `redis-server` package only adds a link to this program, and a service that nobody here needs.
+const REDIS_OF_DEBIAN: &str = "/usr/bin/redis-check-rdb";
 
 /// Runs every test of the repository.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let examples = fixtures::fetch(root)?;
     plugins::run(root)?;
     let traces = has_tracer();
+    let redis = redis();
     // The binaries first: the scenarios that kill hosts start them as processes.
     succeed(Command::new(cargo()).args(["build", "--workspace"]).current_dir(root))?;
     let rabbit = rabbit();
@@ -25,6 +29,9 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     }
     if !traces {
         say("skipped: power cuts and failing disks, because strace is not here, cannot be installed, or may not trace");
+    }
+    if !redis {
+        say("skipped: the tests of streams, because there is no redis-server; `apt-get install redis-tools` brings it");
     }
     if !examples {
         say("skipped: the tests over GitHub's published payloads, because npm is not here");
@@ -41,6 +48,18 @@ fn has_tracer() -> bool {
     say("installing strace");
     let install = Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends", "strace"]).status();
     install.is_ok_and(|status| status.success()) && traces()
+}
+
+/// Whether there is a Redis for the tests to start, installed now where that may be.
+fn redis() -> bool {
+    let is_there = || Path::new(REDIS_OF_DEBIAN).is_file() || Command::new("redis-server").arg("--version").output().is_ok();
+    if !is_there() && debian::is_ours_to_change() {
+        say("no redis-server: installing redis-tools with apt-get");
+        if let Err(error) = debian::install(&["redis-tools"]) {
+            say(&format!("{error:#}"));
+        }
+    }
+    is_there()
 }
 
 /// The broker the tests share: the one of `HOOKYARD_AMQP_URL`, or a private one on ports of its own that ends with this value. Its absence is said.

@@ -9,7 +9,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+
+use crate::debian;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-22"];
@@ -20,10 +22,9 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
         return Ok(());
     }
     let by_hand = format!("run `rustup target add {TARGET}`, or as root `apt-get install {}`", PACKAGES.join(" "));
-    ensure!(is_debian() && is_root(), "there is no Rust toolchain for {TARGET}; {by_hand}");
+    ensure!(debian::is_ours_to_change(), "there is no Rust toolchain for {TARGET}; {by_hand}");
     crate::say(&format!("no Rust toolchain for {TARGET}: installing {} with apt-get", PACKAGES.join(", ")));
-    run("apt-get", &["update"])?;
-    run("apt-get", &[&["install", "-y", "--no-install-recommends"][..], &PACKAGES[..]].concat())?;
+    debian::install(&PACKAGES)?;
     ensure!(debian_is_there(), "apt-get has installed the packages, and still there is no toolchain for {TARGET}; {by_hand}");
     Ok(())
 }
@@ -42,29 +43,7 @@ fn debian_is_there() -> bool {
             || sources.map(|entry| entry.path().join("library")).any(|library| library.is_dir()))
 }
 
-fn is_debian() -> bool {
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    release.lines().any(|line| line.starts_with("ID") && (line.contains("debian") || line.contains("ubuntu")))
-}
-
-/// The owner of one's own `/proc/self` is the effective user.
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
-}
-
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let status = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
-}
-
-fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(program)
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("{program} does not start"))?;
-    ensure!(status.success(), "`{program} {}` failed: {status}", arguments.join(" "));
-    Ok(())
 }

@@ -13,6 +13,7 @@ use super::{
     Parts,
     events::{Events, Source},
     problem::Problem,
+    streams,
 };
 use crate::{
     delivery::{
@@ -34,7 +35,10 @@ pub(super) async fn livez() -> Json<Value> {
 pub(super) async fn readyz(State(parts): State<Parts>) -> Response {
     let reasons = parts.readiness.reasons();
     if reasons.is_empty() {
-        Json(json!({"status": "ready"})).into_response()
+        // A stream that is away is told of and takes nobody out of service: deliveries are safe here, and it goes on where it stood.
+        let streams = streams::failures(&parts);
+        let answer = if streams.is_empty() { json!({"status": "ready"}) } else { json!({"status": "ready", "streams": streams}) };
+        Json(answer).into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not_ready", "reasons": reasons}))).into_response()
     }
@@ -43,7 +47,9 @@ pub(super) async fn readyz(State(parts): State<Parts>) -> Response {
 /// A queue or ledger that does not answer is a metric, not a failed scrape.
 pub(super) async fn metrics(State(parts): State<Parts>) -> Response {
     let (queues, books) = tokio::join!(parts.broker.depth(), parts.ledger.books());
-    let scrape = Scrape { queues: queues.ok(), books_gap: books.ok().map(|books| books.gap) };
+    // Only those that are configured: the cursor of one that was removed stands still for good.
+    let streams = streams::views(&parts).await.unwrap_or_default().into_iter().filter(|stream| stream.kind.is_some()).collect();
+    let scrape = Scrape { queues: queues.ok(), books_gap: books.ok().map(|books| books.gap), streams };
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], parts.observer.encode(&scrape)).into_response()
 }

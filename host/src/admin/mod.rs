@@ -15,6 +15,7 @@ mod plugins;
 mod problem;
 mod query;
 mod router;
+mod streams;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -27,7 +28,7 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     ledger::Ledger,
-    observe::{Observer, Readiness},
+    observe::{Observer, Readiness, StreamBoard},
     signature::Secret,
     tasks::Tasks,
     tenants::Tenants,
@@ -63,6 +64,8 @@ pub struct Parts {
     pub observer: Observer,
     /// Health.
     pub readiness: Readiness,
+    /// What each stream is doing.
+    pub streams: StreamBoard,
     /// Dates.
     pub clock: Clock,
 }

@@ -18,6 +18,7 @@ use super::{
     listener::Peer,
     plugins,
     problem::Problem,
+    streams,
 };
 use crate::tasks::Tasks;
 
@@ -60,6 +61,7 @@ fn api() -> Router<Parts> {
         .route("/api/v1/plugins/{tenant}/{name}/rollback", post(plugins::roll_back))
         .route("/api/v1/tenants", get(host::tenants))
         .route("/api/v1/queues", get(host::queues))
+        .route("/api/v1/streams", get(streams::streams))
         .route("/api/v1/books", get(host::books))
         .route("/api/v1/events", get(host::events))
 }

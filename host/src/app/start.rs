@@ -13,8 +13,9 @@ use crate::{
     egress::Egress,
     ingest::{self, Door},
     ledger::Ledger,
-    observe::{Observer, Readiness},
+    observe::{Observer, Readiness, StreamBoard},
     runtime::{self, Runtime},
+    streams,
     tasks::Tasks,
     tenants::{Directory, Tenants},
     work::{self, Workers},
@@ -29,6 +30,7 @@ struct Foundation {
     tenants: Tenants,
     observer: Observer,
     readiness: Readiness,
+    board: StreamBoard,
     runtime: Runtime,
     egress: Egress,
     catalog: Catalog,
@@ -41,6 +43,7 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
     parts.catalog.load().await;
     let tasks = Tasks::new();
     parts.catalog.watch(&tasks);
+    streams::start(&parts.config.streams, &parts.for_streams(), &tasks).await.context("the cursors of the streams")?;
     upkeep::start(&tasks, &parts.ledger, &parts.options.clock);
     let workers = Workers::start(&parts.config.work, parts.for_work())?;
     let door = Door::open(parts.config.ingest.clone(), parts.for_ingest()).await.context("the ingest listener")?;
@@ -80,8 +83,8 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
         },
     );
     let broker = Arc::new(Embedded::new(ledger.clone()));
-    let (config, readiness) = (Arc::new(config), Readiness::new());
-    Ok(Foundation { config, options, ledger, broker, tenants, observer, readiness, runtime, egress, catalog })
+    let (config, readiness, board) = (Arc::new(config), Readiness::new(), StreamBoard::default());
+    Ok(Foundation { config, options, ledger, broker, tenants, observer, readiness, board, runtime, egress, catalog })
 }
 
 impl Foundation {
@@ -98,6 +101,16 @@ impl Foundation {
             tenants: self.tenants.clone(),
             observer: self.observer.clone(),
             readiness: self.readiness.clone(),
+            streams: self.board.clone(),
+            clock: self.options.clock.clone(),
+        }
+    }
+
+    fn for_streams(&self) -> streams::Parts {
+        streams::Parts {
+            ledger: self.ledger.clone(),
+            observer: self.observer.clone(),
+            board: self.board.clone(),
             clock: self.options.clock.clone(),
         }
     }

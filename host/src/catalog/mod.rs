@@ -36,6 +36,7 @@ use crate::{
 pub use manifest::{Limits, Manifest, parse as parse_manifest};
 pub use rollback::RollbackError;
 use rollback::Word;
+pub use route::matches;
 
 /// The slugs of refusals that are the catalog's own; the runtime's admission has more. All are in `docs/failures.md`.
 pub const REFUSAL_SLUGS: [&str; 8] = [

@@ -1,7 +1,8 @@
 //! Which plugins an event is for. Pure: decided once, when a delivery is accepted, and stored with it.
 
 /// Whether a subscription takes an event: `*` takes all, `push` every action of it, `pull_request.opened` one.
-pub(super) fn matches(pattern: &str, event: &str, action: Option<&str>) -> bool {
+#[must_use]
+pub fn matches(pattern: &str, event: &str, action: Option<&str>) -> bool {
     match pattern.split_once('.') {
         None => pattern == "*" || pattern == event,
         Some((wanted, wanted_action)) => wanted == event && Some(wanted_action) == action,

@@ -15,6 +15,7 @@ mod samples;
 mod send;
 mod serve;
 mod store;
+mod streams;
 mod verify;
 
 use std::{
@@ -64,6 +65,8 @@ enum Command {
     Plugin(plugin::Args),
     /// Events the plugins emitted
     Emits(plugins::EmitsArgs),
+    /// Where deliveries and emits are sent on to
+    Streams(streams::Args),
     /// Copy the ledger to a file, also while the host runs
     Backup(store::BackupArgs),
     /// Put a copy in place of the ledger, while no host runs
@@ -119,6 +122,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Plugins(args) => block_on(plugins::run(args)),
         Command::Plugin(args) => plugin::run(args),
         Command::Emits(args) => block_on(plugins::emits(args)),
+        Command::Streams(args) => block_on(streams::run(args)),
         Command::Backup(args) => store::backup(&args),
         Command::Restore(args) => store::restore(&args),
         Command::Completions { shell } => {

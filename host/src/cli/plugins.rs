@@ -107,7 +107,8 @@ pub(super) async fn emits(args: EmitsArgs) -> Result<(), Failure> {
     list(output, &page, &["emitted_at", "id", "name", "content_type", "body"])
 }
 
-fn list(output: Output, page: &Value, names: &[&str]) -> Result<(), Failure> {
+/// A page as a table of these fields, or unchanged.
+pub(super) fn list(output: Output, page: &Value, names: &[&str]) -> Result<(), Failure> {
     if output.is_json() {
         return output.object(page, false);
     }

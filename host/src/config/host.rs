@@ -14,6 +14,7 @@ use crate::{
     ingest::{self, TlsSettings},
     ledger, runtime,
     signature::Secret,
+    streams::StreamSettings,
     tenants::Budget,
     work,
 };
@@ -27,7 +28,7 @@ const JSON_BYTES_DEFAULT: usize = 25 * MIB;
 /// The same document form-encoded: 1.48 times as long in the worst of GitHub's published examples.
 const FORM_BYTES_DEFAULT: usize = 37 * MIB;
 
-pub(super) fn read(reader: &mut Reader, token: Secret) -> Config {
+pub(super) fn read(reader: &mut Reader, token: Secret, streams: Vec<StreamSettings>) -> Config {
     let data_dir = reader.path("data_dir", "data");
     let tenants_dir = reader.path("tenants_dir", "tenants");
     broker(reader);
@@ -62,6 +63,7 @@ pub(super) fn read(reader: &mut Reader, token: Secret) -> Config {
         catalog: catalog(reader, &tenants_dir, (ceiling, default_budget)),
         egress: egress(reader),
         work: work::Settings { concurrency_max, threads: reader.size("work.threads", threads_default(), 1..=256) },
+        streams,
         secrets: secret_sources(reader),
         ceiling,
         grace: reader.millis("grace_ms", Duration::from_secs(25), 0..=600_000),
@@ -169,6 +171,7 @@ fn ledger(reader: &mut Reader, data_dir: &Path) -> ledger::Settings {
         free_bytes_min: reader.number("ledger.free_bytes_min", 256 << 20, 0..=1 << 40),
         body_cache_bytes_max: reader.size("ledger.body_cache_bytes_max", 64 * MIB, 0..=16 * 1024 * MIB),
         retain_settled: reader.millis("retention.settled_ms", days(7), 0..=3650 * DAY_MS),
+        retain_unstreamed: reader.millis("retention.unstreamed_ms", days(7), 0..=3650 * DAY_MS),
         retain_dead: reader.millis("retention.dead_ms", days(30), 0..=3650 * DAY_MS),
         retain_dedup: reader.millis("retention.dedup_ms", days(3), 3 * DAY_MS..=3650 * DAY_MS),
         ..ledger::Settings::new(data_dir.to_owned())

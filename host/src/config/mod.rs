@@ -9,6 +9,7 @@ mod host;
 mod overlay;
 mod reader;
 mod secrets;
+mod streams;
 mod tenant;
 
 use std::{
@@ -22,6 +23,7 @@ use std::{
 use crate::{
     admin, catalog, egress, ingest, ledger, runtime,
     signature::Secret,
+    streams::StreamSettings,
     tenants::{Budget, Directory},
     work,
 };
@@ -52,6 +54,8 @@ pub struct Config {
     pub egress: egress::Settings,
     /// The workers.
     pub work: work::Settings,
+    /// What is streamed onward.
+    pub streams: Vec<StreamSettings>,
     /// Where tenants' secrets may come from.
     pub secrets: SecretSources,
     /// The host's ceiling of every tenant's budget.
@@ -90,7 +94,8 @@ pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Confi
     overlay::apply(&mut table, env);
     let mut reader = reader::Reader::new(path, table);
     let token = admin_token(&mut reader, env);
-    let mut config = host::read(&mut reader, token);
+    let streams = streams::read(&mut reader, env);
+    let mut config = host::read(&mut reader, token, streams);
     let (effective, problems) = reader.finish();
     config.effective = effective;
     if problems.is_empty() { Ok(config) } else { Err(problems) }

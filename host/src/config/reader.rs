@@ -117,6 +117,11 @@ impl Reader {
 
     pub(super) fn path(&mut self, key: &str, default: impl AsRef<Path>) -> PathBuf {
         let path = self.text(key).map_or_else(|| default.as_ref().to_owned(), PathBuf::from);
+        self.beside(path)
+    }
+
+    /// A path that is relative to the file being read.
+    pub(super) fn beside(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = self.file.parent().unwrap_or(Path::new("")).join(path);
         // A path that follows the working directory about would be another one in a child process.
         std::path::absolute(&path).unwrap_or(path)

@@ -42,6 +42,18 @@ pub(super) fn resolve(
     found.map_err(|(found, expected)| reader.problem(key, found, expected)).ok()
 }
 
+/// Resolves one secret of the host's own file: any variable, and any file the operator names, relative to it.
+pub(super) fn resolve_host(reader: &mut Reader, key: &str, env: &BTreeMap<String, String>) -> Option<Secret> {
+    let expected = "{ env = \"NAME\" } or { file = \"path\" }";
+    let value = reader.value(key)?;
+    let found = match value.as_table().map(|table| (table.len(), table.get("env"), table.get("file"))) {
+        Some((1, Some(Value::String(name)), None)) => read_env(name, env),
+        Some((1, None, Some(Value::String(path)))) => read_file(&reader.beside(path)),
+        _ => Err(("a value of another shape (not shown)".to_owned(), expected.to_owned())),
+    };
+    found.map_err(|(found, expected)| reader.problem(key, found, expected)).ok()
+}
+
 type Wrong = (String, String);
 
 fn from_env(name: &str, sources: &SecretSources, env: &BTreeMap<String, String>) -> Result<Secret, Wrong> {
@@ -52,6 +64,10 @@ fn from_env(name: &str, sources: &SecretSources, env: &BTreeMap<String, String>)
     if !sources.env_allow.is_empty() && !sources.env_allow.iter().any(allowed) {
         return Err((format!("the variable `{name}`"), format!("one of `secret_env_allow` ({})", sources.env_allow.join(", "))));
     }
+    read_env(name, env)
+}
+
+fn read_env(name: &str, env: &BTreeMap<String, String>) -> Result<Secret, Wrong> {
     let value = env.get(name).ok_or_else(|| (format!("the variable `{name}` is not set"), "a set variable".to_owned()))?;
     Secret::new(value.as_str()).ok_or_else(|| (format!("the variable `{name}` is empty"), "at least one byte".to_owned()))
 }
@@ -63,11 +79,16 @@ fn from_file(path: &Path, sources: &SecretSources, home: &Path) -> Result<Secret
     if !inside(home) && !sources.dirs.iter().any(|dir| inside(dir)) {
         return Err(wrong("leads out of the tenant's folder", "a file beneath the tenant's folder or one of `secret_dirs`"));
     }
-    let meta = fs::metadata(&real).map_err(|error| wrong(&error.to_string(), "a readable file"))?;
+    read_file(&real)
+}
+
+fn read_file(path: &Path) -> Result<Secret, Wrong> {
+    let wrong = |what: &str, expected: &str| (format!("{}: {what}", path.display()), expected.to_owned());
+    let meta = fs::metadata(path).map_err(|error| wrong(&error.to_string(), "a readable file"))?;
     if !meta.is_file() || meta.len() > SECRET_BYTES_MAX {
         return Err(wrong("no regular file, or too large", "a regular file of at most 64 KiB"));
     }
-    let mut bytes = fs::read(&real).map_err(|error| wrong(&error.to_string(), "a readable file"))?;
+    let mut bytes = fs::read(path).map_err(|error| wrong(&error.to_string(), "a readable file"))?;
     while bytes.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
         bytes.pop();
     }

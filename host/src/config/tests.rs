@@ -1,5 +1,7 @@
 //! Whole files, as an operator writes them.
 
+mod streams;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;

@@ -83,6 +83,12 @@ slug!(
     "a plugin name ([a-z0-9][a-z0-9_-]{0,62})"
 );
 
+slug!(
+    /// A stream: one way in which what is accepted or emitted is followed by another system.
+    StreamName,
+    "a stream name ([a-z0-9][a-z0-9_-]{0,62})"
+);
+
 impl TenantId {
     /// The tenant behind `/webhooks/{source}`.
     #[must_use]

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeliveryId, LegState, PluginName, SourceId, TenantId, Timestamp};
+use super::{DeliveryId, LegState, PluginName, SourceId, StreamName, TenantId, Timestamp};
 
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -297,6 +297,29 @@ pub struct QueueView {
     pub parked: u64,
     /// Dead letters.
     pub dead: u64,
+}
+
+/// A stream and how far it has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamView {
+    /// Its name.
+    pub name: StreamName,
+    /// Where it goes: `redis`; none where it is configured no more and only its cursor is kept.
+    pub kind: Option<String>,
+    /// `deliveries` or `emits`.
+    pub follows: String,
+    /// Whether it has a connection.
+    pub connected: bool,
+    /// Why it has none, in words.
+    pub failure: Option<String>,
+    /// The last position that was published or passed over.
+    pub position: u64,
+    /// Positions between it and the newest.
+    pub lag: u64,
+    /// Published since the host started.
+    pub published: u64,
+    /// How many it will never publish: deleted by retention before it came to them, or unreadable.
+    pub gap: u64,
 }
 
 impl Serialize for DeliveryId {

@@ -18,6 +18,7 @@ use rusqlite::Connection;
 use super::{
     Shared, checkpoint,
     counters::Counters,
+    cursors,
     lanes::{Answer, Item},
     poison::{is_fatal, is_full},
     schedule::{Change, Key},
@@ -124,6 +125,7 @@ impl Committer {
         for answer in answers {
             answer();
         }
+        self.tell_heads();
         self.checkpoint()
     }
 
@@ -161,6 +163,12 @@ impl Committer {
             self.shared.schedule.stop_settling(*leg);
         }
         Ok(())
+    }
+
+    /// After the answers: who follows may wait, a sender may not.
+    fn tell_heads(&self) {
+        let heads = cursors::heads(&self.counters);
+        self.shared.heads.send_if_modified(|told| std::mem::replace(told, heads) != heads);
     }
 
     fn checkpoint(&self) -> Result<(), String> {

@@ -13,6 +13,7 @@ mod checkpoint;
 mod commands;
 mod committer;
 mod counters;
+mod cursors;
 mod inflight;
 mod kv;
 mod lanes;
@@ -21,6 +22,7 @@ mod offer;
 mod once;
 mod open;
 mod poison;
+mod portions;
 mod queries;
 mod readers;
 mod refund;
@@ -50,7 +52,9 @@ use crate::{
 };
 
 pub use backup::{backup_beside, restore};
+pub use cursors::{Followed, Heads, HeadsWatch, StreamCursor, StreamStart};
 use lanes::Lane;
+pub use portions::{Emitted, Portion, PortionMax};
 use readers::READ_MAX;
 pub use refund::Refund;
 use shared::Shared;

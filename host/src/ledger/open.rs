@@ -26,6 +26,7 @@ use super::{
     checkpoint::Checkpoints,
     committer::{self, Committer},
     counters::Counters,
+    cursors,
     inflight::{InFlight, Run},
     lanes::Lanes,
     poison::Poison,
@@ -146,6 +147,7 @@ pub(super) fn open(settings: Settings, clock: Clock) -> Result<Arc<Shared>, Open
         readers,
         compressors: Compressors::default(),
         checkpoints: Checkpoints::default(),
+        heads: watch::Sender::new(cursors::heads(&counters)),
         ended: watch::Sender::new(false),
         lock: Mutex::new(Some(lock)),
     });

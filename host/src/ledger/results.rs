@@ -124,6 +124,6 @@ fn emit(row: &Row<'_>) -> rusqlite::Result<(i64, EmitView)> {
 }
 
 /// The same for a run that is repeated, another one for a re-run somebody decided on.
-fn emit_id(leg: &LegId, generation: u32, position: u32) -> String {
+pub(super) fn emit_id(leg: &LegId, generation: u32, position: u32) -> String {
     if generation == 0 { format!("{leg}.{position}") } else { format!("{leg}.g{generation}.{position}") }
 }

@@ -1,14 +1,15 @@
 //! Forgetting what is old: bounded batches between other work, and only what nobody can need any more.
 //!
 //! Eligible is a delivery without an open leg whose last settlement is older than `retain_settled`, and whose dead legs, where it has any,
-//! died longer ago than `retain_dead`. The committer checks each one again in the transaction that deletes it. While wall and monotonic time
+//! died longer ago than `retain_dead`, and which no stream that is followed still has before it: for those it waits `retain_unstreamed` more,
+//! and what goes unread even then is counted as that stream's gap. The committer checks each one again in the transaction that deletes it. While wall and monotonic time
 //! have drifted apart since the start, nothing is deleted: a clock set a year ahead would make everything look old.
 
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::{LedgerError, Shared, committer::Tx, kv, offer, readers::READ_MAX, rows, schedule::Change};
+use super::{LedgerError, Shared, committer::Tx, cursors, kv, offer, readers::READ_MAX, rows, schedule::Change};
 use crate::delivery::{LegState, Timestamp};
 
 /// Deliveries deleted in one group.
@@ -25,6 +26,7 @@ const VACUUM_PAGES: u32 = 256;
 struct Cutoff {
     settled: Timestamp,
     dead: Timestamp,
+    unstreamed: Timestamp,
 }
 
 /// What a look at the next deliveries found.
@@ -35,7 +37,10 @@ struct Window {
 }
 
 const ELIGIBLE: &str = "d.received_ms < ?2 AND NOT EXISTS (SELECT 1 FROM legs l WHERE l.seq = d.seq AND (l.state < 4
-     OR (l.state = 6 AND l.settled_ms >= ?3) OR (l.state <> 6 AND l.settled_ms >= ?2)))";
+     OR (l.state = 6 AND l.settled_ms >= ?3) OR (l.state <> 6 AND l.settled_ms >= ?2)))
+     AND (d.received_ms < ?4 OR NOT EXISTS (SELECT 1 FROM streams s WHERE s.held = 1 AND (
+       (s.followed = 0 AND s.position < d.seq)
+       OR (s.followed = 1 AND EXISTS (SELECT 1 FROM emits e WHERE e.seq = d.seq AND e.mark > s.position)))))";
 
 /// One round; how many deliveries were deleted.
 pub(super) async fn retain(shared: &std::sync::Arc<Shared>) -> Result<usize, LedgerError> {
@@ -45,16 +50,23 @@ pub(super) async fn retain(shared: &std::sync::Arc<Shared>) -> Result<usize, Led
         tracing::warn!("retention_held_clocks_disagree");
         return Ok(0);
     }
-    let cutoff = Cutoff { settled: now.before(shared.settings.retain_settled), dead: now.before(shared.settings.retain_dead) };
-    let mut deleted = 0;
+    let settled = now.before(shared.settings.retain_settled);
+    let unstreamed = settled.before(shared.settings.retain_unstreamed);
+    let cutoff = Cutoff { settled, dead: now.before(shared.settings.retain_dead), unstreamed };
+    let (mut deleted, mut missed) = (0, 0);
     let mut after = 0;
     loop {
         let window = shared.read(READ_MAX, move |conn| look(conn, after, cutoff)).await?;
         let Some(last) = window.last else { break };
         after = last;
         if !window.eligible.is_empty() {
-            deleted += shared.write(0, move |tx| delete(tx, &window.eligible, cutoff)).await?;
+            let (gone, unread) = shared.write(0, move |tx| delete(tx, &window.eligible, cutoff)).await?;
+            deleted += gone;
+            missed += unread;
         }
+    }
+    if missed > 0 {
+        tracing::warn!(missed, "stream_gap");
     }
     shared.write(0, sweep).await?;
     Ok(deleted)
@@ -70,9 +82,11 @@ fn look(conn: &Connection, after: i64, cutoff: Cutoff) -> rusqlite::Result<Windo
     let snapshot = conn.unchecked_transaction()?;
     let eligible: Vec<i64> = snapshot
         .prepare_cached(&format!(
-            "SELECT seq FROM (SELECT seq, received_ms FROM deliveries WHERE seq > ?1 ORDER BY seq LIMIT ?4) d WHERE {ELIGIBLE} LIMIT ?5"
+            "SELECT seq FROM (SELECT seq, received_ms FROM deliveries WHERE seq > ?1 ORDER BY seq LIMIT ?5) d WHERE {ELIGIBLE} LIMIT ?6"
         ))?
-        .query_map(params![after, cutoff.settled.unix_ms(), cutoff.dead.unix_ms(), WINDOW, BATCH], |row| row.get(0))?
+        .query_map(params![after, cutoff.settled.unix_ms(), cutoff.dead.unix_ms(), cutoff.unstreamed.unix_ms(), WINDOW, BATCH], |row| {
+            row.get(0)
+        })?
         .collect::<Result<_, _>>()?;
     let last: Option<i64> = snapshot.query_row(
         "SELECT max(seq) FROM (SELECT seq FROM deliveries WHERE seq > ?1 ORDER BY seq LIMIT ?2)",
@@ -84,19 +98,21 @@ fn look(conn: &Connection, after: i64, cutoff: Cutoff) -> rusqlite::Result<Windo
     Ok(Window { last, eligible })
 }
 
-fn delete(tx: &mut Tx<'_>, seqs: &[i64], cutoff: Cutoff) -> rusqlite::Result<usize> {
-    let mut deleted = 0;
+/// How many were deleted, and how often a stream had not come to one of them.
+fn delete(tx: &mut Tx<'_>, seqs: &[i64], cutoff: Cutoff) -> rusqlite::Result<(usize, usize)> {
+    let (mut deleted, mut missed) = (0, 0);
     for &seq in seqs {
-        let still: bool = tx
-            .conn
-            .prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = ?1 AND {ELIGIBLE})"))?
-            .query_row(params![seq, cutoff.settled.unix_ms(), cutoff.dead.unix_ms()], |row| row.get(0))?;
+        let still: bool =
+            tx.conn
+                .prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = ?1 AND {ELIGIBLE})"))?
+                .query_row(params![seq, cutoff.settled.unix_ms(), cutoff.dead.unix_ms(), cutoff.unstreamed.unix_ms()], |row| row.get(0))?;
         if still {
+            missed += cursors::miss(tx, seq)?;
             delete_one(tx, seq)?;
             deleted += 1;
         }
     }
-    Ok(deleted)
+    Ok((deleted, missed))
 }
 
 fn delete_one(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {

@@ -12,7 +12,7 @@ use super::OpenError;
 
 /// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
 /// was ever released is frozen; a change of the tables is a new step at the end.
-const STEPS: [&str; 2] = [CREATE, SHELVE_PLUGINS];
+const STEPS: [&str; 3] = [CREATE, SHELVE_PLUGINS, STREAMS];
 /// The schema this program writes.
 pub(super) const SCHEMA_VERSION: i64 = STEPS.len().cast_signed() as i64;
 /// `SQLite` before 3.51.3 can lose a write-ahead log that is reset while another connection reads it.
@@ -83,6 +83,13 @@ CREATE TABLE plugin_pauses(tenant TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY
 CREATE TABLE plugin_holds(
   tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,
   PRIMARY KEY (tenant, name, digest)) WITHOUT ROWID;
+";
+
+/// How far each stream has come; `followed` is 0 for deliveries and 1 for emits, `held` is 1 while retention waits for it.
+const STREAMS: &str = "
+CREATE TABLE streams(
+  name TEXT NOT NULL, followed INTEGER NOT NULL, position INTEGER NOT NULL, gap INTEGER NOT NULL, held INTEGER NOT NULL,
+  PRIMARY KEY (name, followed)) WITHOUT ROWID;
 ";
 
 /// Refuses a `SQLite` library that is known to corrupt what it writes.

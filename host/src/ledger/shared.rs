@@ -14,6 +14,7 @@ use super::{
     body::Compressors,
     checkpoint::Checkpoints,
     committer::Tx,
+    cursors::Heads,
     inflight::InFlight,
     lanes::{Answer, Claim, Item, Job, Lane, Lanes},
     poison::{Poison, is_fatal, is_full},
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) room: Room,
     /// Wall and monotonic time at open, to see whether they still agree.
     pub(super) opened: (Timestamp, Instant),
+    /// The last positions on disk, for who follows them.
+    pub(super) heads: watch::Sender<Heads>,
     pub(super) ended: watch::Sender<bool>,
     pub(super) lock: Mutex<Option<File>>,
 }

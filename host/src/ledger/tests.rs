@@ -9,6 +9,7 @@ mod house;
 mod lending;
 mod refund;
 mod shelf;
+mod streams;
 
 use std::{path::Path, time::Duration};
 

@@ -21,6 +21,8 @@ pub struct Settings {
     pub body_cache_bytes_max: usize,
     /// How long settled deliveries are kept.
     pub retain_settled: Duration,
+    /// How much longer than that a delivery waits for a stream that has not published it.
+    pub retain_unstreamed: Duration,
     /// How long dead letters are kept.
     pub retain_dead: Duration,
     /// How long a delivery's id is remembered, at least 72 h.
@@ -31,7 +33,7 @@ pub struct Settings {
 
 impl Settings {
     /// The documented defaults for a ledger in `data_dir`: groups of 256 items or 8 MiB, a write-ahead log of 64 MiB, 256 MiB kept free,
-    /// 64 MiB of fresh bodies in memory, settled deliveries kept 7 days, dead letters 30 days, ids 72 hours beyond their delivery.
+    /// 64 MiB of fresh bodies in memory, settled deliveries kept 7 days and 7 more where a stream is behind, dead letters 30 days, ids 72 hours beyond their delivery.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         const MIB: u64 = 1024 * 1024;
@@ -44,6 +46,7 @@ impl Settings {
             free_bytes_min: 256 * MIB,
             body_cache_bytes_max: 64 * 1024 * 1024,
             retain_settled: DAY * 7,
+            retain_unstreamed: DAY * 7,
             retain_dead: DAY * 30,
             retain_dedup: DAY * 3,
             accept_loss: false,

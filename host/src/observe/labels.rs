@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
-use crate::delivery::{Digest, PluginName, SourceId, TenantId};
+use crate::delivery::{Digest, PluginName, SourceId, StreamName, TenantId};
 
 /// A tenant or source, where it is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +64,11 @@ pub(crate) struct HostCallLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StreamLabels {
+    pub stream: StreamName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ResultLabels {
     pub result: &'static str,
 }
@@ -90,6 +95,12 @@ impl EncodeLabelValue for SourceId {
 }
 
 impl EncodeLabelValue for PluginName {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for StreamName {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         encoder.write_str(self.as_str())
     }

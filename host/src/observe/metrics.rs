@@ -22,8 +22,13 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::labels::{AttemptLabels, DeliveryLabels, HostCallLabels, Known, PluginLabels, QueueLabels, ResultLabels, VersionLabels};
-use crate::delivery::{Digest, PluginName, SourceId, TenantId, view::QueueView};
+use super::labels::{
+    AttemptLabels, DeliveryLabels, HostCallLabels, Known, PluginLabels, QueueLabels, ResultLabels, StreamLabels, VersionLabels,
+};
+use crate::delivery::{
+    Digest, PluginName, SourceId, StreamName, TenantId,
+    view::{QueueView, StreamView},
+};
 
 /// Series of counters and histograms in all: far above an honest host (its plugins times a dozen outcomes), far below what hurts a scraper.
 pub const SERIES_MAX: usize = 50_000;
@@ -35,6 +40,8 @@ pub struct Scrape {
     pub queues: Option<Vec<QueueView>>,
     /// `Books::gap`, where the ledger answered.
     pub books_gap: Option<u64>,
+    /// The streams and how far they have come.
+    pub streams: Vec<StreamView>,
 }
 
 type Histograms = Family<PluginLabels, Histogram, Buckets>;
@@ -55,6 +62,11 @@ pub struct Metrics {
     host_calls: Family<HostCallLabels, Counter>,
     settlements_void: Family<ResultLabels, Counter>,
     settings_reloads: Family<ResultLabels, Counter>,
+    stream_published: Family<StreamLabels, Counter>,
+    stream_failures: Family<StreamLabels, Counter>,
+    stream_connected: Family<StreamLabels, Gauge>,
+    stream_lag: Family<StreamLabels, Gauge>,
+    stream_gap: Family<StreamLabels, Gauge>,
     broker_connected: Gauge,
     books_gap: Gauge,
     log_lines_suppressed: Counter,
@@ -96,6 +108,11 @@ impl Default for Metrics {
             host_calls: Family::default(),
             settlements_void: Family::default(),
             settings_reloads: Family::default(),
+            stream_published: Family::default(),
+            stream_failures: Family::default(),
+            stream_connected: Family::default(),
+            stream_lag: Family::default(),
+            stream_gap: Family::default(),
             broker_connected: Gauge::default(),
             books_gap: Gauge::default(),
             log_lines_suppressed: Counter::default(),
@@ -106,6 +123,7 @@ impl Default for Metrics {
         };
         metrics.register_pipeline();
         metrics.register_host();
+        metrics.register_streams();
         metrics
     }
 }
@@ -139,6 +157,15 @@ impl Metrics {
         registry.register("books_gap", "What does not add up between the two counts of everything; must be 0", self.books_gap.clone());
         registry.register("log_lines_suppressed", "Sampled log lines that were not written", self.log_lines_suppressed.clone());
         registry.register("series_refused", "Observations dropped because their metric has too many series", self.series_refused.clone());
+    }
+
+    fn register_streams(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("stream_published", "Deliveries and emits that were sent on and confirmed", self.stream_published.clone());
+        registry.register("stream_failures", "Connections of a stream that were given up", self.stream_failures.clone());
+        registry.register("stream_connected", "Whether the stream has a connection at this scrape", self.stream_connected.clone());
+        registry.register("stream_lag", "Positions between a stream and the newest", self.stream_lag.clone());
+        registry.register("stream_gap", "What a stream will never publish", self.stream_gap.clone());
     }
 
     /// Applies `act` to the series with these labels, unless it would be one too many.
@@ -200,6 +227,14 @@ impl Metrics {
         self.with(&self.settings_reloads, &ResultLabels { result }, |counter| _ = counter.inc());
     }
 
+    pub(super) fn stream_published(&self, stream: &StreamName, count: usize) {
+        self.with(&self.stream_published, &StreamLabels { stream: stream.clone() }, |counter| _ = counter.inc_by(count as u64));
+    }
+
+    pub(super) fn stream_failed(&self, stream: &StreamName) {
+        self.with(&self.stream_failures, &StreamLabels { stream: stream.clone() }, |counter| _ = counter.inc());
+    }
+
     pub(super) fn log_line_suppressed(&self) {
         self.log_lines_suppressed.inc();
     }
@@ -238,10 +273,16 @@ impl Metrics {
         if let Some(gap) = scrape.books_gap {
             self.books_gap.set(i64::try_from(gap).unwrap_or(i64::MAX));
         }
+        let value = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for stream in &scrape.streams {
+            let labels = StreamLabels { stream: stream.name.clone() };
+            self.stream_connected.get_or_create(&labels).set(i64::from(stream.connected));
+            self.stream_lag.get_or_create(&labels).set(value(stream.lag));
+            self.stream_gap.get_or_create(&labels).set(value(stream.gap));
+        }
         self.queue_depth.clear();
         self.dead_letters.clear();
         for queue in scrape.queues.iter().flatten() {
-            let value = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             let open = [("waiting", queue.waiting), ("leased", queue.leased), ("retry", queue.retry), ("parked", queue.parked)];
             for (state, count) in open {
                 let labels = QueueLabels { tenant: queue.tenant.clone(), plugin: queue.plugin.clone(), state };

@@ -3,6 +3,7 @@
 //! The pipeline states facts; what a fact counts, which line it writes and what onlookers see is decided here, in one place. Stating a fact
 //! costs a few look-ups under a read lock; it formats only where a subscriber wants the line and builds an event only where somebody looks on.
 
+mod board;
 pub mod facts;
 mod labels;
 pub mod logging;
@@ -16,6 +17,7 @@ use tokio::sync::broadcast;
 
 use crate::{clock::Clock, delivery::Timestamp};
 
+pub use board::{StreamBoard, StreamStatus};
 pub use metrics::{Metrics, SERIES_MAX, Scrape};
 pub use readiness::Readiness;
 

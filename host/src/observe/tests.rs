@@ -9,11 +9,14 @@ use std::{
 use super::{
     facts::{
         AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, HostCallTally, PluginRefused, PluginRemoved, PluginSwapped,
-        SettingsReloaded, SettlementVoid,
+        SettingsReloaded, SettlementVoid, StreamConnected, StreamFailed, StreamPublished,
     },
     *,
 };
-use crate::delivery::{DeliveryId, Digest, LegId, PluginName, TenantId, view::QueueView};
+use crate::delivery::{
+    DeliveryId, Digest, LegId, PluginName, StreamName, TenantId,
+    view::{QueueView, StreamView},
+};
 
 fn tenant() -> TenantId {
     "acme".parse().unwrap()
@@ -81,11 +84,33 @@ fn state_everything(observer: &Observer) {
     observer.record(&swapped(1));
     observer.record(&PluginRefused { tenant: tenant(), plugin: plugin(), code: "too_large", reason: "too large".into() });
     observer.record(&SettingsReloaded { problems: vec![] });
+    observer.record(&StreamConnected { stream: stream(), position: 1 });
+    observer.record(&StreamPublished { stream: stream(), published: 3, position: 4 });
+    observer.record(&StreamFailed { stream: stream(), detail: "gone".to_owned() });
 }
 
 fn scrape() -> Scrape {
     let (tenant, plugin) = (tenant(), plugin());
-    Scrape { queues: Some(vec![QueueView { tenant, plugin, waiting: 4, leased: 3, retry: 2, parked: 1, dead: 9 }]), books_gap: Some(0) }
+    let stream = StreamView {
+        name: stream(),
+        kind: Some("redis".to_owned()),
+        follows: "deliveries".to_owned(),
+        connected: true,
+        failure: None,
+        position: 5,
+        lag: 6,
+        published: 5,
+        gap: 7,
+    };
+    Scrape {
+        queues: Some(vec![QueueView { tenant, plugin, waiting: 4, leased: 3, retry: 2, parked: 1, dead: 9 }]),
+        books_gap: Some(0),
+        streams: vec![stream],
+    }
+}
+
+fn stream() -> StreamName {
+    "redis".parse().unwrap()
 }
 
 /// The families of a text, with their types.
@@ -121,6 +146,11 @@ fn every_fact_moves_its_metrics() {
         r#"hookyard_host_calls_total{call="kv.get",result="ok"} 3"#,
         r#"hookyard_settlements_void_total{result="stale"} 1"#,
         r#"hookyard_settings_reloads_total{result="taken"} 1"#,
+        r#"hookyard_stream_published_total{stream="redis"} 3"#,
+        r#"hookyard_stream_failures_total{stream="redis"} 1"#,
+        r#"hookyard_stream_connected{stream="redis"} 1"#,
+        r#"hookyard_stream_lag{stream="redis"} 6"#,
+        r#"hookyard_stream_gap{stream="redis"} 7"#,
         "hookyard_broker_connected 1",
         "hookyard_books_gap 0",
     ] {

@@ -16,6 +16,7 @@ fn open(dir: &std::path::Path) -> Ledger {
         free_bytes_min: 0,
         body_cache_bytes_max: 1024 * 1024,
         retain_settled: Duration::from_hours(1),
+        retain_unstreamed: Duration::from_hours(24),
         retain_dead: Duration::from_hours(1),
         retain_dedup: Duration::from_hours(72),
         accept_loss: false,

@@ -1,0 +1,153 @@
+//! One stream: read, publish, move the cursor; for ever, over as many connections as it takes.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use super::{
+    Parts, StreamSettings,
+    outlet::{Failure, Outlet, Unconfirmed},
+    record::{Message, Record},
+};
+use crate::{
+    ledger::{Followed, Portion, PortionMax},
+    observe::facts::{StreamConnected, StreamFailed, StreamPublished},
+    tasks::Tasks,
+};
+
+/// One portion: what a stream holds in memory, reads in one go and repeats at most after a crash.
+const PORTION_MAX: PortionMax = PortionMax { items: 256, bytes: 4 * 1024 * 1024 };
+/// The first portion after a failure: what one message is refused for must not have its neighbours sent again and again.
+const PORTION_AFTER_FAILURE: PortionMax = PortionMax { items: 1, ..PORTION_MAX };
+/// How often an idle connection is asked whether it still is one.
+const PING_PERIOD: Duration = Duration::from_secs(10);
+/// Pauses between connections that fail: they double from the first to the last.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A stream and what it works with.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) stream: Arc<StreamSettings>,
+    pub(super) parts: Parts,
+}
+
+impl Follower {
+    /// Follows until all tasks are told to stop.
+    pub(super) async fn run(self, tasks: &Tasks) {
+        self.parts.board.put(self.stream.name.clone(), self.stream.outlet.kind(), self.stream.followed);
+        let mut failures = 0;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = tasks.stopping() => return,
+                ended = self.session(&mut failures) => ended,
+            };
+            let Err(Failure(detail)) = ended;
+            self.parts.board.failed(&self.stream.name, &detail);
+            self.parts.observer.record(&StreamFailed { stream: self.stream.name.clone(), detail });
+            failures += 1;
+            tokio::select! {
+                biased;
+                () = tasks.stopping() => return,
+                () = self.parts.clock.sleep(pause(failures)) => {}
+            }
+        }
+    }
+
+    /// One connection, until it fails. Nothing is assumed of what the one before may have got across: it begins at the durable cursor.
+    async fn session(&self, failures: &mut u32) -> Result<Infallible, Failure> {
+        let Parts { ledger, observer, board, clock } = &self.parts;
+        let StreamSettings { name, followed, outlet, .. } = &*self.stream;
+        let mut outlet = Outlet::connect(outlet).await?;
+        let cursor = ledger.stream_cursor(name, *followed).await?;
+        let mut position = cursor.ok_or_else(|| Failure("the cursor is gone from the ledger".to_owned()))?.position;
+        board.connected(name, position);
+        observer.record(&StreamConnected { stream: name.clone(), position });
+        let mut heads = ledger.watch_heads();
+        loop {
+            if heads.latest().of(*followed) <= position {
+                tokio::select! {
+                    is_open = heads.moved() => is_open.then_some(()).ok_or_else(|| Failure("the ledger is closed".to_owned()))?,
+                    () = clock.sleep(PING_PERIOD) => outlet.ping().await?,
+                }
+                continue;
+            }
+            let most = if *failures == 0 { PORTION_MAX } else { PORTION_AFTER_FAILURE };
+            let portion = self.read(position, most).await?;
+            if portion.items.is_empty() {
+                position = self.pass(&portion).await?;
+            } else {
+                position = self.publish(&mut outlet, position, portion).await?;
+                *failures = 0;
+            }
+        }
+    }
+
+    /// Publishes a portion and moves the cursor behind what was confirmed.
+    async fn publish(&self, outlet: &mut Outlet, position: u64, portion: Portion<Message>) -> Result<u64, Failure> {
+        let StreamSettings { name, followed, .. } = &*self.stream;
+        let (confirmed, end, unreadable, failure) = match outlet.publish(&portion.items).await {
+            Ok(()) => (portion.items.len(), portion.end, portion.unreadable, None),
+            Err(Unconfirmed { confirmed, failure }) if confirmed == portion.items.len() => {
+                (confirmed, portion.end, portion.unreadable, Some(failure))
+            }
+            // What cannot be read is counted when the cursor passes it; that is not now.
+            Err(Unconfirmed { confirmed, failure }) => {
+                let end = confirmed.checked_sub(1).map_or(position, |last| portion.items[last].record.position());
+                (confirmed, end, 0, Some(failure))
+            }
+        };
+        if end > position {
+            self.parts.ledger.advance_stream(name, *followed, end, unreadable).await?;
+            self.parts.board.moved(name, end, confirmed as u64);
+            self.parts.observer.record(&StreamPublished { stream: name.clone(), published: confirmed, position: end });
+        }
+        failure.map_or(Ok(end), Err)
+    }
+
+    /// Passes over what is not for this stream. Where not even a row was read, the head alone has moved, and nothing needs to be kept.
+    async fn pass(&self, portion: &Portion<Message>) -> Result<u64, Failure> {
+        let StreamSettings { name, followed, .. } = &*self.stream;
+        if portion.rows > 0 {
+            self.parts.ledger.advance_stream(name, *followed, portion.end, portion.unreadable).await?;
+        }
+        self.parts.board.moved(name, portion.end, 0);
+        Ok(portion.end)
+    }
+
+    /// What comes after `position`, wrapped.
+    async fn read(&self, position: u64, most: PortionMax) -> Result<Portion<Message>, Failure> {
+        let stream = Arc::clone(&self.stream);
+        let (ledger, envelope) = (&self.parts.ledger, stream.envelope);
+        let portion = match self.stream.followed {
+            Followed::Deliveries => {
+                let wanted = move |tenant: &_, event: &_, action: Option<&_>| stream.takes(tenant, event, action);
+                ledger.deliveries_after(position, most, wanted).await?.map(Record::Delivery)
+            }
+            Followed::Emits => {
+                let wanted = move |tenant: &_| stream.opt_in.takes(tenant);
+                ledger.emits_after(position, most, wanted).await?.map(Record::Emit)
+            }
+        };
+        Ok(portion.map(|record| envelope.wrap(record)))
+    }
+}
+
+/// The pause before the next connection, half of it by chance, so that hosts that failed together do not come back together.
+fn pause(failures: u32) -> Duration {
+    let most = PAUSE_MIN.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1))).min(PAUSE_MAX);
+    most / 2 + (most / 2).mul_f64(fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_within_their_bounds() {
+        for failures in [1, 2, 5, 40, u32::MAX] {
+            let pause = pause(failures);
+            assert!((PAUSE_MIN / 2..=PAUSE_MAX).contains(&pause), "{failures}: {pause:?}");
+        }
+        assert!(pause(10) >= PAUSE_MAX / 2);
+    }
+}
