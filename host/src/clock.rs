@@ -4,7 +4,10 @@
 //! monotonic time and dates by the wall; a manual clock is one number that moves when it is told to.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -19,7 +22,7 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Manual { base: Instant, wall_base: Timestamp, elapsed: Arc<watch::Sender<Duration>> },
+    Manual { base: Instant, wall_base: Arc<AtomicI64>, elapsed: Arc<watch::Sender<Duration>> },
 }
 
 impl Clock {
@@ -33,7 +36,8 @@ impl Clock {
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
         let (elapsed, _) = watch::channel(Duration::ZERO);
-        Self(Source::Manual { base: Self::instant_now(), wall_base: start, elapsed: Arc::new(elapsed) })
+        let wall_base = Arc::new(AtomicI64::new(start.unix_ms()));
+        Self(Source::Manual { base: Self::instant_now(), wall_base, elapsed: Arc::new(elapsed) })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's monotonic clock")]
@@ -52,7 +56,9 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => Self::wall_now(),
-            Source::Manual { wall_base, elapsed, .. } => wall_base.after(*elapsed.borrow()),
+            Source::Manual { wall_base, elapsed, .. } => {
+                Timestamp::from_unix_ms(wall_base.load(Ordering::Relaxed)).after(*elapsed.borrow())
+            }
         }
     }
 
@@ -86,6 +92,13 @@ impl Clock {
     pub fn advance(&self, span: Duration) {
         if let Source::Manual { elapsed, .. } = &self.0 {
             elapsed.send_modify(|elapsed| *elapsed += span);
+        }
+    }
+
+    /// Sets the wall of a manual clock, as an operator or a time server does; monotonic time does not notice. A system clock does not listen.
+    pub fn set_wall(&self, now: Timestamp) {
+        if let Source::Manual { wall_base, elapsed, .. } = &self.0 {
+            wall_base.store(now.before(*elapsed.borrow()).unix_ms(), Ordering::Relaxed);
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod folder;
 pub mod frames;
 pub mod guests;
 pub mod host;
+pub mod load;
 pub mod payloads;
 pub mod process;
 pub mod rabbit;

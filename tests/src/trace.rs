@@ -104,6 +104,13 @@ impl Tracer {
         words.map(OsString::from).into_iter().chain([self.file.path().into()]).collect()
     }
 
+    /// The same with calls that fail, as [`injecting`] takes them.
+    pub fn wrapper_injecting(&self, fault: &str) -> Vec<OsString> {
+        let mut words = self.wrapper();
+        words.splice(1..1, ["-e".into(), format!("inject={fault}").into()]);
+        words
+    }
+
     /// The record of a host that has ended, as far as it concerns the ledger in `data_dir`. Events are counted from `first` on.
     pub fn read(&self, data_dir: &Path, first: usize) -> Life {
         let text = fs::read_to_string(self.file.path()).expect("a trace");

@@ -1,6 +1,7 @@
 //! Reading rows into the vocabulary. Text in the database was written from well-formed values; where it is not well formed any more, the
 //! row is reported as unreadable instead of being guessed at.
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 
 use super::{body, body::StoredBody};
@@ -88,7 +89,7 @@ pub(super) fn queue(conn: &Connection, tenant: &TenantId, plugin: &PluginName) -
         .optional()
 }
 
-/// A delivery as it was accepted, and whether its body is damaged; the document is empty then.
+/// A delivery as it was accepted, and whether it or its body is damaged; the document is empty then.
 pub(super) fn delivery(conn: &Connection, seq: i64) -> rusqlite::Result<Option<(Delivery, bool)>> {
     conn.prepare_cached(
         "SELECT d.id, d.tenant, d.source, d.provider_id, d.hook_id, d.event, d.action, d.repository, d.installation_id, d.received_ms,
@@ -96,12 +97,8 @@ pub(super) fn delivery(conn: &Connection, seq: i64) -> rusqlite::Result<Option<(
          FROM deliveries d LEFT JOIN bodies b ON b.seq = d.seq WHERE d.seq = ?1",
     )?
     .query_row([seq], |row| {
-        let id = DeliveryId::from_bytes(row.get(0)?);
-        let body = stored_body(row).and_then(|stored| body::open(id, &stored, usize::try_from(row.get::<_, i64>(13).ok()?).ok()?));
-        let is_corrupt = body.is_none();
-        let (document, raw) = body.unwrap_or_default();
-        let delivery = Delivery {
-            id,
+        let mut delivery = Delivery {
+            id: DeliveryId::from_bytes(row.get(0)?),
             tenant: parsed(row, 1)?,
             source: parsed(row, 2)?,
             provider_id: row.get(3)?,
@@ -114,10 +111,13 @@ pub(super) fn delivery(conn: &Connection, seq: i64) -> rusqlite::Result<Option<(
             sequence: seq.cast_unsigned(),
             encoding: if row.get(10)? { BodyEncoding::Form } else { BodyEncoding::Json },
             headers: serde_json::from_str(row.get_ref(11)?.as_str()?).unwrap_or_default(),
-            document,
-            raw,
+            document: Bytes::new(),
+            raw: None,
             body_sha256: row.get(12)?,
         };
+        let body = stored_body(row).and_then(|stored| body::open(&delivery, &stored, usize::try_from(row.get::<_, i64>(13).ok()?).ok()?));
+        let is_corrupt = body.is_none();
+        (delivery.document, delivery.raw) = body.unwrap_or_default();
         Ok((delivery, is_corrupt))
     })
     .optional()

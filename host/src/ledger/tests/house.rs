@@ -64,6 +64,30 @@ async fn a_clock_that_is_a_year_off_at_the_next_start_neither_delays_nor_loses_a
 }
 
 #[tokio::test]
+async fn a_wall_clock_that_jumps_under_a_running_host_deletes_nothing_and_moves_no_retry() {
+    const HOUR: Duration = Duration::from_hours(1);
+    for jump in [START.before(DAY * 365), START.before(HOUR), START.after(HOUR), START.after(DAY * 365)] {
+        let rig = Rig::new();
+        let acked = rig.accept(1, &["a"]).await;
+        rig.run(Settlement::Ack).await;
+        rig.accept(2, &["a"]).await;
+        rig.run(Settlement::Retry { after: Duration::from_mins(1), counted: true }).await;
+        let due = rig.ledger.shared().schedule.next_change();
+        rig.clock.set_wall(jump);
+        assert_eq!(rig.ledger.retain().await.unwrap(), 0);
+        assert_eq!(rig.state(acked).await, LegState::Acked);
+        assert_eq!(rig.ledger.shared().schedule.next_change(), due);
+        let later = rig.accept(3, &["b"]).await;
+        let page = rig.ledger.deliveries(DeliveryFilter::default(), None, 10).await.unwrap();
+        assert_eq!(page.items[0].delivery_id, later, "what came last is first, whatever the wall says");
+        rig.clock.advance(Duration::from_mins(1));
+        let attempts = [rig.lease().await.attempt, rig.lease().await.attempt];
+        assert_eq!(attempts.iter().max(), Some(&2));
+        rig.assert_books_balance().await;
+    }
+}
+
+#[tokio::test]
 async fn on_a_full_disk_nothing_is_accepted_or_lent_but_what_runs_is_settled() {
     let rig = Rig::new();
     rig.accept(1, &["a"]).await;

@@ -115,6 +115,30 @@ async fn a_body_that_changed_on_the_disk_is_lent_as_corrupt_and_kept() {
 }
 
 #[tokio::test]
+async fn a_delivery_whose_row_changed_on_the_disk_is_lent_as_corrupt() {
+    for change in
+        ["tenant = 'other'", "event = 'star'", "hook_id = '7'", "received_ms = 1", "headers = '[[\"a\",\"b\"]]'", "installation_id = 9"]
+    {
+        let rig = Rig::with(|settings| settings.body_cache_bytes_max = 0);
+        rig.accept(1, &["a"]).await;
+        let other = rusqlite::Connection::open(rig.dir.path().join("ledger.db")).unwrap();
+        other.execute_batch(&format!("UPDATE deliveries SET {change}")).unwrap();
+        assert!(rig.lease().await.body_corrupt, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_sealed_before_the_columns_were_covered_is_still_read() {
+    let rig = Rig::with(|settings| settings.body_cache_bytes_max = 0);
+    let id = rig.accept(1, &["a"]).await;
+    let other = rusqlite::Connection::open(rig.dir.path().join("ledger.db")).unwrap();
+    let document: Vec<u8> = other.query_row("SELECT document FROM bodies", [], |row| row.get(0)).unwrap();
+    let sealed = [&id.as_bytes()[..], &(document.len() as u64).to_le_bytes(), &document].concat();
+    other.execute("UPDATE bodies SET checksum = ?1", [&Sha256::digest(sealed)[..16]]).unwrap();
+    assert!(!rig.lease().await.body_corrupt);
+}
+
+#[tokio::test]
 async fn closing_lends_nothing_more_and_can_be_done_twice() {
     let rig = Rig::new();
     let ledger = rig.ledger.clone();
