@@ -4,13 +4,17 @@ use std::{collections::BTreeMap, fs, sync::Arc};
 
 use super::{reader::Reader, secrets};
 use crate::{
+    broker::amqp::Address,
     delivery::{StreamName, TenantId},
     ledger::{Followed, StreamStart},
-    streams::{Envelope, OptIn, OutletSettings, RedisSettings, RedisTls, StreamSettings, Template, check_redis},
+    signature::Secret,
+    streams::{Envelope, OptIn, OutletSettings, OutletTls, RabbitmqSettings, RedisSettings, StreamSettings, Template, check_redis},
 };
 
 /// Entries a Redis stream keeps, where nothing else is said.
 const MAXLEN_DEFAULT: u64 = 10_000;
+/// The cap of RabbitMQ 4; a bigger message would close the channel.
+const MESSAGE_BYTES_DEFAULT: usize = 16 * 1024 * 1024;
 /// Streams of one host.
 const STREAMS_MAX: usize = 64;
 
@@ -35,9 +39,9 @@ pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> Vec<S
 fn stream(reader: &mut Reader, name: StreamName, env: &BTreeMap<String, String>) -> Option<StreamSettings> {
     let key = |part: &str| format!("streams.{name}.{part}");
     if reader.value(&key("kind")).is_none() {
-        reader.problem(&key("kind"), "nothing", "\"redis\"");
+        reader.problem(&key("kind"), "nothing", "\"redis\" or \"rabbitmq\"");
     }
-    reader.word(&key("kind"), "redis", &["redis"]);
+    let kind = reader.word(&key("kind"), "redis", &["redis", "rabbitmq"]);
     let followed = match reader.word(&key("follows"), "deliveries", &["deliveries", "emits"]).as_str() {
         "emits" => Followed::Emits,
         _ => Followed::Deliveries,
@@ -55,17 +59,25 @@ fn stream(reader: &mut Reader, name: StreamName, env: &BTreeMap<String, String>)
     if followed == Followed::Emits && !events.is_empty() {
         reader.problem(&key("events"), "a list", "nothing: events are chosen where deliveries are followed, not emits");
     }
-    let redis = redis(reader, &name, followed, env);
-    let (opt_in, mut redis) = opt_in.zip(redis)?;
-    if opt_in.mixes_tenants() {
-        for (part, template) in [("stream", Some(&redis.stream)), ("channel", redis.channel.as_ref())] {
-            if template.is_some_and(|template| !template.parts_tenants()) {
-                reader.problem(&key(part), "a name without {tenant}", "one with it, since more than one tenant may be in it");
+    let outlet = match kind.as_str() {
+        "rabbitmq" => rabbitmq(reader, &name, &events, env).map(|rabbitmq| OutletSettings::Rabbitmq(Arc::new(rabbitmq))),
+        _ => redis(reader, &name, followed, env).map(|redis| {
+            if opt_in.as_ref().is_some_and(OptIn::mixes_tenants) {
+                part_tenants(reader, &name, &redis);
             }
+            OutletSettings::Redis(Arc::new(RedisSettings { events: events.clone(), ..redis }))
+        }),
+    };
+    Some(StreamSettings { followed, start, opt_in: opt_in?, events, envelope, outlet: outlet?, name })
+}
+
+fn part_tenants(reader: &mut Reader, name: &StreamName, redis: &RedisSettings) {
+    for (part, template) in [("stream", Some(&redis.stream)), ("channel", redis.channel.as_ref())] {
+        if template.is_some_and(|template| !template.parts_tenants()) {
+            let key = format!("streams.{name}.{part}");
+            reader.problem(&key, "a name without {tenant}", "one with it, since more than one tenant may be in it");
         }
     }
-    redis.events.clone_from(&events);
-    Some(StreamSettings { followed, start, opt_in, events, envelope, outlet: OutletSettings::Redis(Arc::new(redis)), name })
 }
 
 /// Whose data leaves the house is written down, never assumed.
@@ -99,14 +111,48 @@ fn redis(reader: &mut Reader, name: &StreamName, followed: Followed, env: &BTree
     };
     let maxlen = reader.number(&key("maxlen"), MAXLEN_DEFAULT, 1..=1_000_000_000);
     let tls = tls(reader, name, env);
-    if reader.value(&key("url")).is_none() {
-        reader.problem(&key("url"), "nothing", "{ env = \"NAME\" } or { file = \"path\" } that holds redis://… or rediss://…");
-    }
-    let url = secrets::resolve_host(reader, &key("url"), env);
+    let url = url(reader, name, env);
     if let Some(Err(expected)) = url.as_ref().map(|url| check_redis(url, &tls)) {
         reader.problem(&key("url"), "a URL that does not fit (not shown)", expected);
     }
     Some(RedisSettings { url: url?, tls, stream: stream?, channel: channel?, maxlen, events: Vec::new() })
+}
+
+fn rabbitmq(reader: &mut Reader, name: &StreamName, events: &[String], env: &BTreeMap<String, String>) -> Option<RabbitmqSettings> {
+    let key = |part: &str| format!("streams.{name}.{part}");
+    let message_bytes_max = reader.size(&key("message_bytes_max"), MESSAGE_BYTES_DEFAULT, 64 * 1024..=512 * 1024 * 1024);
+    let OutletTls { ca, client } = tls(reader, name, env);
+    let url = url(reader, name, env)?;
+    let address = std::str::from_utf8(url.expose()).map_err(|_| "an AMQP URL in UTF-8".to_owned()).and_then(Address::parse);
+    let mut address = match address {
+        Ok(address) if address.is_encrypted() || (ca.is_none() && client.is_none()) => address,
+        Ok(_) => {
+            reader.problem(&key("url"), "amqp:// (not shown)", "amqps:// where certificates are given");
+            return None;
+        }
+        Err(expected) => {
+            reader.problem(&key("url"), "a URL that does not fit (not shown)", expected);
+            return None;
+        }
+    };
+    if let Some(ca) = ca.map(String::from_utf8) {
+        match ca {
+            Ok(ca) => address = address.trusting(ca),
+            Err(_) => reader.problem(&key("tls.ca"), "a file that is no text", "certificates in PEM"),
+        }
+    }
+    if let Some((certificate, private)) = client {
+        address = address.showing(certificate, private.expose().to_vec());
+    }
+    Some(RabbitmqSettings { address, message_bytes_max, events: events.to_vec() })
+}
+
+fn url(reader: &mut Reader, name: &StreamName, env: &BTreeMap<String, String>) -> Option<Secret> {
+    let key = format!("streams.{name}.url");
+    if reader.value(&key).is_none() {
+        reader.problem(&key, "nothing", "{ env = \"NAME\" } or { file = \"path\" } that holds a URL such as redis://… or amqp://…");
+    }
+    secrets::resolve_host(reader, &key, env)
 }
 
 fn template(reader: &mut Reader, key: &str, default: &str, followed: Followed) -> Option<Template> {
@@ -114,7 +160,8 @@ fn template(reader: &mut Reader, key: &str, default: &str, followed: Followed) -
     Template::parse(&text, followed).map_err(|expected| reader.problem(key, format!("`{}`", text.escape_debug()), expected)).ok()
 }
 
-fn tls(reader: &mut Reader, name: &StreamName, env: &BTreeMap<String, String>) -> RedisTls {
+/// The authority to trust, and our certificate and key.
+fn tls(reader: &mut Reader, name: &StreamName, env: &BTreeMap<String, String>) -> OutletTls {
     let key = |part: &str| format!("streams.{name}.tls.{part}");
     let pem = |reader: &mut Reader, key: &str| {
         reader.value(key)?;
@@ -127,5 +174,5 @@ fn tls(reader: &mut Reader, name: &StreamName, env: &BTreeMap<String, String>) -
     if certificate.is_some() != private.is_some() {
         reader.problem(&key("certificate"), "one of certificate and key", "both: a PEM file, and its key as { file = \"path\" }");
     }
-    RedisTls { ca, client: certificate.zip(private) }
+    OutletTls { ca, client: certificate.zip(private) }
 }

@@ -63,6 +63,7 @@ pub struct Metrics {
     settlements_void: Family<ResultLabels, Counter>,
     settings_reloads: Family<ResultLabels, Counter>,
     stream_published: Family<StreamLabels, Counter>,
+    stream_refused: Family<StreamLabels, Counter>,
     stream_failures: Family<StreamLabels, Counter>,
     stream_connected: Family<StreamLabels, Gauge>,
     stream_lag: Family<StreamLabels, Gauge>,
@@ -109,6 +110,7 @@ impl Default for Metrics {
             settlements_void: Family::default(),
             settings_reloads: Family::default(),
             stream_published: Family::default(),
+            stream_refused: Family::default(),
             stream_failures: Family::default(),
             stream_connected: Family::default(),
             stream_lag: Family::default(),
@@ -162,6 +164,7 @@ impl Metrics {
     fn register_streams(&mut self) {
         let registry = &mut self.registry;
         registry.register("stream_published", "Deliveries and emits that were sent on and confirmed", self.stream_published.clone());
+        registry.register("stream_refused", "Of them, what a full queue of an onlooker refused", self.stream_refused.clone());
         registry.register("stream_failures", "Connections of a stream that were given up", self.stream_failures.clone());
         registry.register("stream_connected", "Whether the stream has a connection at this scrape", self.stream_connected.clone());
         registry.register("stream_lag", "Positions between a stream and the newest", self.stream_lag.clone());
@@ -229,6 +232,10 @@ impl Metrics {
 
     pub(super) fn stream_published(&self, stream: &StreamName, count: usize) {
         self.with(&self.stream_published, &StreamLabels { stream: stream.clone() }, |counter| _ = counter.inc_by(count as u64));
+    }
+
+    pub(super) fn stream_refused(&self, stream: &StreamName, count: usize) {
+        self.with(&self.stream_refused, &StreamLabels { stream: stream.clone() }, |counter| _ = counter.inc_by(count as u64));
     }
 
     pub(super) fn stream_failed(&self, stream: &StreamName) {

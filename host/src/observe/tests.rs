@@ -85,7 +85,7 @@ fn state_everything(observer: &Observer) {
     observer.record(&PluginRefused { tenant: tenant(), plugin: plugin(), code: "too_large", reason: "too large".into() });
     observer.record(&SettingsReloaded { problems: vec![] });
     observer.record(&StreamConnected { stream: stream(), position: 1 });
-    observer.record(&StreamPublished { stream: stream(), published: 3, position: 4 });
+    observer.record(&StreamPublished { stream: stream(), published: 3, refused: 1, position: 4 });
     observer.record(&StreamFailed { stream: stream(), detail: "gone".to_owned() });
 }
 
@@ -147,6 +147,7 @@ fn every_fact_moves_its_metrics() {
         r#"hookyard_settlements_void_total{result="stale"} 1"#,
         r#"hookyard_settings_reloads_total{result="taken"} 1"#,
         r#"hookyard_stream_published_total{stream="redis"} 3"#,
+        r#"hookyard_stream_refused_total{stream="redis"} 1"#,
         r#"hookyard_stream_failures_total{stream="redis"} 1"#,
         r#"hookyard_stream_connected{stream="redis"} 1"#,
         r#"hookyard_stream_lag{stream="redis"} 6"#,

@@ -34,12 +34,13 @@ impl Follower {
     /// Follows until all tasks are told to stop.
     pub(super) async fn run(self, tasks: &Tasks) {
         self.parts.board.put(self.stream.name.clone(), self.stream.outlet.kind(), self.stream.followed);
+        let mut outlet = Outlet::start(&self.stream, tasks);
         let mut failures = 0;
         loop {
             let ended = tokio::select! {
                 biased;
                 () = tasks.stopping() => return,
-                ended = self.session(&mut failures) => ended,
+                ended = self.session(&mut outlet, &mut failures) => ended,
             };
             let Err(Failure(detail)) = ended;
             self.parts.board.failed(&self.stream.name, &detail);
@@ -54,10 +55,10 @@ impl Follower {
     }
 
     /// One connection, until it fails. Nothing is assumed of what the one before may have got across: it begins at the durable cursor.
-    async fn session(&self, failures: &mut u32) -> Result<Infallible, Failure> {
+    async fn session(&self, outlet: &mut Outlet, failures: &mut u32) -> Result<Infallible, Failure> {
         let Parts { ledger, observer, board, clock } = &self.parts;
-        let StreamSettings { name, followed, outlet, .. } = &*self.stream;
-        let mut outlet = Outlet::connect(outlet).await?;
+        let StreamSettings { name, followed, .. } = &*self.stream;
+        outlet.connect().await?;
         let cursor = ledger.stream_cursor(name, *followed).await?;
         let mut position = cursor.ok_or_else(|| Failure("the cursor is gone from the ledger".to_owned()))?.position;
         board.connected(name, position);
@@ -76,7 +77,7 @@ impl Follower {
             if portion.items.is_empty() {
                 position = self.pass(&portion).await?;
             } else {
-                position = self.publish(&mut outlet, position, portion).await?;
+                position = self.publish(outlet, position, portion).await?;
                 *failures = 0;
             }
         }
@@ -85,21 +86,21 @@ impl Follower {
     /// Publishes a portion and moves the cursor behind what was confirmed.
     async fn publish(&self, outlet: &mut Outlet, position: u64, portion: Portion<Message>) -> Result<u64, Failure> {
         let StreamSettings { name, followed, .. } = &*self.stream;
-        let (confirmed, end, unreadable, failure) = match outlet.publish(&portion.items).await {
-            Ok(()) => (portion.items.len(), portion.end, portion.unreadable, None),
-            Err(Unconfirmed { confirmed, failure }) if confirmed == portion.items.len() => {
-                (confirmed, portion.end, portion.unreadable, Some(failure))
-            }
-            // What cannot be read is counted when the cursor passes it; that is not now.
-            Err(Unconfirmed { confirmed, failure }) => {
-                let end = confirmed.checked_sub(1).map_or(position, |last| portion.items[last].record.position());
-                (confirmed, end, 0, Some(failure))
-            }
+        let (confirmed, refused, failure) = match outlet.publish(&portion.items).await {
+            Ok(refused) => (portion.items.len(), refused, None),
+            Err(Unconfirmed { confirmed, failure }) => (confirmed, 0, Some(failure)),
+        };
+        let (end, unreadable) = if confirmed == portion.items.len() {
+            (portion.end, portion.unreadable)
+        } else {
+            // What is unreadable is counted when the cursor passes it, and it cannot be told here which side of the failure it is on.
+            let last = confirmed.checked_sub(1).filter(|_| portion.unreadable == 0);
+            (last.map_or(position, |last| portion.items[last].record.position()), 0)
         };
         if end > position {
             self.parts.ledger.advance_stream(name, *followed, end, unreadable).await?;
             self.parts.board.moved(name, end, confirmed as u64);
-            self.parts.observer.record(&StreamPublished { stream: name.clone(), published: confirmed, position: end });
+            self.parts.observer.record(&StreamPublished { stream: name.clone(), published: confirmed, refused, position: end });
         }
         failure.map_or(Ok(end), Err)
     }

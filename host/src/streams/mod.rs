@@ -9,6 +9,7 @@ mod envelope;
 mod events;
 mod follow;
 mod outlet;
+mod rabbitmq;
 mod record;
 mod redis;
 mod template;
@@ -25,8 +26,9 @@ use crate::{
 };
 
 pub use envelope::Envelope;
-pub use outlet::OutletSettings;
-pub use redis::{RedisSettings, RedisTls, check as check_redis};
+pub use outlet::{OutletSettings, OutletTls};
+pub use rabbitmq::RabbitmqSettings;
+pub use redis::{RedisSettings, check as check_redis};
 pub use template::Template;
 
 /// Whose deliveries and emits leave the house.

@@ -15,7 +15,7 @@ use redis::{
 use serde_json::json;
 
 use super::{
-    outlet::{Failure, Unconfirmed},
+    outlet::{Failure, OutletTls, Unconfirmed},
     record::Message,
     template::Template,
 };
@@ -31,7 +31,7 @@ pub struct RedisSettings {
     /// `redis://` or `rediss://`, with user, password and database.
     pub url: Secret,
     /// Whom it trusts and who it is, for `rediss://`.
-    pub tls: RedisTls,
+    pub tls: OutletTls,
     /// Names of the streams.
     pub stream: Template,
     /// Names of the channels that are told of each entry; none where nobody is told.
@@ -42,24 +42,15 @@ pub struct RedisSettings {
     pub events: Vec<String>,
 }
 
-/// TLS beyond what the system trusts; PEM.
-#[derive(Clone, Debug, Default)]
-pub struct RedisTls {
-    /// The authority to trust instead of the system's.
-    pub ca: Option<Vec<u8>>,
-    /// Our certificate and its key.
-    pub client: Option<(Vec<u8>, Secret)>,
-}
-
 /// Whether such a Redis could be connected to, as far as that can be told without doing it.
 ///
 /// # Errors
 /// What was expected; never the URL, which holds a password.
-pub fn check(url: &Secret, tls: &RedisTls) -> Result<(), String> {
+pub fn check(url: &Secret, tls: &OutletTls) -> Result<(), String> {
     client(url, tls).map(drop)
 }
 
-fn client(url: &Secret, tls: &RedisTls) -> Result<Client, String> {
+fn client(url: &Secret, tls: &OutletTls) -> Result<Client, String> {
     let expected = || "redis://[user:password@]host[:port][/database], or rediss:// for TLS".to_owned();
     let info = std::str::from_utf8(url.expose()).ok().and_then(|url| url.into_connection_info().ok()).ok_or_else(expected)?;
     match info.addr() {
@@ -162,14 +153,14 @@ mod tests {
 
     #[test]
     fn a_url_is_checked_and_never_shown() {
-        assert_eq!(check(&secret("redis://:hunter2@127.0.0.1:6379/3"), &RedisTls::default()), Ok(()));
-        assert_eq!(check(&secret("rediss://redis.example"), &RedisTls::default()), Ok(()));
-        let certificates = RedisTls { ca: Some(b"no pem".to_vec()), client: None };
-        let key = RedisTls { ca: None, client: Some((b"no pem".to_vec(), secret("no key"))) };
+        assert_eq!(check(&secret("redis://:hunter2@127.0.0.1:6379/3"), &OutletTls::default()), Ok(()));
+        assert_eq!(check(&secret("rediss://redis.example"), &OutletTls::default()), Ok(()));
+        let certificates = OutletTls { ca: Some(b"no pem".to_vec()), client: None };
+        let key = OutletTls { ca: None, client: Some((b"no pem".to_vec(), secret("no key"))) };
         for (url, tls) in [
-            ("amqp://:hunter2@127.0.0.1", RedisTls::default()),
-            ("hunter2", RedisTls::default()),
-            ("rediss://:hunter2@127.0.0.1/#insecure", RedisTls::default()),
+            ("amqp://:hunter2@127.0.0.1", OutletTls::default()),
+            ("hunter2", OutletTls::default()),
+            ("rediss://:hunter2@127.0.0.1/#insecure", OutletTls::default()),
             ("redis://:hunter2@127.0.0.1", certificates),
             ("rediss://:hunter2@127.0.0.1", key),
         ] {

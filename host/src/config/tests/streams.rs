@@ -28,7 +28,7 @@ fn a_stream_needs_a_kind_a_place_and_the_tenants_that_may_leave() {
     let stream = &config.streams[0];
     assert_eq!((stream.name.as_str(), stream.followed, stream.start), ("a", Followed::Deliveries, StreamStart::Newest));
     assert_eq!((stream.envelope, stream.opt_in.mixes_tenants(), stream.outlet.kind()), (Envelope::Native, false, "redis"));
-    let OutletSettings::Redis(redis) = &stream.outlet;
+    let OutletSettings::Redis(redis) = &stream.outlet else { panic!("{stream:?}") };
     assert_eq!((redis.maxlen, redis.channel.is_some(), redis.url.expose()), (10_000, true, URL.as_bytes()));
     assert!(!format!("{:?} {config:?}", config.effective).contains("hunter2"));
     assert_eq!(problems("[streams.a]\n").0, ["streams.a.kind", "streams.a.tenants", "streams.a.url"]);
@@ -46,6 +46,29 @@ fn a_stream_that_could_mix_tenants_must_part_them() {
         assert!(read(&stream(tenants, "follows = \"emits\"\n")).is_ok(), "the defaults for emits part tenants");
     }
     assert_eq!(read(&stream("[\"*\"]", "follows = \"emits\"\n")).unwrap().streams[0].opt_in, OptIn::Everyone);
+}
+
+#[test]
+fn a_stream_to_rabbitmq_has_keys_of_its_own() {
+    let stream = |url: &str, more: &str| {
+        let folder = Folder::with(&[
+            ("hookyard.toml", &format!("[streams.a]\nkind = \"rabbitmq\"\nurl = {{ file = \"url\" }}\ntenants = [\"*\"]\n{more}")),
+            ("url", url),
+        ]);
+        folder.load()
+    };
+    let config = stream("amqp://hook:hunter2@127.0.0.1/%2f", "").unwrap();
+    let OutletSettings::Rabbitmq(rabbitmq) = &config.streams[0].outlet else { panic!("{:?}", config.streams) };
+    assert_eq!((rabbitmq.message_bytes_max, rabbitmq.address.vhost()), (16 << 20, "/"));
+    for (url, more, key) in [
+        ("redis://:hunter2@x", "", "streams.a.url"),
+        ("amqp://hook:hunter2@x", "[streams.a.tls]\nca = \"url\"\n", "streams.a.url"),
+        ("amqp://hook:hunter2@x", "maxlen = 10\n", "streams.a.maxlen"),
+    ] {
+        let problems = stream(url, more).unwrap_err();
+        assert_eq!(problems[0].key, key, "{problems:?}");
+        assert!(!format!("{problems:?}").contains("hunter2"));
+    }
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub struct StreamPublished {
     pub stream: StreamName,
     /// How many.
     pub published: usize,
+    /// How many of them one of the other side's readers did not take: a full queue that refuses.
+    pub refused: usize,
     /// The cursor.
     pub position: u64,
 }
@@ -61,14 +63,23 @@ impl Fact for StreamPublished {
 
     fn count(&self, metrics: &Metrics) {
         metrics.stream_published(&self.stream, self.published);
+        metrics.stream_refused(&self.stream, self.refused);
     }
 
     fn log(&self) {
+        if self.refused > 0 {
+            tracing::warn!(stream = %self.stream, refused = self.refused, position = self.position, "stream_refused");
+        }
         tracing::debug!(stream = %self.stream, published = self.published, position = self.position, "stream_published");
     }
 
     fn fields(&self) -> Fields {
-        Fields::from([("stream", json!(self.stream)), ("published", json!(self.published)), ("position", json!(self.position))])
+        Fields::from([
+            ("stream", json!(self.stream)),
+            ("published", json!(self.published)),
+            ("refused", json!(self.refused)),
+            ("position", json!(self.position)),
+        ])
     }
 }
 
