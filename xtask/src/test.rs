@@ -14,7 +14,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let examples = fixtures::fetch(root)?;
     plugins::run(root)?;
     let traces = has_tracer();
-    let redis = redis();
+    let (redis, compose) = (redis(), compose());
     // The binaries first: the scenarios that kill hosts start them as processes.
     succeed(Command::new(cargo()).args(["build", "--workspace"]).current_dir(root))?;
     let rabbit = rabbit();
@@ -32,6 +32,9 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     }
     if !redis {
         say("skipped: the tests of streams, because there is no redis-server; `apt-get install redis-tools` brings it");
+    }
+    if !compose {
+        say("skipped: the check of deploy/docker-compose.yml, because there is no compose; `apt-get install docker-compose` brings it");
     }
     if !examples {
         say("skipped: the tests over GitHub's published payloads, because npm is not here");
@@ -52,10 +55,26 @@ fn has_tracer() -> bool {
 
 /// Whether there is a Redis for the tests to start, installed now where that may be.
 fn redis() -> bool {
-    let is_there = || Path::new(REDIS_OF_DEBIAN).is_file() || Command::new("redis-server").arg("--version").output().is_ok();
+    let is_there = || Path::new(REDIS_OF_DEBIAN).is_file() || starts("redis-server");
+    brought("redis-tools", is_there)
+}
+
+/// Whether there is a compose for the tests to ask, installed now where that may be.
+fn compose() -> bool {
+    let is_there = || {
+        starts("docker-compose") || Command::new("docker").args(["compose", "version"]).output().is_ok_and(|output| output.status.success())
+    };
+    brought("docker-compose", is_there)
+}
+
+fn starts(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+fn brought(package: &str, is_there: impl Fn() -> bool) -> bool {
     if !is_there() && debian::is_ours_to_change() {
-        say("no redis-server: installing redis-tools with apt-get");
-        if let Err(error) = debian::install(&["redis-tools"]) {
+        say(&format!("installing {package} with apt-get"));
+        if let Err(error) = debian::install(&[package]) {
             say(&format!("{error:#}"));
         }
     }
