@@ -16,4 +16,5 @@ pub mod rabbit;
 pub mod redis;
 pub mod relay;
 pub mod sender;
+pub mod stranger;
 pub mod trace;
