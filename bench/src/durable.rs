@@ -171,7 +171,7 @@ async fn serving(folder: &Folder, plugins: &[&str], bench: &Bench) -> anyhow::Re
 }
 
 /// Waits until every accepted delivery is handled.
-async fn drained(host: &mut Host, accepted: u64, bench: &Bench) -> anyhow::Result<()> {
+pub(crate) async fn drained(host: &mut Host, accepted: u64, bench: &Bench) -> anyhow::Result<()> {
     let deadline = bench.clock.instant() + WORK_MAX;
     loop {
         host.server.must_run()?;

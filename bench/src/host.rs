@@ -68,6 +68,11 @@ impl Folder {
         Ok(Self { dir, binary: folders.hookyard()? })
     }
 
+    /// Where plugins are dropped.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.dir.path().join("tenants/default/plugins")
+    }
+
     /// Starts the host and waits until it is ready.
     pub(crate) async fn start(&self, clock: &Clock) -> anyhow::Result<Host> {
         let (ingest, address) = (free_address()?, free_address()?);

@@ -9,6 +9,7 @@ mod bare;
 mod bench;
 mod books;
 mod client;
+mod deploys;
 mod durable;
 mod folders;
 mod histogram;
@@ -57,6 +58,8 @@ enum What {
     EndToEnd,
     /// A run of a plugin against a bare wasmtime call
     RunCost,
+    /// Swaps, a start with two hundred plugins, a run among them
+    Deploys,
     /// Memory of a host that has nothing to do
     Idle,
     /// Start with a queue that was left behind
@@ -117,6 +120,9 @@ async fn measure(bench: &mut Bench, what: What) -> anyhow::Result<()> {
     }
     if has(What::RunCost) {
         run_cost::measure(bench).await?;
+    }
+    if has(What::Deploys) {
+        deploys::measure(bench).await?;
     }
     if has(What::Idle) {
         durable::idle(bench).await?;

@@ -30,6 +30,8 @@ pub(crate) struct Deliveries {
     document: Bytes,
     key: Key,
     series: u64,
+    /// Events they are spread over; pushes where it is none.
+    events: Option<u32>,
     next: AtomicU64,
     host: HeaderValue,
 }
@@ -80,20 +82,31 @@ impl Deliveries {
         Self::of(SMALL, series)
     }
 
+    /// Pushes of 6.9 kB under so many different event names in turn.
+    pub(crate) fn spread(series: u64, events: u32) -> anyhow::Result<Self> {
+        Ok(Self { events: Some(events.max(1)), ..Self::of(PUSH, series)? })
+    }
+
+    /// The name of one of them.
+    pub(crate) fn event(number: u32) -> String {
+        format!("push_{number}")
+    }
+
     fn of(document: &'static [u8], series: u64) -> anyhow::Result<Self> {
         let host = HeaderValue::from_static("127.0.0.1");
-        Ok(Self { document: Bytes::from_static(document), key: Key::new()?, series, next: AtomicU64::new(0), host })
+        Ok(Self { document: Bytes::from_static(document), key: Key::new()?, series, events: None, next: AtomicU64::new(0), host })
     }
 
     /// The next delivery, signed.
     pub(crate) fn next(&self) -> anyhow::Result<Request<Full<Bytes>>> {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:08x}-{:04x}-4000-8000-{n:012x}", self.series >> 16 & 0xffff_ffff, self.series & 0xffff);
+        let event = self.events.map_or_else(|| "push".to_owned(), |events| Self::event(u32::try_from(n % u64::from(events)).unwrap_or(0)));
         Request::post(PATH)
             .header(header::HOST, &self.host)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, "GitHub-Hookshot/bench")
-            .header("x-github-event", "push")
+            .header("x-github-event", event)
             .header("x-github-delivery", id)
             .header("x-github-hook-id", "1")
             .header("x-hub-signature-256", self.key.sign(&self.document))

@@ -12,8 +12,8 @@ macro_rules! foreach_guest {
         $then! {
             "ack", "bad-text", "burn-then-trap", "call-flood", "config", "echo", "emit-then-ack", "emit-then-reject", "exit", "fat-string",
             "fetch", "http-import", "huge-string", "invalid-discriminant", "kv-own-writes", "log-flood", "log-some", "loop", "memory-bomb",
-            "memory-bombs", "once-twice", "publish-document", "random", "reject", "retry", "sign", "skip", "sleep", "stack-overflow", "start-grow", "start-loop",
-            "start-trap", "table-bomb", "trap", "unknown-import", "wall-clock", "wrong-world",
+            "memory-bombs", "once-twice", "poison", "publish-document", "random", "reject", "retry", "sign", "skip", "sleep", "stack-overflow", "start-grow", "start-loop",
+            "start-trap", "table-bomb", "trap", "unknown-import", "validate", "wall-clock", "wrong-world",
         }
     };
 }

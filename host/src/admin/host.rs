@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     delivery::{
-        LegState,
-        view::{Page, QueueView},
+        LegState, Timestamp,
+        view::{Page, PluginView, QueueView},
     },
     observe::Scrape,
     tasks::Tasks,
@@ -46,10 +46,20 @@ pub(super) async fn readyz(State(parts): State<Parts>) -> Response {
 
 /// A queue or ledger that does not answer is a metric, not a failed scrape.
 pub(super) async fn metrics(State(parts): State<Parts>) -> Response {
-    let (queues, books) = tokio::join!(parts.broker.depth(), parts.ledger.books());
+    let (queues, books, parked) = tokio::join!(parts.broker.depth(), parts.ledger.books(), parts.ledger.oldest_parked());
     // Only those that are configured: the cursor of one that was removed stands still for good.
     let streams = streams::views(&parts).await.unwrap_or_default().into_iter().filter(|stream| stream.kind.is_some()).collect();
-    let scrape = Scrape { queues: queues.ok(), books_gap: books.ok().map(|books| books.gap), streams };
+    let now = parts.clock.now();
+    let age = |(tenant, plugin, received_at): (_, _, Timestamp)| (tenant, plugin, now.since(received_at));
+    let is_broken = |view: &PluginView| view.breaker.as_ref().is_some_and(|breaker| breaker.state != "closed");
+    let broken = parts.catalog.views(None).into_iter().filter(is_broken).map(|view| (view.tenant, view.name)).collect();
+    let scrape = Scrape {
+        queues: queues.ok(),
+        books_gap: books.ok().map(|books| books.gap),
+        streams,
+        broken,
+        oldest_parked: parked.unwrap_or_default().into_iter().map(age).collect(),
+    };
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], parts.observer.encode(&scrape)).into_response()
 }

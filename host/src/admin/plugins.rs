@@ -13,7 +13,7 @@ use super::{
     query::parse,
 };
 use crate::{
-    catalog::RollbackError,
+    catalog::{ApprovalError, RollbackError},
     delivery::{
         PluginName, TenantId,
         view::{Page, PluginView},
@@ -55,6 +55,15 @@ pub(super) async fn resume(State(parts): State<Parts>, names: Names) -> Answer<P
 pub(super) async fn roll_back(State(parts): State<Parts>, Path((tenant, name)): Names, uri: Uri) -> Answer<PluginView> {
     let (key, target): (_, Target) = (names(&tenant, &name)?, parse(&uri)?);
     parts.catalog.roll_back(&key.0, &key.1, target.to.as_deref()).await.map_err(|error| refused(error, &key))?;
+    view(&parts, &key).await
+}
+
+pub(super) async fn approve(State(parts): State<Parts>, Path((tenant, name)): Names) -> Answer<PluginView> {
+    let key = names(&tenant, &name)?;
+    parts.catalog.approve(&key.0, &key.1).await.map_err(|error| match error {
+        ApprovalError::NoPlugin => unknown(&tenant, &name),
+        other => Problem::new(StatusCode::CONFLICT, "not_approved", other.to_string()),
+    })?;
     view(&parts, &key).await
 }
 

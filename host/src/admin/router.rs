@@ -59,6 +59,7 @@ fn api() -> Router<Parts> {
         .route("/api/v1/plugins/{tenant}/{name}/pause", post(plugins::pause))
         .route("/api/v1/plugins/{tenant}/{name}/resume", post(plugins::resume))
         .route("/api/v1/plugins/{tenant}/{name}/rollback", post(plugins::roll_back))
+        .route("/api/v1/plugins/{tenant}/{name}/approve", post(plugins::approve))
         .route("/api/v1/tenants", get(host::tenants))
         .route("/api/v1/queues", get(host::queues))
         .route("/api/v1/streams", get(streams::streams))

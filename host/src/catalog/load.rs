@@ -10,20 +10,20 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
-
 use super::{
     Inner, Plugin,
+    admission::{Beside, Candidate, examine},
     files::{self, FileRefusal, Stamps},
     manifest::{self, Manifest},
     presence,
+    refused::Refused,
     table::Subscription,
 };
 use crate::{
-    delivery::{Digest, PluginName, TenantId, view::PluginRefusalView},
+    delivery::{Digest, PluginName, TenantId},
     egress::Allowed,
     ledger::{Standing, StoredPlugin},
-    observe::facts::{PluginRefused, PluginRemoved, PluginSwapped},
+    observe::facts::{PluginRemoved, PluginSwapped},
     runtime::Component,
 };
 
@@ -42,13 +42,9 @@ pub(super) struct Sight {
 
 /// The two files of a plugin, in memory.
 struct Copy {
-    component: Bytes,
-    manifest: Bytes,
+    files: Candidate,
     digest: Digest,
 }
-
-/// A refusal's slug, and the same in words.
-pub(super) type Refused = (&'static str, String);
 
 type Found = BTreeMap<TenantId, Option<BTreeMap<PluginName, Stamps>>>;
 
@@ -110,22 +106,22 @@ impl Inner {
     }
 
     /// Loads one plugin from its files. False where they changed under the reader's hands and are to be read again.
-    async fn load(&self, tenant: &TenantId, name: &PluginName, stamps: Stamps, started: Instant) -> bool {
+    pub(super) async fn load(&self, tenant: &TenantId, name: &PluginName, stamps: Stamps, started: Instant) -> bool {
         let (table, plugins_max) = (self.table.load_full(), self.settings.plugins_max);
         if !table.is_subscriber(tenant, name) && table.subscribers(tenant).len() >= plugins_max {
             let reason = format!("the tenant has all of the {plugins_max} plugins it may have; remove one first");
-            self.refuse(tenant, name, None, ("too_many_plugins", reason));
+            self.refuse(tenant, name, Refused::new("too_many_plugins", reason));
             return true;
         }
         let copy = match self.copy(tenant, name, stamps).await {
             Ok(Some(copy)) => copy,
             Ok(None) => return false,
             Err(refusal) => {
-                self.refuse(tenant, name, None, (refusal.code, refusal.detail));
+                self.refuse(tenant, name, refusal.into());
                 return true;
             }
         };
-        let before = self.serving(tenant, name);
+        let before = self.version(tenant, name).map(|plugin| plugin.digest);
         if before == Some(copy.digest) {
             self.change(|table| table.with(tenant, name, |entry| entry.refusal = None));
             return true;
@@ -137,33 +133,45 @@ impl Inner {
                 self.parts.observer.record(&PluginSwapped { tenant, plugin, digest: copy.digest, before, took });
             }
             Err(refused) => {
-                let is_hosts = refused.0 == "host_unavailable";
-                self.refuse(tenant, name, Some(copy.digest), refused);
+                let is_hosts = refused.is_hosts();
+                self.refuse(tenant, name, refused.of(copy.digest));
                 return !is_hosts;
             }
         }
         true
     }
 
-    /// Admits a version and swaps it in. What holds it is asked twice: before the work, and again under the lock that versions change under,
-    /// since a roll-back may have been decided meanwhile.
+    /// Examines a version and swaps it in. What holds it is asked twice: before the work, and again under the lock that versions change
+    /// under, since a roll-back may have been decided meanwhile.
     async fn deploy(&self, tenant: &TenantId, name: &PluginName, copy: &Copy) -> Result<(), Refused> {
         self.standing_for(tenant, name, copy.digest).await?;
-        let plugin = self.admit(tenant, name, copy).await?;
+        let beside = Beside {
+            serving: self.version(tenant, name),
+            sample: self.parts.ledger.sample(tenant, name).await.unwrap_or_default(),
+            allowed: Some(self.allowed(tenant)),
+            more_waits: self.more_waits(tenant, name, copy.digest),
+        };
+        let assemble = |manifest, component| self.plugin(tenant, name, copy.digest, (manifest, component));
+        let (report, examined) = examine(&self.rehearsal(), &copy.files, &beside, assemble).await;
+        let plugin = examined.map_err(|refused| refused.with(report.clone()))?;
         let _turn = self.versions.lock().await;
         let standing = self.standing_for(tenant, name, copy.digest).await?;
         self.keep(&plugin, copy).await;
-        self.swap(plugin, standing.paused);
+        let before = self.version(tenant, name);
+        if before.is_some() {
+            plugin.health.watch_until(self.parts.clock.instant() + self.settings.watch);
+        }
+        self.swap(Plugin { report: Arc::new(report), ..plugin }, standing.paused, before.as_ref());
+        self.attention.notify_one();
         Ok(())
     }
 
     /// What was decided about the plugin; a refusal where this very version is held.
     async fn standing_for(&self, tenant: &TenantId, name: &PluginName, digest: Digest) -> Result<Standing, Refused> {
         let standing = self.parts.ledger.plugin_standing(tenant, name).await;
-        let standing =
-            standing.map_err(|error| ("host_unavailable", format!("what was decided about the plugin cannot be read: {error}")))?;
+        let standing = standing.map_err(|error| Refused::by_host(format!("what was decided about the plugin cannot be read: {error}")))?;
         match standing.holds.iter().find(|hold| hold.digest == digest) {
-            Some(hold) => Err(("rolled_back", hold.reason.clone())),
+            Some(hold) => Err(Refused::new("rolled_back", hold.reason.clone())),
             None => Ok(standing),
         }
     }
@@ -185,17 +193,10 @@ impl Inner {
             let manifest = files::read(&manifest, &home, manifest::MANIFEST_BYTES_MAX)?;
             let after = files::scan(&plugins).ok().and_then(|mut found| found.remove(&name));
             let digest = Digest::of(&[&component, &manifest]);
-            Ok((after == Some(stamps)).then_some(Copy { component, manifest, digest }))
+            Ok((after == Some(stamps)).then_some(Copy { files: Candidate { component, manifest }, digest }))
         };
         let gone = |_| FileRefusal { code: "file_unreadable", detail: "the reader was stopped".to_owned() };
         tokio::task::spawn_blocking(read).await.map_err(gone)?
-    }
-
-    async fn admit(&self, tenant: &TenantId, name: &PluginName, copy: &Copy) -> Result<Plugin, Refused> {
-        let manifest = manifest::parse(&copy.manifest).map_err(|problems| ("manifest_invalid", problems))?;
-        let granted = manifest.asked.granted_interfaces(&self.allowed(tenant));
-        let component = self.parts.runtime.admit(copy.component.clone(), &granted).await.map_err(|error| (error.code, error.detail))?;
-        Ok(self.plugin(tenant, name, copy.digest, (manifest, component)))
     }
 
     pub(super) fn plugin(
@@ -205,21 +206,8 @@ impl Inner {
         digest: Digest,
         (manifest, component): (Manifest, Component),
     ) -> Plugin {
-        Plugin {
-            tenant: tenant.clone(),
-            name: name.clone(),
-            digest,
-            sources: manifest.sources,
-            events: manifest.events,
-            config: Arc::new(manifest.config),
-            budget: manifest.limits.budget(self.settings.default_budget, self.ceiling(tenant)),
-            limits: manifest.limits,
-            asked: Arc::new(manifest.asked),
-            retry: manifest.retry,
-            concurrency_max: manifest.limits.concurrency(),
-            component,
-            since: self.parts.clock.now(),
-        }
+        let budget = manifest.limits.budget(self.settings.default_budget, self.ceiling(tenant));
+        Plugin::assemble((tenant.clone(), name.clone(), digest), (manifest, component), budget, self.parts.clock.now())
     }
 
     /// Keeps the bytes, so that a restart beside a bad file still serves. A failure costs only that, so the version serves all the same.
@@ -228,8 +216,8 @@ impl Inner {
             tenant: plugin.tenant.clone(),
             name: plugin.name.clone(),
             digest: plugin.digest,
-            wasm: copy.component.to_vec(),
-            manifest: copy.manifest.to_vec(),
+            wasm: copy.files.component.to_vec(),
+            manifest: copy.files.manifest.to_vec(),
         };
         if let Err(error) = self.parts.ledger.keep_plugin(stored).await {
             tracing::error!(tenant = %plugin.tenant, plugin = %plugin.name, %error, "plugin_not_kept");
@@ -242,24 +230,18 @@ impl Inner {
     }
 
     /// Puts a version in the place of the one that serves.
-    pub(super) fn swap(&self, plugin: Plugin, paused: bool) {
+    pub(super) fn swap(&self, plugin: Plugin, paused: bool, before: Option<&Arc<Plugin>>) {
         let subscription = Arc::new(Subscription { sources: plugin.sources.clone(), events: plugin.events.clone() });
         let plugin = Arc::new(plugin);
         self.change(|table| {
             table.with(&plugin.tenant, &plugin.name, |entry| {
                 entry.subscription = Some(Arc::clone(&subscription));
-                entry.before = entry.plugin.replace(Arc::clone(&plugin));
+                entry.plugin = Some(Arc::clone(&plugin));
+                entry.before = before.cloned();
                 entry.refusal = None;
                 entry.paused = paused;
             })
         });
-    }
-
-    pub(super) fn refuse(&self, tenant: &TenantId, name: &PluginName, digest: Option<Digest>, (code, reason): Refused) {
-        let digest = digest.map(|digest| digest.to_string());
-        let refusal = PluginRefusalView { code: code.to_owned(), reason: reason.clone(), at: self.parts.clock.now(), digest };
-        self.change(|table| table.with(tenant, name, |entry| entry.refusal = Some(refusal.clone())));
-        self.parts.observer.record(&PluginRefused { tenant: tenant.clone(), plugin: name.clone(), code, reason });
     }
 
     pub(super) async fn remove(&self, tenant: &TenantId, name: &PluginName) {
@@ -270,8 +252,8 @@ impl Inner {
         self.parts.observer.record(&PluginRemoved { tenant: tenant.clone(), plugin: name.clone() });
     }
 
-    fn serving(&self, tenant: &TenantId, name: &PluginName) -> Option<Digest> {
-        self.table.load().entry(tenant, name)?.plugin.as_ref().map(|plugin| plugin.digest)
+    fn version(&self, tenant: &TenantId, name: &PluginName) -> Option<Arc<Plugin>> {
+        self.table.load().entry(tenant, name)?.plugin.clone()
     }
 }
 

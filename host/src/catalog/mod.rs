@@ -4,25 +4,41 @@
 //! way keep the version they began with. What fails says why and changes nothing, and the last versions that served are kept in the ledger,
 //! so that not even a restart beside a bad file takes a plugin away, and going back is one step. A plugin goes only when its files are gone on purpose.
 
+mod admission;
+mod approval;
+mod asks;
+mod breaker;
 mod files;
+mod guard;
+mod health;
 mod load;
 mod manifest;
 mod presence;
+mod refused;
+mod rehearsal;
 mod restore;
 mod rollback;
 mod route;
+mod sample;
 mod table;
+mod trial;
 mod watch;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, watch as channel};
+use tokio::sync::{Mutex, Notify, watch as channel};
 
 use crate::{
     clock::Clock,
     delivery::{
-        Digest, PluginName, RetryPolicy, SourceId, TenantId, Timestamp,
+        DeliveryId, Digest, Outcome, PluginName, RetryPolicy, SourceId, TenantId, Timestamp,
+        report::AdmissionReport,
         view::{PluginVersionView, PluginView},
     },
     egress::{Allowed, Asked},
@@ -33,13 +49,18 @@ use crate::{
     tenants::{Budget, Tenants},
 };
 
+pub use admission::{Inspected, inspect};
+pub use approval::ApprovalError;
+pub use breaker::BreakerPolicy;
+pub use health::Health;
 pub use manifest::{Limits, Manifest, parse as parse_manifest};
+use rehearsal::Rehearsal;
 pub use rollback::RollbackError;
 use rollback::Word;
 pub use route::matches;
 
 /// The slugs of refusals that are the catalog's own; the runtime's admission has more. All are in `docs/failures.md`.
-pub const REFUSAL_SLUGS: [&str; 8] = [
+pub const REFUSAL_SLUGS: [&str; 11] = [
     "manifest_missing",
     "component_missing",
     "manifest_invalid",
@@ -48,6 +69,9 @@ pub const REFUSAL_SLUGS: [&str; 8] = [
     "link_leaves_tenant",
     "too_many_plugins",
     "rolled_back",
+    "approval_needed",
+    "config_invalid",
+    "sample_failed",
 ];
 
 /// How the catalog watches.
@@ -69,6 +93,12 @@ pub struct Settings {
     pub ceiling: Budget,
     /// A budget where a manifest says nothing.
     pub default_budget: Budget,
+    /// How long a new version is compared with the one before; never, where it is nothing.
+    pub watch: Duration,
+    /// When the queue of a version that only faults is parked.
+    pub breaker: BreakerPolicy,
+    /// Whether a version that asks for more than the one before waits for an operator, in every tenant.
+    pub approve_new_grants: bool,
 }
 
 /// One loaded plugin version. Runs under way keep theirs while the table is swapped.
@@ -98,8 +128,40 @@ pub struct Plugin {
     pub concurrency_max: usize,
     /// The code.
     pub component: Component,
+    /// What its examination found.
+    pub report: Arc<AdmissionReport>,
+    /// How it does.
+    pub health: Arc<Health>,
     /// Since when it serves.
     pub since: Timestamp,
+}
+
+impl Plugin {
+    /// A version from its parts, not examined and not yet run.
+    fn assemble(
+        (tenant, name, digest): (TenantId, PluginName, Digest),
+        (manifest, component): (Manifest, Component),
+        budget: Budget,
+        since: Timestamp,
+    ) -> Self {
+        Self {
+            tenant,
+            name,
+            digest,
+            sources: manifest.sources,
+            events: manifest.events,
+            config: Arc::new(manifest.config),
+            budget,
+            limits: manifest.limits,
+            asked: Arc::new(manifest.asked),
+            retry: manifest.retry,
+            concurrency_max: manifest.limits.concurrency(),
+            component,
+            report: Arc::default(),
+            health: Arc::default(),
+            since,
+        }
+    }
 }
 
 /// The catalog; cheap to clone.
@@ -129,6 +191,14 @@ struct Inner {
     queues: channel::Sender<QueueSet>,
     /// Held while a version takes the place of another, so that a deploy and a roll-back do not meet.
     versions: Mutex<()>,
+    /// Told when the guard has something to do.
+    attention: Notify,
+    /// Versions that were rolled back from, as long as they may settle something.
+    left: std::sync::Mutex<Vec<(Arc<Plugin>, Instant)>>,
+    /// Versions an operator has approved that are being loaded.
+    approved: std::sync::Mutex<BTreeSet<(TenantId, PluginName, Digest)>>,
+    /// Tenants the guard works on at this moment.
+    attended: std::sync::Mutex<BTreeSet<TenantId>>,
     /// What the first scan saw; the watcher takes it over.
     seen: Mutex<Option<load::Seen>>,
 }
@@ -138,7 +208,18 @@ impl Catalog {
     #[must_use]
     pub fn new(settings: Settings, parts: Parts) -> Self {
         let (queues, _) = channel::channel(QueueSet::default());
-        Self(Arc::new(Inner { settings, parts, table: ArcSwap::default(), queues, versions: Mutex::default(), seen: Mutex::default() }))
+        Self(Arc::new(Inner {
+            settings,
+            parts,
+            table: ArcSwap::default(),
+            queues,
+            versions: Mutex::default(),
+            attention: Notify::new(),
+            left: std::sync::Mutex::default(),
+            approved: std::sync::Mutex::default(),
+            attended: std::sync::Mutex::default(),
+            seen: Mutex::default(),
+        }))
     }
 
     /// Loads everything that is there: the last good versions from the ledger first, then the files. Returns when the first full scan is
@@ -150,13 +231,14 @@ impl Catalog {
         *self.0.seen.lock().await = Some(seen);
     }
 
-    /// Starts watching, from what [`Catalog::load`] has seen.
+    /// Starts watching the files, from what [`Catalog::load`] has seen, and the versions, from what the workers tell.
     pub fn watch(&self, tasks: &Tasks) {
         let (inner, handle) = (Arc::clone(&self.0), tasks.clone());
         tasks.spawn("catalog", async move {
             let seen = inner.seen.lock().await.take().unwrap_or_default();
             watch::run(inner, seen, handle).await;
         });
+        tasks.spawn("guard", guard::run(Arc::clone(&self.0), tasks.clone()));
     }
 
     /// Which plugins are subscribed to this, sorted. Loaded or not: a subscription outlives a bad file.
@@ -177,6 +259,13 @@ impl Catalog {
         self.0.allowed(tenant)
     }
 
+    /// Notes how a run of a version ended, once that is settled.
+    pub fn note(&self, version: &Plugin, delivery: DeliveryId, outcome: &Outcome) {
+        if version.health.note(delivery, outcome, self.0.settings.breaker, self.0.parts.clock.instant()) {
+            self.0.attention.notify_one();
+        }
+    }
+
     /// The queues that can be worked on now; the receiver changes whenever they do.
     #[must_use]
     pub fn queues(&self) -> channel::Receiver<QueueSet> {
@@ -186,16 +275,20 @@ impl Catalog {
     /// Every known plugin, for people.
     #[must_use]
     pub fn views(&self, tenant: Option<&TenantId>) -> Vec<PluginView> {
-        self.0.table.load().views(tenant)
+        self.0.table.load().views(tenant, &self.0.parts.clock)
     }
 
-    /// Pauses or resumes a plugin's queue; a restart changes nothing about it. False where there is no such plugin.
+    /// Pauses or resumes a plugin's queue; a restart changes nothing about it. Resuming closes its breaker too. False where there is no such plugin.
     pub async fn pause(&self, tenant: &TenantId, name: &PluginName, paused: bool) -> Result<bool, LedgerError> {
         let _turn = self.0.versions.lock().await;
         if self.0.table.load().entry(tenant, name).is_none() {
             return Ok(false);
         }
         self.0.parts.ledger.pause_plugin(tenant, name, paused).await?;
+        if let Some(plugin) = self.plugin(tenant, name).filter(|_| !paused) {
+            plugin.health.pardon();
+            self.0.attention.notify_one();
+        }
         self.0.change(|table| table.with(tenant, name, |entry| entry.paused = paused));
         Ok(true)
     }
@@ -206,12 +299,20 @@ impl Catalog {
     /// # Errors
     /// There is no such plugin or version, or it does not load any more.
     pub async fn roll_back(&self, tenant: &TenantId, name: &PluginName, to: Option<&str>) -> Result<(), RollbackError> {
-        self.0.roll_back(tenant, name, Word { to, cause: "operator", why: "an operator took it back" }).await
+        self.0.roll_back(tenant, name, Word { to, from: None, cause: "operator", why: "an operator took it back" }).await
+    }
+
+    /// Lets the version serve that waits because it asks for more than the one before.
+    ///
+    /// # Errors
+    /// Nothing waits, the files have changed since, or the version is refused for another reason.
+    pub async fn approve(&self, tenant: &TenantId, name: &PluginName) -> Result<(), ApprovalError> {
+        self.0.approve(tenant, name).await
     }
 
     /// One plugin with the versions that are kept of it, for people.
     pub async fn view(&self, tenant: &TenantId, name: &PluginName) -> Result<Option<PluginView>, LedgerError> {
-        let Some(mut view) = self.views(Some(tenant)).into_iter().find(|view| view.name == *name) else { return Ok(None) };
+        let Some(mut view) = self.0.table.load().view(tenant, name, &self.0.parts.clock) else { return Ok(None) };
         let holds = self.0.parts.ledger.plugin_standing(tenant, name).await?.holds;
         let held = |digest: Digest| holds.iter().find(|hold| hold.digest == digest).map(|hold| hold.reason.clone());
         let versions = self.0.parts.ledger.plugin_versions(tenant, name).await?;
@@ -228,6 +329,10 @@ impl Catalog {
 }
 
 impl Inner {
+    fn rehearsal(&self) -> Rehearsal {
+        Rehearsal { runtime: self.parts.runtime.clone(), clock: self.parts.clock.clone() }
+    }
+
     /// Puts a changed table in place of the current one and tells who serves queues.
     fn change(&self, change: impl Fn(&table::Table) -> table::Table) {
         self.table.rcu(|table| change(table));

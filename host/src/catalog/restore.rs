@@ -1,11 +1,14 @@
 //! What served before the restart serves after it, whatever lies in the folder now.
 
+use std::sync::Arc;
+
 use super::{
-    Inner, Plugin,
-    load::{Refused, Seen},
+    Inner, Plugin, admission,
+    load::Seen,
     manifest::{self, Manifest},
+    refused::Refused,
 };
-use crate::ledger::{ShelvedVersion, StoredPlugin};
+use crate::ledger::{ShelvedVersion, Standing, StoredPlugin};
 
 impl Inner {
     /// Serves the last good versions the ledger has kept, before any file is looked at. One at a time: together their bytes could be more
@@ -18,7 +21,7 @@ impl Inner {
         for version in versions {
             let (tenant, name) = (&version.tenant, &version.name);
             seen.0.entry((tenant.clone(), name.clone())).or_default();
-            let paused = self.parts.ledger.plugin_standing(tenant, name).await.is_ok_and(|standing| standing.paused);
+            let standing = self.parts.ledger.plugin_standing(tenant, name).await.unwrap_or_default();
             let revived = match self.stored(&version).await {
                 Ok((stored, manifest)) => {
                     // What it subscribes to waits for it, even where it does not load.
@@ -28,10 +31,25 @@ impl Inner {
                 Err(refused) => Err(refused),
             };
             match revived {
-                Ok(plugin) => self.swap(Plugin { since: version.served_from, ..plugin }, paused),
-                Err(refused) => self.refuse(tenant, name, Some(version.digest), refused),
+                Ok(plugin) => {
+                    let before = self.still_watched(&plugin, &version, &standing).await;
+                    self.swap(Plugin { since: version.served_from, ..plugin }, standing.paused, before.as_ref());
+                }
+                Err(refused) => self.refuse(tenant, name, refused.of(version.digest)),
             }
         }
+    }
+
+    /// The version before, where the one that serves was being compared with it when the host ended. What was rolled back to is not.
+    async fn still_watched(&self, plugin: &Plugin, version: &ShelvedVersion, standing: &Standing) -> Option<Arc<Plugin>> {
+        let left = self.settings.watch.checked_sub(self.parts.clock.now().since(version.served_from))?;
+        if left.is_zero() || !standing.holds.is_empty() {
+            return None;
+        }
+        let versions = self.parts.ledger.plugin_versions(&version.tenant, &version.name).await.ok()?;
+        let before = self.revive(versions.get(1)?).await.ok()?;
+        plugin.health.watch_until(self.parts.clock.instant() + left);
+        Some(Arc::new(before))
     }
 
     /// A version from the shelf, ready to serve.
@@ -42,15 +60,17 @@ impl Inner {
 
     async fn stored(&self, version: &ShelvedVersion) -> Result<(StoredPlugin, Manifest), Refused> {
         let stored = self.parts.ledger.shelved_plugin(version).await;
-        let stored = stored.map_err(|error| ("host_unavailable", format!("the kept version cannot be read: {error}")))?;
-        let stored = stored.ok_or_else(|| ("host_unavailable", "the version is not kept any more".to_owned()))?;
-        let manifest = manifest::parse(&stored.manifest).map_err(|problems| ("manifest_invalid", problems))?;
+        let stored = stored.map_err(|error| Refused::by_host(format!("the kept version cannot be read: {error}")))?;
+        let stored = stored.ok_or_else(|| Refused::by_host("the version is not kept any more"))?;
+        let manifest = manifest::parse(&stored.manifest).map_err(|problems| Refused::new("manifest_invalid", problems))?;
         Ok((stored, manifest))
     }
 
     async fn compiled(&self, stored: StoredPlugin, manifest: Manifest) -> Result<Plugin, Refused> {
         let granted = manifest.asked.granted_interfaces(&self.allowed(&stored.tenant));
-        let component = self.parts.runtime.admit(stored.wasm.into(), &granted).await.map_err(|error| (error.code, error.detail))?;
-        Ok(self.plugin(&stored.tenant, &stored.name, stored.digest, (manifest, component)))
+        let component = self.parts.runtime.admit(stored.wasm.into(), &granted).await?;
+        let report = Arc::new(admission::of_restored(component.report()));
+        let plugin = self.plugin(&stored.tenant, &stored.name, stored.digest, (manifest, component));
+        Ok(Plugin { report, ..plugin })
     }
 }

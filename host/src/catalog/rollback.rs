@@ -3,6 +3,11 @@
 //! The newer files still lie in the folder, and after a restart nothing in memory would remember that they are not wanted. So the word is kept
 //! with the versions: the version that is left is held, which means its files are passed over, until different ones are dropped.
 
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
 use super::{Inner, Plugin};
 use crate::{
     delivery::{Digest, PluginName, TenantId, view::PluginRefusalView},
@@ -10,6 +15,8 @@ use crate::{
     observe::facts::PluginRolledBack,
 };
 
+/// How long a version that was left may still settle something: the longest run there can be, and its settlement.
+const LEFT_FOR: Duration = Duration::from_mins(15);
 /// The least digits of a digest that name a version.
 const DIGITS_MIN: usize = 4;
 
@@ -40,6 +47,8 @@ pub enum RollbackError {
 pub(super) struct Word<'a> {
     /// The version, by the first digits of its digest.
     pub(super) to: Option<&'a str>,
+    /// The version that is to be left, where it must be that one.
+    pub(super) from: Option<Digest>,
     /// `operator` or `watch`.
     pub(super) cause: &'static str,
     /// Told wherever the plugin is shown.
@@ -51,24 +60,31 @@ impl Inner {
     pub(super) async fn roll_back(&self, tenant: &TenantId, name: &PluginName, word: Word<'_>) -> Result<(), RollbackError> {
         let _turn = self.versions.lock().await;
         let entry = self.table.load().entry(tenant, name).cloned().ok_or(RollbackError::NoPlugin)?;
+        let from = entry.plugin.as_ref().map(|plugin| plugin.digest);
+        if word.from.is_some() && word.from != from {
+            return Err(RollbackError::NoVersion("another version serves by now".to_owned()));
+        }
         let (versions, standing) =
             (self.parts.ledger.plugin_versions(tenant, name).await?, self.parts.ledger.plugin_standing(tenant, name).await?);
-        let from = entry.plugin.as_ref().map(|plugin| plugin.digest);
         let holds: Vec<_> = standing.holds.iter().map(|hold| hold.digest).collect();
         let to = target(&versions, from, &holds, word.to).map_err(RollbackError::NoVersion)?;
         let now = self.parts.clock.now();
         let plugin = match entry.before.filter(|before| before.digest == to.digest) {
-            Some(before) => Plugin { since: now, ..Plugin::clone(&before) },
-            None => self.revive(to).await.map_err(|(code, detail)| RollbackError::Refused { code, detail })?,
+            Some(before) => Plugin { since: now, health: Arc::default(), ..Plugin::clone(&before) },
+            None => self.revive(to).await.map_err(|refused| RollbackError::Refused { code: refused.code, detail: refused.reason })?,
         };
         let reason = format!("rolled back to {}: {}; drop a changed file to deploy again", to.digest.short(), word.why);
         let hold = from.map(|digest| Hold { digest, reason: reason.clone(), at: now });
         if !self.parts.ledger.roll_plugin_back(to, hold).await? {
             return Err(RollbackError::NoVersion("that version is not kept any more".to_owned()));
         }
-        self.swap(plugin, standing.paused);
+        self.swap(plugin, standing.paused, None);
+        if let Some(left) = entry.plugin {
+            left.health.leave();
+            self.left.lock().unwrap_or_else(PoisonError::into_inner).push((left, self.parts.clock.instant() + LEFT_FOR));
+        }
         let digest = from.map(|digest| digest.to_string());
-        let refusal = PluginRefusalView { code: "rolled_back".to_owned(), reason: reason.clone(), at: now, digest };
+        let refusal = PluginRefusalView { code: "rolled_back".to_owned(), reason: reason.clone(), at: now, digest, report: None };
         self.change(|table| table.with(tenant, name, |entry| entry.refusal = Some(refusal.clone())));
         let refund = self.refund(tenant, name, from).await;
         let (tenant, plugin) = (tenant.clone(), name.clone());
@@ -78,7 +94,7 @@ impl Inner {
 
     /// Gives back what a version that was left has taken: its dead letters run again, by the version that serves now, and its attempts do not
     /// count. The roll-back stands even where that fails.
-    async fn refund(&self, tenant: &TenantId, name: &PluginName, left: Option<Digest>) -> Refund {
+    pub(super) async fn refund(&self, tenant: &TenantId, name: &PluginName, left: Option<Digest>) -> Refund {
         let Some(digest) = left else { return Refund::default() };
         self.parts.ledger.refund(tenant, name, digest).await.unwrap_or_else(|error| {
             tracing::error!(%tenant, plugin = %name, %digest, %error, "rollback_not_refunded");

@@ -7,8 +7,10 @@ use std::{
 
 use super::{Plugin, route};
 use crate::{
+    clock::Clock,
     delivery::{
         PluginName, SourceId, TenantId,
+        report::AdmissionReport,
         view::{PluginRefusalView, PluginView},
     },
     ledger::{Queue, QueueSet},
@@ -82,27 +84,42 @@ impl Table {
         matching.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The queues that can be worked on.
+    /// The queues that can be worked on: neither paused nor parked by their breaker.
     pub(super) fn queues(&self, tenant_concurrency_max: usize) -> QueueSet {
         let serving = self.0.values().flat_map(BTreeMap::values).filter(|entry| !entry.paused).filter_map(|entry| entry.plugin.as_ref());
-        let queues = serving
-            .map(|plugin| Queue { tenant: plugin.tenant.clone(), plugin: plugin.name.clone(), concurrency_max: plugin.concurrency_max })
-            .collect();
-        QueueSet { queues, tenant_concurrency_max }
+        let queue = |plugin: &Arc<Plugin>| {
+            let concurrency_max = plugin.health.lends(plugin.concurrency_max)?;
+            Some(Queue { tenant: plugin.tenant.clone(), plugin: plugin.name.clone(), concurrency_max })
+        };
+        QueueSet { queues: serving.filter_map(queue).collect(), tenant_concurrency_max }
     }
 
-    /// Every plugin, for people.
-    pub(super) fn views(&self, tenant: Option<&TenantId>) -> Vec<PluginView> {
+    /// Every plugin, for people, without the reports of their examinations.
+    pub(super) fn views(&self, tenant: Option<&TenantId>, clock: &Clock) -> Vec<PluginView> {
         let tenants = self.0.iter().filter(|(id, _)| tenant.is_none_or(|wanted| wanted == *id));
-        tenants.flat_map(|(tenant, plugins)| plugins.iter().map(move |(name, entry)| view(tenant, name, entry))).collect()
+        let each = tenants.flat_map(|(tenant, plugins)| plugins.iter().map(move |(name, entry)| view(tenant, name, entry, clock)));
+        let brief = |view: PluginView| PluginView {
+            report: None,
+            refusal: view.refusal.map(|refusal| PluginRefusalView { report: None, ..refusal }),
+            ..view
+        };
+        each.map(brief).collect()
+    }
+
+    /// One plugin, for people.
+    pub(super) fn view(&self, tenant: &TenantId, name: &PluginName, clock: &Clock) -> Option<PluginView> {
+        Some(view(tenant, name, self.entry(tenant, name)?, clock))
     }
 }
 
-fn view(tenant: &TenantId, name: &PluginName, entry: &Entry) -> PluginView {
+fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, clock: &Clock) -> PluginView {
     let plugin = entry.plugin.as_deref();
-    let report = plugin.map(|plugin| plugin.component.report());
+    let report = plugin.map(|plugin| &plugin.report);
+    let breaker = plugin.map(|plugin| plugin.health.breaker_view(clock));
+    let is_broken = breaker.as_ref().is_some_and(|breaker| breaker.state != "closed");
     let status = match (plugin, entry.paused) {
         (_, true) => "paused",
+        (Some(_), false) if is_broken => "broken",
         (Some(_), false) => "active",
         (None, false) => "refused",
     };
@@ -114,10 +131,13 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry) -> PluginView {
         since: plugin.map(|plugin| plugin.since),
         sources: entry.subscription.as_ref().map(|subscription| subscription.sources.clone()).unwrap_or_default(),
         events: entry.subscription.as_ref().map(|subscription| subscription.events.clone()).unwrap_or_default(),
-        world: report.map(|report| report.world.clone()),
+        world: report.and_then(|report| report.world.clone()),
         imports: report.map(|report| report.imports.clone()).unwrap_or_default(),
         component_bytes: report.map(|report| report.component_bytes),
         refusal: entry.refusal.clone(),
+        breaker,
+        watch: plugin.and_then(|plugin| plugin.health.watch_view(clock)),
+        report: report.map(|report| AdmissionReport::clone(report)),
         versions: Vec::new(),
     }
 }

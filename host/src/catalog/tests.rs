@@ -89,7 +89,14 @@ impl Stage {
 
     fn allow(&self, allowed: Allowed) {
         let ceiling = self.catalog.0.settings.ceiling;
-        let tenant = Tenant { id: red(), sources: BTreeMap::new(), ceiling, waiting_bytes_max: 1, allowed: Arc::new(allowed) };
+        let tenant = Tenant {
+            id: red(),
+            sources: BTreeMap::new(),
+            ceiling,
+            approve_new_grants: false,
+            waiting_bytes_max: 1,
+            allowed: Arc::new(allowed),
+        };
         self.catalog.0.parts.tenants.replace(Directory { tenants: BTreeMap::from([(red(), Arc::new(tenant))]) });
     }
 
@@ -110,6 +117,9 @@ fn catalog(tenants_dir: PathBuf, plugins_max: usize, (ledger, clock): (&Ledger, 
         tenant_concurrency_max: 4,
         ceiling: budget,
         default_budget: budget,
+        watch: Duration::from_mins(5),
+        breaker: BreakerPolicy { faults_min: 3, parked_for: Duration::from_secs(30) },
+        approve_new_grants: false,
     };
     let (runtime, tenants, observer) = (sandbox(), Tenants::default(), Observer::new(clock.clone()));
     Catalog::new(settings, Parts { runtime, tenants, ledger: ledger.clone(), observer, clock: clock.clone() })
@@ -282,7 +292,8 @@ async fn a_changed_ceiling_fits_every_budget_without_a_deploy() {
     stage.pass().await;
     let before = stage.catalog.plugin(&red(), &"p".parse().unwrap()).unwrap();
     let ceiling = Budget { fuel: 7, ..before.budget };
-    let tenant = Tenant { id: red(), sources: BTreeMap::new(), ceiling, waiting_bytes_max: 1, allowed: Arc::default() };
+    let tenant =
+        Tenant { id: red(), sources: BTreeMap::new(), ceiling, approve_new_grants: false, waiting_bytes_max: 1, allowed: Arc::default() };
     stage.catalog.0.parts.tenants.replace(Directory { tenants: BTreeMap::from([(red(), Arc::new(tenant))]) });
     stage.pass().await;
     let after = stage.catalog.plugin(&red(), &"p".parse().unwrap()).unwrap();

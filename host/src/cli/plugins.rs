@@ -7,6 +7,7 @@ use super::{
     deliveries::done,
     exit::Failure,
     output::{Output, field},
+    plugin::print_admission,
 };
 
 /// The arguments of `plugins`.
@@ -37,6 +38,11 @@ enum Verb {
     },
     /// Let its legs run again
     Resume {
+        /// Which
+        name: String,
+    },
+    /// Let the version serve that asks for more than the one before
+    Approve {
         /// Which
         name: String,
     },
@@ -89,6 +95,10 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Verb::Resume { name } => {
             done(output, &api.post(&format!("{}/resume", path(name)), &json!({})).await?, &format!("{name} is resumed"))
         }
+        Verb::Approve { name } => {
+            let answer = api.post(&format!("{}/approve", path(name)), &json!({})).await?;
+            done(output, &answer, &format!("{name} serves {}", field(&answer, "digest")))
+        }
         Verb::Rollback { name, to } => {
             let answer = api.post(&format!("{}/rollback{}", path(name), query(&[("to", to.as_deref())])), &json!({})).await?;
             done(output, &answer, &format!("{name} serves {} again", field(&answer, "digest")))
@@ -132,8 +142,28 @@ fn show(output: Output, plugin: &Value) -> Result<(), Failure> {
     if output.is_json() {
         return output.object(plugin, false);
     }
-    for name in ["tenant", "name", "status", "digest", "since", "sources", "events", "world", "imports", "component_bytes", "refusal"] {
+    for name in ["tenant", "name", "status", "digest", "since", "sources", "events", "refusal"] {
         output.line(&format!("{name:18}{}", cell(plugin, name)))?;
+    }
+    let breaker = &plugin["breaker"];
+    if breaker["state"].as_str().is_some_and(|state| state != "closed") {
+        let words = ["state", "faults", "until"].map(|name| format!("{name}={}", field(breaker, name)));
+        output.line(&format!("{:18}{}", "breaker", words.join(" ")))?;
+    }
+    if plugin["watch"].is_object() {
+        let words =
+            ["until", "handled", "failed", "tried", "better_before"].map(|name| format!("{name}={}", field(&plugin["watch"], name)));
+        output.line(&format!("{:18}{}", "watch", words.join(" ")))?;
+    }
+    // Of a refused version first: it is what one who looks is after.
+    for (title, found) in [("refused version", &plugin["refusal"]["report"]), ("serving version", &plugin["report"])] {
+        if found.is_object() {
+            output.line(&format!("-- {title}"))?;
+            print_admission(output, found)?;
+        }
+    }
+    if plugin["versions"].is_array() {
+        output.line("-- kept versions")?;
     }
     for version in plugin["versions"].as_array().into_iter().flatten() {
         let held = version["held"].as_str().map(|why| format!("  held: {why}")).unwrap_or_default();

@@ -199,6 +199,12 @@ fn catalog(reader: &mut Reader, tenants_dir: &Path, (ceiling, default_budget): (
         tenant_concurrency_max: reader.size("work.tenant_concurrency_max", 48, 1..=1024),
         ceiling,
         default_budget,
+        watch: reader.millis("plugins.watch_ms", Duration::from_mins(5), 0..=DAY_MS),
+        approve_new_grants: reader.truth("plugins.approve_new_grants", false),
+        breaker: catalog::BreakerPolicy {
+            faults_min: reader.size("plugins.breaker_faults_min", 20, 1..=1000),
+            parked_for: reader.millis("plugins.breaker_parked_ms", Duration::from_secs(30), 100..=3_600_000),
+        },
     }
 }
 

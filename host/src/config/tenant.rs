@@ -68,6 +68,7 @@ fn load(config: &Config, env: &BTreeMap<String, String>, id: &TenantId, home: &P
         id: id.clone(),
         sources,
         ceiling: ceiling(&mut reader, config.ceiling),
+        approve_new_grants: reader.truth("approve_new_grants", false),
         waiting_bytes_max: reader.number("limits.waiting_bytes_max", WAITING_BYTES_DEFAULT, 1024 * 1024..=u64::MAX >> 1),
         allowed: Arc::new(allowed::read(&mut reader, (&config.secrets, home, env))),
     };

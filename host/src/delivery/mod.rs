@@ -9,6 +9,7 @@ mod id;
 mod leg;
 mod outcome;
 mod refusal;
+pub mod report;
 mod retry;
 mod settlement;
 mod timestamp;

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeliveryId, LegState, PluginName, SourceId, StreamName, TenantId, Timestamp};
+use super::{DeliveryId, LegState, PluginName, SourceId, StreamName, TenantId, Timestamp, report::AdmissionReport};
 
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -233,7 +233,7 @@ pub struct PluginView {
     pub tenant: TenantId,
     /// Its name.
     pub name: PluginName,
-    /// `active`, `loading`, `refused` (no version serves), `paused` or `removed`.
+    /// `active`, `refused` (no version serves), `paused` or `broken` (its breaker has parked its queue).
     pub status: String,
     /// The version that serves.
     pub digest: Option<String>,
@@ -251,6 +251,15 @@ pub struct PluginView {
     pub component_bytes: Option<u64>,
     /// The last refusal, where the newest files on disk do not serve.
     pub refusal: Option<PluginRefusalView>,
+    /// Its breaker; none where no version serves.
+    #[serde(default)]
+    pub breaker: Option<BreakerView>,
+    /// While it is compared with the version before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchView>,
+    /// What the examination of the version that serves found; only where one plugin is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<AdmissionReport>,
     /// The versions that are kept, the one that served last first; only where one plugin is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<PluginVersionView>,
@@ -278,6 +287,35 @@ pub struct PluginRefusalView {
     pub at: Timestamp,
     /// The refused version.
     pub digest: Option<String>,
+    /// How far its examination came; only where one plugin is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<AdmissionReport>,
+}
+
+/// The breaker of the version that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerView {
+    /// `closed`, `open` (the queue is parked) or `half_open` (one run at a time, to see).
+    pub state: String,
+    /// Deliveries that faulted in a row, as far as is counted.
+    pub faults: usize,
+    /// When it is tried again, where it is open.
+    pub until: Option<Timestamp>,
+}
+
+/// A version that is compared with the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchView {
+    /// Until when.
+    pub until: Timestamp,
+    /// Deliveries it has handled.
+    pub handled: usize,
+    /// Deliveries it has failed on.
+    pub failed: usize,
+    /// Of them given to both versions, without effects.
+    pub tried: usize,
+    /// Of those tried, on how many the version before did better.
+    pub better_before: usize,
 }
 
 /// The legs of one plugin by state.

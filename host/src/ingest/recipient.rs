@@ -53,7 +53,14 @@ impl Decoy {
             require_https: false,
         };
         let ceiling = Budget { fuel: 0, fuel_per_body_byte: 0, memory_bytes_max: 0, memory_per_body_byte: 0, wall: Duration::ZERO };
-        let tenant = Tenant { id: "unknown".parse()?, sources: BTreeMap::new(), ceiling, waiting_bytes_max: 0, allowed: Arc::default() };
+        let tenant = Tenant {
+            id: "unknown".parse()?,
+            sources: BTreeMap::new(),
+            ceiling,
+            approve_new_grants: false,
+            waiting_bytes_max: 0,
+            allowed: Arc::default(),
+        };
         Ok(Self { tenant: Arc::new(tenant), source: Arc::new(source) })
     }
 }

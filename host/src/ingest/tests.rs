@@ -72,7 +72,14 @@ impl House {
         };
         let ceiling = Budget { fuel: 0, fuel_per_body_byte: 0, memory_bytes_max: 0, memory_per_body_byte: 0, wall: Duration::ZERO };
         let sources = BTreeMap::from([(source.id.clone(), Arc::new(source))]);
-        let tenant = Tenant { id: "default".parse().unwrap(), sources, ceiling, waiting_bytes_max: 1, allowed: Arc::default() };
+        let tenant = Tenant {
+            id: "default".parse().unwrap(),
+            sources,
+            ceiling,
+            approve_new_grants: false,
+            waiting_bytes_max: 1,
+            allowed: Arc::default(),
+        };
         let tenants = Tenants::default();
         tenants.replace(Directory { tenants: BTreeMap::from([(tenant.id.clone(), Arc::new(tenant))]) });
         let broker = Arc::new(Notebook {

@@ -21,6 +21,7 @@ mod lend;
 mod offer;
 mod once;
 mod open;
+mod parked;
 mod poison;
 mod portions;
 mod queries;

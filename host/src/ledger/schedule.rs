@@ -207,6 +207,14 @@ impl Schedule {
         }
     }
 
+    /// The oldest leg of each parked queue that waits for nothing else.
+    pub(super) fn oldest_parked(&self) -> Vec<(TenantId, PluginName, u64)> {
+        let state = self.state();
+        let parked = state.queues.values().filter(|queue| queue.served.is_none());
+        let oldest = |queue: &QueueState| queue.ready.iter().chain(&queue.suspects).min().copied();
+        parked.filter_map(|queue| Some((queue.tenant.clone(), queue.plugin.clone(), oldest(queue)?))).collect()
+    }
+
     /// The legs of every queue by state.
     pub(super) fn queues(&self) -> Vec<QueueView> {
         let mut views: Vec<_> = self.state().queues.values().map(QueueState::view).collect();

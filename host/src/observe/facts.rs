@@ -153,6 +153,21 @@ pub struct PluginRolledBack {
     pub refund: Refund,
 }
 
+/// The breaker of a version has moved.
+#[derive(Clone, Debug)]
+pub struct PluginBreaker {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub plugin: PluginName,
+    /// The version.
+    pub digest: Digest,
+    /// `open`, `half_open` or `closed`.
+    pub state: &'static str,
+    /// Deliveries that faulted in a row, as far as is counted.
+    pub faults: usize,
+}
+
 /// The files of a plugin were not taken; what served before still does.
 #[derive(Clone, Debug)]
 pub struct PluginRefused {

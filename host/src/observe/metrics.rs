@@ -42,6 +42,10 @@ pub struct Scrape {
     pub books_gap: Option<u64>,
     /// The streams and how far they have come.
     pub streams: Vec<StreamView>,
+    /// Plugins whose breaker is not closed.
+    pub broken: Vec<(TenantId, PluginName)>,
+    /// Parked queues, and how old their oldest leg is.
+    pub oldest_parked: Vec<(TenantId, PluginName, Duration)>,
 }
 
 type Histograms = Family<PluginLabels, Histogram, Buckets>;
@@ -59,6 +63,9 @@ pub struct Metrics {
     dead_letters: Family<PluginLabels, Gauge>,
     plugin_swaps: Family<ResultLabels, Counter>,
     plugin_info: Family<VersionLabels, Gauge>,
+    plugin_broken: Family<PluginLabels, Gauge>,
+    oldest_parked: Family<PluginLabels, Gauge>,
+    breaker_moves: Family<ResultLabels, Counter>,
     host_calls: Family<HostCallLabels, Counter>,
     settlements_void: Family<ResultLabels, Counter>,
     settings_reloads: Family<ResultLabels, Counter>,
@@ -106,6 +113,9 @@ impl Default for Metrics {
             dead_letters: Family::default(),
             plugin_swaps: Family::default(),
             plugin_info: Family::default(),
+            plugin_broken: Family::default(),
+            oldest_parked: Family::default(),
+            breaker_moves: Family::default(),
             host_calls: Family::default(),
             settlements_void: Family::default(),
             settings_reloads: Family::default(),
@@ -145,6 +155,7 @@ impl Metrics {
         registry.register("attempt_fuel", "Fuel used by one run", self.attempt_fuel.clone());
         registry.register_with_unit("event_age", "From receipt to the leg's settlement", Unit::Seconds, self.event_age.clone());
         registry.register("queue_depth", "Open legs by state", self.queue_depth.clone());
+        registry.register_with_unit("oldest_parked", "Age of the oldest leg of a parked queue", Unit::Seconds, self.oldest_parked.clone());
         registry.register("dead_letters", "Dead letters that wait for an operator", self.dead_letters.clone());
         registry.register("host_calls", "What runs asked of the host, by answer", self.host_calls.clone());
         registry.register("settlements_void", "Settlements that changed nothing, by cause", self.settlements_void.clone());
@@ -154,6 +165,8 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("plugin_swaps", "Plugin versions that came, were refused or went", self.plugin_swaps.clone());
         registry.register("plugin_info", "1 for the version of each plugin that serves", self.plugin_info.clone());
+        registry.register("plugin_broken", "1 for each plugin whose breaker has parked its queue", self.plugin_broken.clone());
+        registry.register("plugin_breaker_moves", "Breakers that opened, tried again or closed", self.breaker_moves.clone());
         registry.register("settings_reloads", "Times the settings files were read again", self.settings_reloads.clone());
         registry.register("broker_connected", "Whether the queue answered at this scrape", self.broker_connected.clone());
         registry.register("books_gap", "What does not add up between the two counts of everything; must be 0", self.books_gap.clone());
@@ -226,6 +239,10 @@ impl Metrics {
         self.with(&self.plugin_swaps, &ResultLabels { result }, |counter| _ = counter.inc());
     }
 
+    pub(super) fn breaker_move(&self, result: &'static str) {
+        self.with(&self.breaker_moves, &ResultLabels { result }, |counter| _ = counter.inc());
+    }
+
     pub(super) fn settings_reload(&self, result: &'static str) {
         self.with(&self.settings_reloads, &ResultLabels { result }, |counter| _ = counter.inc());
     }
@@ -286,6 +303,15 @@ impl Metrics {
             self.stream_connected.get_or_create(&labels).set(i64::from(stream.connected));
             self.stream_lag.get_or_create(&labels).set(value(stream.lag));
             self.stream_gap.get_or_create(&labels).set(value(stream.gap));
+        }
+        self.plugin_broken.clear();
+        for (tenant, plugin) in &scrape.broken {
+            self.plugin_broken.get_or_create(&PluginLabels { tenant: tenant.clone(), plugin: plugin.clone() }).set(1);
+        }
+        self.oldest_parked.clear();
+        for (tenant, plugin, age) in &scrape.oldest_parked {
+            let labels = PluginLabels { tenant: tenant.clone(), plugin: plugin.clone() };
+            self.oldest_parked.get_or_create(&labels).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         }
         self.queue_depth.clear();
         self.dead_letters.clear();

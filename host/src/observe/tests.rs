@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     facts::{
-        AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, HostCallTally, PluginRefused, PluginRemoved, PluginSwapped,
-        SettingsReloaded, SettlementVoid, StreamConnected, StreamFailed, StreamPublished,
+        AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, HostCallTally, PluginBreaker, PluginRefused, PluginRemoved,
+        PluginSwapped, SettingsReloaded, SettlementVoid, StreamConnected, StreamFailed, StreamPublished,
     },
     *,
 };
@@ -83,6 +83,7 @@ fn state_everything(observer: &Observer) {
     observer.record(&SettlementVoid { leg: leg(), tenant: tenant(), attempt: 1, cause: "stale", detail: String::new() });
     observer.record(&swapped(1));
     observer.record(&PluginRefused { tenant: tenant(), plugin: plugin(), code: "too_large", reason: "too large".into() });
+    observer.record(&PluginBreaker { tenant: tenant(), plugin: plugin(), digest: Digest::of(&[b"1"]), state: "open", faults: 20 });
     observer.record(&SettingsReloaded { problems: vec![] });
     observer.record(&StreamConnected { stream: stream(), position: 1 });
     observer.record(&StreamPublished { stream: stream(), published: 3, refused: 1, position: 4 });
@@ -106,6 +107,8 @@ fn scrape() -> Scrape {
         queues: Some(vec![QueueView { tenant, plugin, waiting: 4, leased: 3, retry: 2, parked: 1, dead: 9 }]),
         books_gap: Some(0),
         streams: vec![stream],
+        broken: vec![(self::tenant(), self::plugin())],
+        oldest_parked: vec![(self::tenant(), self::plugin(), Duration::from_mins(1))],
     }
 }
 

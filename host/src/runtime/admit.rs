@@ -8,6 +8,7 @@ use wasmparser::{ComponentExternalKind, Encoding, Instance, Parser, Payload, Val
 use super::{
     AdmissionError, Report, imports,
     limiter::{INSTANCES_MAX, MEMORIES_MAX},
+    validate::LIFECYCLE,
 };
 
 /// Our package, and the versions of it this host offers: within a 0.x line the minor number is the promise.
@@ -199,6 +200,7 @@ fn report(outline: &Outline, component_bytes: u64) -> Report {
         imports,
         wasi_imports: theirs.into_iter().filter(|name| name.starts_with("wasi:")).cloned().collect(),
         component_bytes,
+        validates_config: outline.exports.iter().any(|name| name.starts_with(LIFECYCLE)),
         core_instances: outline.core_instances,
         memories: outline.memories,
     }

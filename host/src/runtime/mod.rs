@@ -19,13 +19,14 @@ mod reach;
 mod selftest;
 mod shape;
 mod state;
+mod validate;
 mod wasi;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use wasmtime::component::Linker;
+use wasmtime::component::{ComponentExportIndex, Linker};
 
 pub use self::compile::compile_child;
 use self::{bindings::WebhookHandlerPre, compile::Workshop, engine::Sandbox, state::State};
@@ -91,6 +92,8 @@ pub struct Report {
     pub core_instances: u32,
     /// Linear memories one run needs.
     pub memories: u32,
+    /// Whether it exports `validate-config`.
+    pub validates_config: bool,
 }
 
 /// A compiled component, linked and ready to be instantiated; cheap to clone.
@@ -99,6 +102,7 @@ pub struct Component(Arc<Linked>);
 
 struct Linked {
     pre: WebhookHandlerPre<State>,
+    validate: Option<ComponentExportIndex>,
     report: Report,
 }
 
@@ -117,6 +121,10 @@ impl Component {
 
     fn pre(&self) -> &WebhookHandlerPre<State> {
         &self.0.pre
+    }
+
+    fn validate(&self) -> Option<&ComponentExportIndex> {
+        self.0.validate.as_ref()
     }
 }
 
@@ -245,16 +253,29 @@ impl Runtime {
             admit::check_needs("tables", needs.num_tables, limiter::TABLES_MAX)?;
             report.memories = needs.num_memories;
         }
-        shape::check_handle(&self.0.sandbox.engine, &compiled).map_err(|detail| AdmissionError::new("world_mismatch", detail))?;
+        shape::check(&self.0.sandbox.engine, &compiled).map_err(|detail| AdmissionError::new("world_mismatch", detail))?;
         let mismatch = |error: wasmtime::Error| AdmissionError::new("world_mismatch", format!("{error:#}"));
+        let validate = validate::find(&self.0.sandbox.engine, &compiled);
         let pre = self.0.linker.instantiate_pre(&compiled).map_err(mismatch)?;
         let pre = WebhookHandlerPre::new(pre).map_err(mismatch)?;
-        Ok(Component(Arc::new(Linked { pre, report })))
+        Ok(Component(Arc::new(Linked { pre, validate, report })))
+    }
+
+    /// Checks a component as [`Runtime::admit`] does, as far as that needs no compiler.
+    pub fn check(wasm: &[u8], granted: &[&str]) -> Result<Report, AdmissionError> {
+        admit::check(wasm, granted)
     }
 
     /// What is known of a component file, without compiling it.
     pub fn inspect(wasm: &[u8]) -> Result<Report, AdmissionError> {
         admit::inspect(wasm)
+    }
+
+    /// Asks a component's `validate-config`, where it has one, about the run's configuration: within the run's budget, and whatever its gate
+    /// without a way out. The error is what the plugin objects to, or what befell the call.
+    pub async fn validate_config(&self, component: &Component, run: Run) -> Result<(), String> {
+        let _place = self.0.places.acquire().await.ok();
+        validate::validate(&self.0.sandbox.engine, component, &Run { gate: Gate::Dry, ..run }).await
     }
 
     /// Makes one run. Never fails: every ending is an outcome. Waits for a place where all are taken.

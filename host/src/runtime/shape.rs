@@ -1,4 +1,4 @@
-//! Whether a component's `handle` has the shape of the contract, asked at admission.
+//! Whether a component's exports have the shape of the contract, asked at admission.
 //!
 //! The linker compares the types of imports. The types of exports it compares only when an instance is made, which would turn a component
 //! built against another `plugin.wit` into a fault of every delivery instead of one refusal. So the shape is written out and compared.
@@ -11,29 +11,40 @@ use wasmtime::{
     },
 };
 
+use super::validate::LIFECYCLE;
+
 /// `handle` of `hookyard:plugin/handler@0.1.0`.
 const HANDLE: &str = "(delivery: record{id: string, provider-id: string, tenant: string, source: string, event: string, \
      action: option<string>, attempt: u32, generation: u32, received-at-ms: u64, started-at-ms: u64, sequence: u64, content-type: string, \
      headers: list<record{name: string, value: string}>, document: list<u8>, extensions: list<tuple<string, string>>}) -> \
      variant{ack, skip(string), retry(record{after-ms: option<u64>, reason: string}), reject(string)}";
+/// `validate-config` of `hookyard:plugin/lifecycle@0.1.0`.
+const VALIDATE: &str = "() -> result<_, list<string>>";
 /// Types deeper than the contract's are another contract's.
 const DEPTH_MAX: u32 = 8;
 /// A shape is written only so far: shared types let a small file describe an immense one.
 const SHAPE_BYTES_MAX: usize = 2048;
 
-/// Compares; the error tells both shapes.
-pub(super) fn check_handle(engine: &Engine, component: &Component) -> Result<(), String> {
+/// Compares what must be exported and what may be; the error tells both shapes.
+pub(super) fn check(engine: &Engine, component: &Component) -> Result<(), String> {
+    check_export(engine, component, ("hookyard:plugin/handler@", "handle", HANDLE))?;
     let ty = component.component_type();
-    let handler = ty.exports(engine).find_map(|(name, export)| match export.ty {
-        ComponentItem::ComponentInstance(instance) if name.starts_with("hookyard:plugin/handler@") => Some(instance),
+    let validates = ty.exports(engine).any(|(name, _)| name.starts_with(LIFECYCLE));
+    if validates { check_export(engine, component, (LIFECYCLE, "validate-config", VALIDATE)) } else { Ok(()) }
+}
+
+fn check_export(engine: &Engine, component: &Component, (interface, name, expected): (&str, &str, &str)) -> Result<(), String> {
+    let ty = component.component_type();
+    let instance = ty.exports(engine).find_map(|(export, item)| match item.ty {
+        ComponentItem::ComponentInstance(instance) if export.starts_with(interface) => Some(instance),
         _ => None,
     });
-    let handle = handler.as_ref().and_then(|handler| handler.get_export(engine, "handle"));
-    let Some(ComponentItem::ComponentFunc(handle)) = handle.map(|handle| handle.ty) else {
-        return Err("its handler exports no function `handle`".to_owned());
+    let export = instance.as_ref().and_then(|instance| instance.get_export(engine, name));
+    let Some(ComponentItem::ComponentFunc(export)) = export.map(|export| export.ty) else {
+        return Err(format!("its {interface}… exports no function `{name}`"));
     };
-    let found = function(&handle);
-    if found == HANDLE { Ok(()) } else { Err(format!("its `handle` is {found}; expected {HANDLE}: rebuild it against wit/plugin.wit")) }
+    let found = function(&export);
+    if found == expected { Ok(()) } else { Err(format!("its `{name}` is {found}; expected {expected}: rebuild it against wit/plugin.wit")) }
 }
 
 fn function(function: &ComponentFunc) -> String {
@@ -79,6 +90,13 @@ fn shape(out: &mut String, ty: &Type, depth: u32) {
                 if let Some(ty) = &case.ty {
                     enclosed(out, "(", ')', |out| shape(out, ty, depth));
                 }
+            });
+        }),
+        Type::Result(result) => enclosed(out, "result<", '>', |out| {
+            let parts = [result.ok(), result.err()];
+            each(out, parts.into_iter(), |out, part| match part {
+                Some(ty) => shape(out, &ty, depth),
+                None => out.push('_'),
             });
         }),
         // What the contract's function does not use needs no name: it only must not look like what it uses.

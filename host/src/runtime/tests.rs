@@ -9,6 +9,7 @@ mod effects;
 #[path = "../../../tests/src/guests.rs"]
 pub(crate) mod guests;
 mod live;
+mod validating;
 
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ async fn refusal(wasm: impl Into<Bytes>, granted: &[&str]) -> AdmissionError {
 /// What each guest must come to: the outcome's slug, or the slug of the refusal.
 fn expected(name: &str) -> Result<&'static str, &'static str> {
     Ok(match name {
-        "ack" | "emit-then-ack" | "log-some" | "publish-document" => "ack",
+        "ack" | "emit-then-ack" | "log-some" | "poison" | "publish-document" | "validate" => "ack",
         "config" | "echo" | "kv-own-writes" | "once-twice" | "random" | "skip" | "sleep" | "wall-clock" => "skip",
         "retry" => "retry",
         "reject" | "emit-then-reject" => "reject",

@@ -69,6 +69,8 @@ pub struct Tenant {
     pub sources: BTreeMap<SourceId, Arc<Source>>,
     /// The ceiling of every plugin's budget.
     pub ceiling: Budget,
+    /// Whether a plugin version that asks for more than the one before waits for an operator.
+    pub approve_new_grants: bool,
     /// Bytes of documents it may have waiting.
     pub waiting_bytes_max: u64,
     /// What its plugins may reach, if they ask for it.

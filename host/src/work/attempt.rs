@@ -35,18 +35,26 @@ impl Worker {
         let started_at = self.clock.now();
         let version = self.versions.serving(&lease.delivery.tenant, &lease.leg.plugin);
         let policy = version.as_ref().map_or_else(RetryPolicy::default, |version| version.retry());
-        let (digest, report) = match (spared(&lease, &policy), version) {
+        let spared = spared(&lease, &policy);
+        let version = version.filter(|_| spared.is_none());
+        let (digest, report) = match (spared, &version) {
             (Some(fault), _) => (None, not_run(fault)),
             (None, None) => (None, not_run(self.absence(&lease, started_at))),
             (None, Some(version)) => (Some(version.digest()), version.invoke(&lease, started_at).await),
         };
+        let outcome = report.outcome.clone();
         let settlement = judge(&report.outcome, lease.attempt, &policy, fastrand::f64());
         let finished = finish(lease.attempt, report, settlement, (started_at, digest));
         let fact = self.fact(&lease, &finished.record);
         let (leg, tenant, attempt) = (lease.leg.clone(), lease.delivery.tenant.clone(), lease.attempt);
         let void = |cause, detail: String| SettlementVoid { leg, tenant, attempt, cause, detail };
         match self.broker.settle(lease, finished).await {
-            Ok(Settled::Committed) => self.observer.record(&fact),
+            Ok(Settled::Committed) => {
+                self.observer.record(&fact);
+                if let Some(version) = version {
+                    version.note(fact.leg.delivery, &outcome);
+                }
+            }
             Ok(Settled::Conflict) => self.observer.record(&void("conflict", "a value the run has read was changed by another run".into())),
             Ok(Settled::Stale) => self.observer.record(&void("stale", "the leg was lent to another worker meanwhile".into())),
             Err(error) => self.observer.record(&void("unavailable", error.to_string())),

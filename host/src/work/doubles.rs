@@ -113,6 +113,10 @@ impl Version for ScriptedPlugin {
             report(self.outcome.clone())
         })
     }
+
+    fn note(&self, _: DeliveryId, outcome: &Outcome) {
+        assert_eq!(*outcome, self.outcome, "a version is told how its own run ended");
+    }
 }
 
 /// A run that emitted one event, whatever its outcome.

@@ -7,7 +7,7 @@ use super::abandoned::Abandoned;
 use crate::{
     broker::{BoxFuture, Lease},
     catalog::{Catalog, Plugin},
-    delivery::{Digest, PluginName, RetryPolicy, TenantId, Timestamp},
+    delivery::{DeliveryId, Digest, Outcome, PluginName, RetryPolicy, TenantId, Timestamp},
     egress::{Allowed, Egress, Reach},
     ledger::Ledger,
     runtime::{Gate, Outside, Run, RunReport, Runtime},
@@ -25,6 +25,8 @@ pub(super) trait Version: Send + Sync {
     fn digest(&self) -> Digest;
     fn retry(&self) -> RetryPolicy;
     fn invoke<'a>(&'a self, lease: &'a Lease, started_at: Timestamp) -> BoxFuture<'a, RunReport>;
+    /// Is told how a run ended, once that is settled.
+    fn note(&self, delivery: DeliveryId, outcome: &Outcome);
 }
 
 /// Catalog and runtime, behind the live gate.
@@ -37,6 +39,7 @@ pub(super) struct Loaded {
 }
 
 struct LoadedVersion {
+    catalog: Catalog,
     plugin: Arc<Plugin>,
     runtime: Runtime,
     ledger: Ledger,
@@ -48,6 +51,7 @@ impl Versions for Loaded {
     fn serving(&self, tenant: &TenantId, plugin: &PluginName) -> Option<Box<dyn Version>> {
         let plugin = self.catalog.plugin(tenant, plugin)?;
         Some(Box::new(LoadedVersion {
+            catalog: self.catalog.clone(),
             plugin,
             runtime: self.runtime.clone(),
             ledger: self.ledger.clone(),
@@ -90,5 +94,9 @@ impl Version for LoadedVersion {
             gate: Gate::Live(Box::new(outside)),
         };
         Box::pin(self.runtime.invoke(&self.plugin.component, run))
+    }
+
+    fn note(&self, delivery: DeliveryId, outcome: &Outcome) {
+        self.catalog.note(&self.plugin, delivery, outcome);
     }
 }

@@ -2,8 +2,10 @@
 
 use super::*;
 
-async fn serve(stage: &mut Stage, guest: &str) -> Digest {
-    stage.put_plugin("p", guest);
+/// A version of its own by a comment in its manifest.
+async fn serve(stage: &mut Stage, comment: &str) -> Digest {
+    stage.put("p.wasm", guests::component("ack"));
+    stage.put("p.toml", format!("{MANIFEST}# {comment}\n"));
     stage.pass().await;
     assert_eq!(stage.refusal("p"), None);
     stage.digest("p").unwrap()
@@ -16,7 +18,7 @@ async fn back(stage: &Stage, to: Option<&str>) -> Result<(), RollbackError> {
 #[tokio::test]
 async fn a_roll_back_holds_the_files_through_a_restart_until_different_ones_are_dropped() {
     let mut stage = Stage::new(10).await;
-    let (first, second) = (serve(&mut stage, "ack").await, serve(&mut stage, "skip").await);
+    let (first, second) = (serve(&mut stage, "first").await, serve(&mut stage, "second").await);
     back(&stage, None).await.unwrap();
     assert_eq!((stage.digest("p"), stage.refusal("p").as_deref()), (Some(first), Some("rolled_back")));
     stage.pass_after(Duration::from_mins(1)).await;
@@ -29,8 +31,8 @@ async fn a_roll_back_holds_the_files_through_a_restart_until_different_ones_are_
     assert_eq!(told, [(first.to_string().as_str(), false), (second.to_string().as_str(), true)]);
     assert!(view.refusal.unwrap().reason.contains("drop a changed file"), "what to do is said");
 
-    let third = serve(&mut stage, "reject").await;
-    assert_eq!(serve(&mut stage, "skip").await, second, "another drop lifts the hold");
+    let third = serve(&mut stage, "third").await;
+    assert_eq!(serve(&mut stage, "second").await, second, "another drop lifts the hold");
     assert_ne!(third, second);
 }
 
@@ -38,8 +40,8 @@ async fn a_roll_back_holds_the_files_through_a_restart_until_different_ones_are_
 async fn two_roll_backs_go_back_two_versions_and_one_by_name_goes_where_it_is_told() {
     let mut stage = Stage::new(10).await;
     let mut versions = Vec::new();
-    for guest in ["ack", "skip", "reject"] {
-        versions.push(serve(&mut stage, guest).await);
+    for comment in ["first", "second", "third"] {
+        versions.push(serve(&mut stage, comment).await);
     }
     back(&stage, None).await.unwrap();
     back(&stage, None).await.unwrap();
@@ -56,32 +58,54 @@ async fn two_roll_backs_go_back_two_versions_and_one_by_name_goes_where_it_is_to
 #[tokio::test]
 async fn a_plugin_that_was_rolled_back_and_removed_begins_anew() {
     let mut stage = Stage::new(10).await;
-    serve(&mut stage, "ack").await;
-    let second = serve(&mut stage, "skip").await;
+    serve(&mut stage, "first").await;
+    let second = serve(&mut stage, "second").await;
     back(&stage, None).await.unwrap();
     stage.remove("p.wasm");
     stage.remove("p.toml");
     stage.pass().await;
     stage.pass_after(Duration::from_millis(500)).await;
-    assert_eq!(serve(&mut stage, "skip").await, second);
+    assert_eq!(serve(&mut stage, "second").await, second);
 }
 
 #[tokio::test]
 async fn a_pause_survives_a_restart_a_new_version_and_even_a_removal() {
     let mut stage = Stage::new(10).await;
-    serve(&mut stage, "ack").await;
+    serve(&mut stage, "first").await;
     let name = "p".parse().unwrap();
     stage.catalog.pause(&red(), &name, true).await.unwrap();
     stage.restart().await;
     assert!(stage.catalog.queues().borrow().queues.is_empty());
-    serve(&mut stage, "skip").await;
+    serve(&mut stage, "second").await;
     assert_eq!(stage.view("p").unwrap().status, "paused");
     stage.remove("p.wasm");
     stage.pass().await;
     stage.pass_after(Duration::from_millis(500)).await;
-    serve(&mut stage, "ack").await;
+    serve(&mut stage, "first").await;
     assert!(stage.catalog.queues().borrow().queues.is_empty(), "removing the files is no way around the operator's word");
     stage.catalog.pause(&red(), &name, false).await.unwrap();
     stage.restart().await;
     assert_eq!(stage.catalog.queues().borrow().queues.len(), 1);
+}
+
+#[tokio::test]
+async fn a_new_version_is_watched_for_its_time_through_a_restart_and_what_was_rolled_back_to_is_not() {
+    let mut stage = Stage::new(10).await;
+    serve(&mut stage, "first").await;
+    let watched = |stage: &Stage| stage.view("p").unwrap().watch;
+    assert!(watched(&stage).is_none(), "a first version has nothing to be compared with");
+    serve(&mut stage, "second").await;
+    let until = watched(&stage).unwrap().until;
+    stage.clock.advance(Duration::from_mins(4));
+    stage.restart().await;
+    assert_eq!(watched(&stage).unwrap().until, until);
+    stage.clock.advance(Duration::from_mins(2));
+    stage.restart().await;
+    assert!(watched(&stage).is_none());
+
+    serve(&mut stage, "third").await;
+    back(&stage, None).await.unwrap();
+    assert!(watched(&stage).is_none());
+    stage.restart().await;
+    assert!(watched(&stage).is_none());
 }

@@ -6,6 +6,7 @@ mod contract;
 mod dev;
 mod expect;
 mod fixture;
+mod inspect;
 mod javascript;
 mod new;
 mod project;
@@ -19,14 +20,10 @@ mod trial;
 mod try_out;
 mod words;
 
-use std::path::PathBuf;
+pub(super) use inspect::print_admission;
 
-use super::{
-    exit::{Exit, Failure},
-    output::Output,
-    read_bounded,
-};
-use crate::runtime::{AdmissionError, Report, Runtime};
+use super::exit::{Exit, Failure};
+use crate::runtime::AdmissionError;
 
 const AFTER_HELP: &str = "From nothing to the first handled event:
   hookyard plugin new sizes          # a folder with a handler, a manifest and two fixtures
@@ -55,14 +52,8 @@ enum Verb {
     Dev(dev::Args),
     /// Run a component once on one document; nothing of it reaches the outside
     Run(try_out::Args),
-    /// What a component is and asks for, without running it
-    Inspect {
-        /// The component
-        file: PathBuf,
-        /// Print objects
-        #[arg(long)]
-        json: bool,
-    },
+    /// Examine a component as a deploy would: what it is, needs and asks for, and whether a host would take it
+    Inspect(inspect::Args),
 }
 
 /// Does what is asked.
@@ -73,29 +64,10 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Verb::Test(args) => super::block_on(async { testing::run(&args).await }),
         Verb::Dev(args) => super::block_on(async { dev::run(&args).await }),
         Verb::Run(args) => super::block_on(try_out::run(args)),
-        Verb::Inspect { file, json } => {
-            let report = Runtime::inspect(&read_bounded(&file)?).map_err(|error| refused(&error))?;
-            print(Output::new(json), &report)
-        }
+        Verb::Inspect(args) => super::block_on(inspect::run(args)),
     }
 }
 
 fn refused(error: &AdmissionError) -> Failure {
     Failure::new(Exit::Failed, format!("a host would refuse it: {error}"))
-}
-
-fn print(output: Output, report: &Report) -> Result<(), Failure> {
-    if output.is_json() {
-        return output.object(&serde_json::json!(report), false);
-    }
-    let list = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(", ") };
-    let lines = [
-        ("world", report.world.clone()),
-        ("imports", list(&report.imports)),
-        ("wasi_imports", list(&report.wasi_imports)),
-        ("component_bytes", report.component_bytes.to_string()),
-        ("core_instances", report.core_instances.to_string()),
-        ("memories", report.memories.to_string()),
-    ];
-    lines.iter().try_for_each(|(name, value)| output.line(&format!("{name:18}{value}")))
 }

@@ -26,6 +26,9 @@ use crate::{
 /// The provider's id of a tried delivery: always the same, so that the same file has the same delivery id.
 const PROVIDER_ID: &str = "00000000-0000-0000-0000-000000000000";
 
+/// A manifest for a component without one.
+const EVERY_EVENT: &[u8] = b"sources = [\"github\"]\nevents = [\"*\"]\n";
+
 /// The sandbox, with the host's limits.
 pub(super) struct Sandbox {
     runtime: Runtime,
@@ -51,6 +54,15 @@ impl Sandbox {
         // One run at a time needs no pool, no cache and no child: the file is the caller's own.
         let settings = Settings { concurrency_max: 1, cache_dir: None, compiler: Compiler::InProcess, ..host.runtime.clone() };
         Ok(Self { runtime: Runtime::new(settings)?, host })
+    }
+
+    /// Examines a version as a deploy would; where no manifest lies beside the component, one stands in that takes every event.
+    pub(super) async fn inspect(&self, file: &Path) -> Result<catalog::Inspected, Failure> {
+        let beside = file.with_extension("toml");
+        let manifest = if beside.exists() { read_bounded(&beside)?.into() } else { Bytes::from_static(EVERY_EVENT) };
+        let files = (read_bounded(file)?.into(), manifest);
+        let budgets = (self.host.catalog.default_budget, self.host.ceiling);
+        Ok(catalog::inspect((self.runtime.clone(), Clock::system()), plugin_name(file)?, files, budgets).await)
     }
 
     /// Puts a component through the host's whole admission; limits and configuration are those of the manifest beside it, if any.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, PluginRefused, PluginRemoved, PluginRolledBack, PluginSwapped,
-    SettingsReloaded, SettlementVoid,
+    AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, PluginBreaker, PluginRefused, PluginRemoved, PluginRolledBack,
+    PluginSwapped, SettingsReloaded, SettlementVoid,
 };
 use crate::observe::{Fact, Fields, Metrics, labels::PluginLabels};
 
@@ -228,6 +228,32 @@ impl Fact for PluginRolledBack {
             ("requeued", json!(self.refund.requeued)),
             ("refunded", json!(self.refund.refunded)),
             ("reason", json!(self.reason)),
+        ])
+    }
+}
+
+impl Fact for PluginBreaker {
+    fn kind(&self) -> &'static str {
+        "plugin_breaker"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.breaker_move(self.state);
+    }
+
+    fn log(&self) {
+        tracing::warn!(
+            tenant = %self.tenant, plugin = %self.plugin, digest = %self.digest, state = self.state, faults = self.faults, "plugin_breaker"
+        );
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([
+            ("tenant", json!(self.tenant)),
+            ("plugin", json!(self.plugin)),
+            ("digest", json!(self.digest.to_string())),
+            ("state", json!(self.state)),
+            ("faults", json!(self.faults)),
         ])
     }
 }

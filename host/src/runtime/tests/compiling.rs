@@ -58,6 +58,27 @@ async fn a_child_fills_the_cache_the_host_loads_from() {
 }
 
 #[tokio::test]
+async fn what_went_well_once_is_loaded_without_a_child() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let calls = dir.path().join("calls");
+    // The child compiles nothing, so the host does, after it: what is counted is how often it is started.
+    let body = format!("cat > /dev/null; echo called >> '{}'", calls.display());
+    let called = || fs::read_to_string(&calls).map_or(0, |calls| calls.lines().count());
+    let compiler = script(dir.path(), &body);
+    for (guest, expected) in [("ack", 1), ("ack", 1), ("skip", 2)] {
+        // Another runtime each time, as after a restart.
+        with_cache(&cache, compiler.clone()).admit(guests::component(guest).into(), &[]).await.unwrap();
+        assert_eq!(called(), expected, "{guest}");
+    }
+    for note in fs::read_dir(&cache).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("compiled-")) {
+        fs::write(note.path(), "another compiler").unwrap();
+    }
+    with_cache(&cache, compiler).admit(guests::component("ack").into(), &[]).await.unwrap();
+    assert_eq!(called(), 3, "another version of the compiler is held to its bounds anew");
+}
+
+#[tokio::test]
 async fn a_child_that_is_killed_leaves_its_digest_in_quarantine_until_the_file_changes() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache");
