@@ -59,6 +59,7 @@ impl Folder {
             fs::create_dir_all(home.join(folder))?;
         }
         private_file(&home.join("secrets/github"), SECRET)?;
+        private_file(&home.join("secrets/token"), "a-token-nothing-is-sent-with")?;
         fs::write(home.join("tenant.toml"), TENANT)?;
         for name in plugins {
             let (wasm, manifest) = folders.plugin(name)?;
@@ -106,8 +107,11 @@ impl Folder {
     }
 }
 
+/// The shipped plugins import `http`, so they are granted it; the bench's deliveries make none of them send anything.
 const TENANT: &str = "[sources.github]\nscheme = \"github\"\nsecrets = [{ file = \"secrets/github\" }]\nrate_per_s_max = 1000000\n\
-                      installation_rate_per_s_max = 1000000\n";
+                      installation_rate_per_s_max = 1000000\n[credentials.github]\nkind = \"github-token\"\n\
+                      token = { file = \"secrets/token\" }\n[[grants.http]]\nhost = \"api.github.com\"\nmethods = [\"GET\"]\n\
+                      credential = \"github\"\n";
 
 impl Host {
     /// Waits until each of these plugins serves.

@@ -46,7 +46,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     let run = a_run(Digest::of(&[&wasm]), config, bench.clock.now())?;
     let bare = Bare::new(&wasm, &run)?;
     let runtime = Runtime::new(settings())?;
-    let component = runtime.admit(wasm, &[]).await?;
+    let component = runtime.admit(wasm, &["http"]).await?;
     let (verdict, bare_verdict) = (ours_once(&runtime, &component, &run).await?, bare.call().await?);
     ensure!(verdict == bare_verdict, "Hookyard's run ended in {verdict}, the bare call in {bare_verdict}: they did not do the same work");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

@@ -1,8 +1,9 @@
 //! `cargo xtask demo`: the main job in front of the reader, on a real host, each step checked.
 
 mod desk;
+mod github;
 
-use std::{fs, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
@@ -18,7 +19,7 @@ pub(crate) fn run(root: &Path, once: bool) -> anyhow::Result<()> {
     desk.until_active(&["push-deploy", "pr-size"])?;
     deliveries_are_handled(&desk)?;
     what_must_not_pass_does_not(&desk)?;
-    a_plugin_is_replaced_while_it_serves(root, &desk)?;
+    a_plugin_is_replaced_while_it_serves(&desk)?;
     say("\nEverything was as it should be.");
     if once { desk.close() } else { desk.keep_serving() }
 }
@@ -28,25 +29,27 @@ fn deliveries_are_handled(desk: &Desk) -> anyhow::Result<()> {
     let push = desk.handled("push", "push", "acked")?;
     desk.handled("push", "branch_push", "skipped")?;
     desk.handled("pull_request", "pull_request", "acked")?;
-    say("\nWhat the plugins decided, published once their verdicts were on disk:");
-    let emits = desk.until("the emitted events", || {
-        let emits = desk.emits()?;
-        Ok((emits.len() == 4).then_some(emits))
-    })?;
-    for (name, part) in [
-        ("deployment-requested", "acme/shop"),
-        ("issue-close-requested", "12"),
-        ("issue-close-requested", "34"),
-        ("label-requested", "size/S"),
+    say(&format!("\nWhat the plugins asked of GitHub, for which a stand-in on {} answers here:", desk.github().address()));
+    for part in [
+        "/deployments {",
+        "PATCH /repos/acme/shop/issues/12 {",
+        "PATCH /repos/acme/shop/issues/34 {",
+        "/issues/57/labels {\"labels\":[\"size/S\"]}",
     ] {
-        let found = emits.iter().find(|emit| emit["name"] == name && emit["body"].as_str().is_some_and(|body| body.contains(part)));
-        let emit = found.with_context(|| format!("no `{name}` with {part} among {emits:?}"))?;
-        say(&format!("  {:<22} {}", name, emit["body"].as_str().unwrap_or_default()));
+        shown(desk, part)?;
     }
     say("\nThe same delivery again:");
     let again = desk.send("push", "push", Some(&push), "secret")?;
     ensure!(again["status"] == 200 && again["answer"]["status"] == "duplicate", "expected a duplicate, found {again}");
     say("  200 duplicate: it is done, nothing runs twice");
+    Ok(())
+}
+
+/// Says the latest change with this in it that GitHub was asked for.
+fn shown(desk: &Desk, part: &str) -> anyhow::Result<()> {
+    let changes = desk.github().changes();
+    let change = changes.iter().rev().find(|change| change.contains(part));
+    say(&format!("  {}", change.with_context(|| format!("no call with `{part}` among {changes:?}"))?));
     Ok(())
 }
 
@@ -58,21 +61,15 @@ fn what_must_not_pass_does_not(desk: &Desk) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn a_plugin_is_replaced_while_it_serves(root: &Path, desk: &Desk) -> anyhow::Result<()> {
+fn a_plugin_is_replaced_while_it_serves(desk: &Desk) -> anyhow::Result<()> {
     say("\npr-size is deployed again with other thresholds, by writing its file:");
     let before = desk.digest("pr-size")?.context("pr-size serves")?;
-    let manifest = fs::read_to_string(root.join("target/plugins/pr-size.toml"))?;
-    let changed = manifest.replace("xs_below = 10", "xs_below = 5").replace("s_below = 50", "s_below = 20");
-    ensure!(changed != manifest, "the manifest of pr-size has other thresholds than this demo knows");
-    desk.write_plugin("pr-size.toml", changed.as_bytes())?;
+    desk.change_manifest("pr-size", &[("xs_below = 10", "xs_below = 5"), ("s_below = 50", "s_below = 20")])?;
     let after = desk.until("the new version", || Ok(desk.digest("pr-size")?.filter(|digest| *digest != before)))?;
     say(&format!("  {} serves instead of {}, no delivery was refused or lost", &after[..12], &before[..12]));
     desk.handled("pull_request", "pull_request", "acked")?;
-    let emits = desk.emits()?;
-    let label = emits.first().and_then(|emit| emit["body"].as_str()).unwrap_or_default();
-    ensure!(label.contains("size/M"), "expected size/M of the new version, found {label}");
-    say(&format!("  {:<22} {label}", "label-requested"));
-    Ok(())
+    shown(desk, "DELETE /repos/acme/shop/issues/57/labels/size%2FS")?;
+    shown(desk, "/issues/57/labels {\"labels\":[\"size/M\"]}")
 }
 
 /// The first string among `items` at `key`, for a line.

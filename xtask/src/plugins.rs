@@ -46,7 +46,8 @@ mod tests {
     fn a_folder_with_a_manifest_of_its_name_is_a_plugin() {
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
         let names: Vec<String> = found(&plugins).unwrap().into_iter().map(|(_, name)| name).collect();
-        assert_eq!(names, ["pr-size", "push-deploy"]);
+        assert!(names.len() >= 14 && names.is_sorted(), "{names:?}");
+        assert!(names.contains(&"pr-size".to_owned()), "{names:?}");
         let error = found(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_err();
         assert!(error.to_string().contains("NAME.toml"), "{error}");
     }

@@ -37,7 +37,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         say("skipped: the check of deploy/docker-compose.yml, because there is no compose; `apt-get install docker-compose` brings it");
     }
     if !examples {
-        say("skipped: the tests over GitHub's published payloads, because npm is not here");
+        say("skipped: the tests against what GitHub publishes about itself, because npm is not here");
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Label, Repo};
-use crate::http::HttpError;
+use crate::http::{HttpError, Response};
 
 /// A label to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +29,13 @@ impl Repo {
         self.list(&["labels"], &[])
     }
 
-    /// Makes a label.
-    pub fn make_label(&self, label: &NewLabel) -> Result<(), HttpError> {
-        self.write("POST", &["labels"], label).map(drop)
+    /// Makes a label; false where there is one of this name, which GitHub tells by a refusal.
+    pub fn make_label(&self, label: &NewLabel) -> Result<bool, HttpError> {
+        match self.write("POST", &["labels"], label) {
+            Ok(_) => Ok(true),
+            Err(HttpError::Status { response, .. }) if is_there_already(&response) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Changes settings; those that are not named stay.
@@ -54,4 +58,18 @@ impl Repo {
         let found: Option<Permission> = self.find(&["collaborators", login, "permission"])?;
         Ok(found.is_some_and(|found| matches!(found.permission.as_str(), "admin" | "write")))
     }
+}
+
+/// `Validation Failed`, because of a name that is taken.
+fn is_there_already(response: &Response) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        errors: Vec<Problem>,
+    }
+    #[derive(Deserialize)]
+    struct Problem {
+        code: Option<String>,
+    }
+    let is_taken = |refusal: Refusal| refusal.errors.iter().any(|problem| problem.code.as_deref() == Some("already_exists"));
+    response.status == 422 && response.json::<Refusal>().is_ok_and(is_taken)
 }

@@ -1,15 +1,22 @@
-//! Asks for the label that tells how large a pull request is: `size/XS` to `size/XL`, by its added and deleted lines.
+//! Labels a pull request with its size: `size/XS` to `size/XL`, by its added and deleted lines.
+//!
+//! It reads the pull request as it is now and puts the labels right: in which order deliveries come, and how often, does not matter.
 
-use hookyard_sdk::{Delivery, Verdict, config, emit, github::PullRequestEvent};
-use serde::{Deserialize, Serialize};
+use hookyard_sdk::{
+    Delivery, Verdict, config,
+    github::{API_URL, PullRequestEvent, Repo},
+};
+use serde::Deserialize;
+
+const SIZES: [&str; 5] = ["size/XS", "size/S", "size/M", "size/L", "size/XL"];
 
 hookyard_sdk::plugin!(handle);
 
 /// Lines from which on a pull request is too large for a size; ascending.
-#[expect(clippy::struct_field_names, reason = "the names are keys of the manifest")]
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
+    api_url: String,
     xs_below: u64,
     s_below: u64,
     m_below: u64,
@@ -18,7 +25,7 @@ struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { xs_below: 10, s_below: 50, m_below: 200, l_below: 500 }
+        Self { api_url: API_URL.into(), xs_below: 10, s_below: 50, m_below: 200, l_below: 500 }
     }
 }
 
@@ -29,38 +36,31 @@ impl Config {
     }
 
     fn label(&self, lines: u64) -> &'static str {
-        match lines {
-            lines if lines < self.xs_below => "size/XS",
-            lines if lines < self.s_below => "size/S",
-            lines if lines < self.m_below => "size/M",
-            lines if lines < self.l_below => "size/L",
-            _ => "size/XL",
-        }
+        let below = [self.xs_below, self.s_below, self.m_below, self.l_below];
+        SIZES[below.iter().take_while(|below| lines >= **below).count()]
     }
-}
-
-#[derive(Serialize)]
-struct LabelRequested<'a> {
-    repository: &'a str,
-    number: u64,
-    label: &'a str,
 }
 
 /// Handles one delivery. A `[config]` that does not fit is retried, since the operator can mend it; a document that does not is rejected.
-pub fn handle(delivery: Delivery) -> Result<Verdict, String> {
+pub fn handle(delivery: Delivery) -> Result<Verdict, Verdict> {
     let config = config::parse::<Config>()?.checked()?;
-    let event: PullRequestEvent = match delivery.json() {
-        Ok(event) => event,
-        Err(error) => return Ok(Verdict::reject(error.to_string())),
-    };
+    let event: PullRequestEvent = delivery.json()?;
     if !matches!(event.action.as_str(), "opened" | "synchronize" | "reopened") {
         return Ok(Verdict::skip(format!("`{}` does not change the size", event.action)));
     }
-    let (Some(additions), Some(deletions)) = (event.pull_request.additions, event.pull_request.deletions) else {
+    let repo = Repo::new(&config.api_url, &event.repository)?;
+    let Some(pull) = repo.pull_request(event.number)? else {
+        return Ok(Verdict::skip(format!("there is no pull request {} any more", event.number)));
+    };
+    let (Some(additions), Some(deletions)) = (pull.additions, pull.deletions) else {
         return Ok(Verdict::reject("the pull request does not say how many lines it adds and deletes"));
     };
     let label = config.label(additions.saturating_add(deletions));
-    let request = LabelRequested { repository: &event.repository.full_name, number: event.number, label };
-    emit::json("label-requested", &request).map_err(|error| error.to_string())?;
+    for old in pull.labels.iter().filter(|old| SIZES.contains(&old.name.as_str()) && old.name != label) {
+        repo.remove_label(event.number, &old.name)?;
+    }
+    if !pull.labels.iter().any(|old| old.name == label) {
+        repo.add_labels(event.number, &[label])?;
+    }
     Ok(Verdict::ack())
 }

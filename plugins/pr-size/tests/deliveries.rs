@@ -1,42 +1,37 @@
-//! Whole deliveries through the plugin, with the manifest's own configuration.
+//! Whole deliveries through the plugin.
 
-use hookyard_sdk::{
-    Delivery, Verdict,
-    testing::{Host, Report},
-};
+use hookyard_sdk::{Verdict, http::Response};
+use plugin_desk::{Desk, Value, changes, json};
 use pr_size::handle;
-use serde_json::{Value, json};
 
-const PULL_REQUEST: &[u8] = include_bytes!("pull_request.json");
+const DESK: Desk =
+    Desk { handle, event: "pull_request", document: include_str!("pull_request.json"), manifest: include_str!("../pr-size.toml"), answer };
 
-fn run(host: &mut Host, change: impl FnOnce(&mut Value)) -> Report {
-    let mut document: Value = serde_json::from_slice(PULL_REQUEST).expect("the fixture is JSON");
-    change(&mut document);
-    host.run(handle, Delivery::sample("pull_request", document.to_string().as_bytes()))
-}
-
-fn host() -> Host {
-    let manifest: toml::Table = toml::from_str(include_str!("../pr-size.toml")).expect("the manifest is TOML");
-    Host::new().config(serde_json::to_value(&manifest["config"]).expect("tables are JSON"))
-}
-
-fn label(host: &mut Host, additions: u64, deletions: u64) -> Value {
-    let report = run(host, |document| {
-        document["pull_request"]["additions"] = json!(additions);
-        document["pull_request"]["deletions"] = json!(deletions);
-    });
-    assert_eq!(report.verdict, Verdict::Ack);
-    report.emits[0].json()["label"].clone()
-}
-
-#[test]
-fn an_opened_pull_request_asks_for_its_label() {
-    for action in ["opened", "synchronize", "reopened"] {
-        let report = run(&mut host(), |document| document["action"] = json!(action));
-        assert_eq!(report.verdict, Verdict::Ack, "{action}");
-        let found: Vec<_> = report.emits.iter().map(|emit| (emit.name.as_str(), emit.json())).collect();
-        assert_eq!(found, [("label-requested", json!({"repository": "acme/shop", "number": 42, "label": "size/M"}))], "{action}");
+fn answer(method: &str, path: &str) -> (u16, Value) {
+    match (method, path) {
+        ("GET", "/pulls/42") => (200, pull(61, 17, &[])),
+        ("POST" | "DELETE", _) => (200, json!([])),
+        _ => (404, Value::Null),
     }
+}
+
+fn pull(additions: u64, deletions: u64, labels: &[&str]) -> Value {
+    let mut pull = DESK.example()["pull_request"].clone();
+    (pull["additions"], pull["deletions"]) = (json!(additions), json!(deletions));
+    pull["labels"] = labels.iter().map(|name| json!({"id": 1, "name": name})).collect();
+    pull
+}
+
+/// Labels a pull request of so many lines, and gives the requests that were to change something.
+fn label(config: Value, additions: u64, deletions: u64, labels: &'static [&'static str]) -> Vec<(String, Value)> {
+    let mut host = DESK.configured(config).answering(move |request| {
+        let body = if request.method == "GET" { pull(additions, deletions, labels) } else { json!([]) };
+        Ok(Response::new(200).with_json(&body))
+    });
+    let report = DESK.run_in(&mut host, |_| ());
+    assert_eq!(report.verdict, Verdict::Ack);
+    let changes = changes(&report).into_iter();
+    changes.map(|(method, path, body)| (format!("{method} {path}"), body["labels"].clone())).collect()
 }
 
 #[test]
@@ -51,31 +46,40 @@ fn each_threshold_belongs_to_the_larger_size() {
         (100, 100, "L"),
         (499, 0, "L"),
         (500, 0, "XL"),
+        (u64::MAX, u64::MAX, "XL"),
     ];
     for (additions, deletions, size) in sizes {
-        assert_eq!(label(&mut host(), additions, deletions), format!("size/{size}"), "{additions} + {deletions}");
+        let expected = ("POST /issues/42/labels".to_owned(), json!([format!("size/{size}")]));
+        assert_eq!(label(json!({}), additions, deletions, &[]), [expected], "{additions} + {deletions}");
     }
-    assert_eq!(label(&mut host(), u64::MAX, u64::MAX), "size/XL");
+    assert_eq!(label(json!({"l_below": 5000}), 4999, 0, &[])[0].1, json!(["size/L"]));
 }
 
 #[test]
-fn the_thresholds_are_the_configurations() {
-    assert_eq!(label(&mut Host::new().config(json!({"l_below": 5000})), 4999, 0), "size/L");
+fn the_label_of_an_earlier_size_is_taken_off_and_others_stay() {
+    let changes = label(json!({}), 61, 17, &["size/S", "kind/fix", "size/XL"]);
+    let paths: Vec<&str> = changes.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(paths, ["DELETE /issues/42/labels/size%2FS", "DELETE /issues/42/labels/size%2FXL", "POST /issues/42/labels"]);
+    assert!(label(json!({}), 61, 17, &["size/M"]).is_empty(), "what is right stays");
 }
 
 #[test]
 fn another_action_is_skipped_with_the_reason() {
-    let report = run(&mut host(), |document| document["action"] = json!("closed"));
-    assert_eq!(report.verdict, Verdict::skip("`closed` does not change the size"));
-    assert!(report.emits.is_empty());
+    for action in ["opened", "synchronize", "reopened"] {
+        let report = DESK.run(|document| document["action"] = json!(action));
+        assert_eq!((&report.verdict, changes(&report).len()), (&Verdict::Ack, 1), "{action}");
+    }
+    let report = DESK.run(|document| document["action"] = json!("closed"));
+    assert_eq!((report.verdict, report.requests.len()), (Verdict::skip("`closed` does not change the size"), 0));
 }
 
 #[test]
-fn thresholds_that_do_not_ascend_are_retried_and_a_strange_document_is_rejected() {
-    let report = run(&mut Host::new().config(json!({"xs_below": 50})), |_| ());
+fn thresholds_that_do_not_ascend_are_retried() {
+    let report = DESK.run_in(&mut DESK.configured(json!({"xs_below": 50})), |_| ());
     assert!(matches!(&report.verdict, Verdict::Retry { reason, .. } if reason.contains("ascend")), "{:?}", report.verdict);
-    let report = run(&mut host(), |document| document["pull_request"]["additions"] = Value::Null);
-    assert!(matches!(&report.verdict, Verdict::Reject(reason) if reason.contains("how many lines")), "{:?}", report.verdict);
-    let report = host().run(handle, Delivery::sample("pull_request", b"[]"));
-    assert!(matches!(report.verdict, Verdict::Reject(_)), "{:?}", report.verdict);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    DESK.refuses_what_does_not_fit();
 }

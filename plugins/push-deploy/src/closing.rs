@@ -5,16 +5,27 @@ use std::collections::BTreeMap;
 
 const KEYWORDS: [&str; 9] = ["close", "closes", "closed", "fix", "fixes", "fixed", "resolve", "resolves", "resolved"];
 
-/// The distinct issues of all messages, in order of repository and number; `#12` means the one of `own`.
-pub(crate) fn issues<'a>(messages: impl Iterator<Item = &'a str>, own: &'a str) -> Vec<(&'a str, u64)> {
+/// An issue, and the first commit that closes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Closing<'a> {
+    /// `owner/repo`.
+    pub(crate) repository: &'a str,
+    /// Its number there.
+    pub(crate) issue: u64,
+    /// The commit's SHA.
+    pub(crate) commit: &'a str,
+}
+
+/// The distinct issues of all commits (SHA and message), in order of repository and number; `#12` means the one of `own`.
+pub(crate) fn issues<'a>(commits: impl Iterator<Item = (&'a str, &'a str)>, own: &'a str) -> Vec<Closing<'a>> {
     let mut found = BTreeMap::new();
-    for message in messages {
+    for (commit, message) in commits {
         let mut after_keyword = false;
         for word in message.split_whitespace() {
-            if let Some((repository, number)) = reference(word).filter(|_| after_keyword) {
+            if let Some((repository, issue)) = reference(word).filter(|_| after_keyword) {
                 let repository = if repository.is_empty() { own } else { repository };
                 // GitHub's names ignore case: `Owner/Repo#1` and `owner/repo#1` are one issue.
-                found.entry((repository.to_ascii_lowercase(), number)).or_insert((repository, number));
+                found.entry((repository.to_ascii_lowercase(), issue)).or_insert(Closing { repository, issue, commit });
             }
             after_keyword = is_keyword(word);
         }
@@ -48,7 +59,8 @@ mod tests {
     use super::issues;
 
     fn of(message: &str) -> Vec<(&str, u64)> {
-        issues(std::iter::once(message), "acme/shop")
+        let closings = issues(std::iter::once(("c0ffee", message)), "acme/shop");
+        closings.into_iter().map(|closing| (closing.repository, closing.issue)).collect()
     }
 
     #[test]
@@ -67,6 +79,12 @@ mod tests {
     #[test]
     fn an_issue_named_twice_is_one() {
         assert_eq!(of("fix #1, (fixes #1)\n\ncloses Acme/Shop#1").len(), 1);
+    }
+
+    #[test]
+    fn the_first_commit_that_closes_an_issue_is_named() {
+        let closings = issues([("a", "fix #1"), ("b", "fix #1, fix #2")].into_iter(), "acme/shop");
+        assert_eq!(closings.iter().map(|closing| (closing.issue, closing.commit)).collect::<Vec<_>>(), [(1, "a"), (2, "b")]);
     }
 
     #[test]

@@ -1,89 +1,88 @@
-//! Whole deliveries through the plugin, with the manifest's own configuration.
+//! Whole deliveries through the plugin.
 
-use hookyard_sdk::{
-    Delivery, Verdict,
-    log::Level,
-    testing::{Host, Report},
-};
+use hookyard_sdk::{Verdict, http::Response};
+use plugin_desk::{Desk, Value, changes, json};
 use push_deploy::handle;
-use serde_json::{Value, json};
 
-const PUSH: &[u8] = include_bytes!("push.json");
+const DESK: Desk =
+    Desk { handle, event: "push", document: include_str!("push.json"), manifest: include_str!("../push-deploy.toml"), answer };
 
-fn push(change: impl FnOnce(&mut Value)) -> Delivery {
-    let mut document: Value = serde_json::from_slice(PUSH).expect("the fixture is JSON");
-    change(&mut document);
-    Delivery::sample("push", document.to_string().as_bytes())
-}
-
-fn host() -> Host {
-    let manifest: toml::Table = toml::from_str(include_str!("../push-deploy.toml")).expect("the manifest is TOML");
-    Host::new().config(serde_json::to_value(&manifest["config"]).expect("tables are JSON"))
-}
-
-fn skipped(report: &Report) -> &str {
-    assert!(report.emits.is_empty(), "{:?}", report.emits);
-    match &report.verdict {
-        Verdict::Skip(reason) => reason,
-        other => panic!("expected a skip, found {other:?}"),
+fn answer(method: &str, path: &str) -> (u16, Value) {
+    match (method, path) {
+        ("GET", "/deployments" | "/issues/12/comments" | "/issues/34/comments") => (200, json!([])),
+        ("GET", path) if path.starts_with("/issues/") => {
+            let number: u64 = path.trim_start_matches("/issues/").parse().unwrap_or_default();
+            (200, json!({"id": number, "number": number, "title": "Prices", "state": "open"}))
+        }
+        ("POST", "/deployments") => (201, json!({"id": 1, "sha": "0", "ref": "main"})),
+        ("POST", _) => (201, json!({"id": 1})),
+        ("PATCH", _) => (200, json!({})),
+        _ => (404, Value::Null),
     }
 }
 
 #[test]
-fn a_push_to_the_main_branch_asks_for_a_deployment_and_the_closings() {
-    let report = host().run(handle, push(|_| ()));
+fn a_push_to_the_main_branch_is_deployed_and_closes_what_it_fixes_here() {
+    let report = DESK.run(|_| ());
     assert_eq!(report.verdict, Verdict::Ack);
-    let found: Vec<(&str, Value)> = report.emits.iter().map(|emit| (emit.name.as_str(), emit.json())).collect();
-    let sha = "c5b97d5ae6c19d5c5df71a34c7fbeeda2479ccbc";
+    let deployment = json!({
+        "ref": "main", "environment": "production", "production_environment": true, "description": "Push of c5b97d5",
+        "auto_merge": false, "required_contexts": [], "payload": {"hookyard": "0123456789abcdef0123456789abcdef"},
+    });
+    let comment =
+        "Closed by 9f2b0b6e3f5bd1a0e1d6a1a25d9d9f3d8f1d0b11.\n\n<!-- hookyard:push-deploy:9f2b0b6e3f5bd1a0e1d6a1a25d9d9f3d8f1d0b11 -->";
     let expected = [
-        (
-            "deployment-requested",
-            json!({
-                "repository": "acme/shop", "ref": "refs/heads/main", "sha": sha, "environment": "production",
-                "delivery": "0123456789abcdef0123456789abcdef"
-            }),
-        ),
-        ("issue-close-requested", json!({"repository": "acme/shop", "issue": 12, "sha": sha})),
-        ("issue-close-requested", json!({"repository": "other/lib", "issue": 3, "sha": sha})),
+        ("POST", "/deployments", deployment),
+        ("PATCH", "/issues/12", json!({"state": "closed", "state_reason": "completed"})),
+        ("POST", "/issues/12/comments", json!({"body": comment})),
     ];
-    assert_eq!(found, expected);
+    assert_eq!(changes(&report), expected);
+    let looked = report.requests.iter().find(|request| request.url.contains("/issues/12/comments")).expect("it looked first");
+    assert!(looked.url.contains("since=2026-05-18T07%3A14%3A10Z"), "{}", looked.url);
+    assert_eq!(report.logs[1].fields[0].1, "1", "the issue of another repository is left alone");
 }
 
 #[test]
 fn a_push_elsewhere_is_skipped_with_the_reason() {
-    let topic = host().run(handle, push(|document| document["ref"] = json!("refs/heads/topic")));
-    assert_eq!(skipped(&topic), "refs/heads/topic is not the branch main");
-    let tag = host().run(handle, push(|document| document["ref"] = json!("refs/tags/main")));
-    assert_eq!(skipped(&tag), "refs/tags/main is not the branch main");
-}
-
-#[test]
-fn a_deleted_main_branch_is_not_deployed() {
-    let report = host().run(handle, push(|document| document["deleted"] = json!(true)));
-    assert_eq!(skipped(&report), "refs/heads/main was deleted");
+    for (name, reason) in
+        [("refs/heads/topic", "refs/heads/topic is not the branch main"), ("refs/tags/main", "refs/tags/main is not the branch main")]
+    {
+        let report = DESK.run(|document| document["ref"] = json!(name));
+        assert_eq!((report.verdict, report.requests.len()), (Verdict::skip(reason), 0));
+    }
+    let report = DESK.run(|document| document["deleted"] = json!(true));
+    assert_eq!(report.verdict, Verdict::skip("refs/heads/main was deleted"));
 }
 
 #[test]
 fn the_configuration_names_branch_and_environment() {
-    let mut host = Host::new().config(json!({"main_branch": "trunk", "environment": "staging"}));
-    let report = host.run(handle, push(|document| document["ref"] = json!("refs/heads/trunk")));
-    assert_eq!(report.emits[0].json()["environment"], "staging");
-    assert_eq!(skipped(&host.run(handle, push(|_| ()))), "refs/heads/main is not the branch trunk");
+    let mut host = DESK.configured(json!({"main_branch": "trunk", "environment": "staging", "production": false}));
+    let report = DESK.run_in(&mut host, |document| document["ref"] = json!("refs/heads/trunk"));
+    let deployment = &changes(&report)[0].2;
+    assert_eq!(
+        (&deployment["ref"], &deployment["environment"], &deployment["production_environment"]),
+        (&json!("trunk"), &json!("staging"), &json!(false))
+    );
+    assert_eq!(DESK.run_in(&mut host, |_| ()).verdict, Verdict::skip("refs/heads/main is not the branch trunk"));
 }
 
 #[test]
-fn a_misspelt_configuration_is_retried_and_a_strange_document_rejected() {
-    let report = Host::new().config(json!({"main_brunch": "main"})).run(handle, push(|_| ()));
-    assert!(matches!(&report.verdict, Verdict::Retry { reason, .. } if reason.contains("main_brunch")), "{:?}", report.verdict);
-    let report = host().run(handle, Delivery::sample("push", b"{}"));
-    assert!(matches!(report.verdict, Verdict::Reject(_)), "{:?}", report.verdict);
+fn more_issues_than_one_push_closes_are_told_of() {
+    let message = (1..=30).map(|issue| format!("fix #{issue}")).collect::<Vec<_>>().join("\n");
+    let mut host = DESK.host().answering(|request| match request.method.as_str() {
+        "GET" if plugin_desk::below(request) == "/deployments" => Ok(Response::new(200).with_json(&json!([]))),
+        "POST" => Ok(Response::new(201).with_json(&json!({"id": 1, "sha": "0", "ref": "main"}))),
+        _ => Ok(Response::new(404)),
+    });
+    let report = DESK.run_in(&mut host, |document| {
+        document["commits"] = json!([{"id": "c0ffee", "message": message}]);
+    });
+    assert_eq!(report.verdict, Verdict::Ack);
+    let looked = report.requests.iter().filter(|request| plugin_desk::below(request).starts_with("/issues/")).count();
+    assert_eq!((looked, report.logs[1].fields[0].1.as_str()), (20, "10"));
 }
 
 #[test]
-fn more_issues_than_a_run_may_emit_are_told_of_and_the_deployment_stands() {
-    let message = (1..=70).map(|issue| format!("fix #{issue}")).collect::<Vec<_>>().join("\n");
-    let report = host().run(handle, push(|document| document["commits"][0]["message"] = json!(message)));
-    assert_eq!((report.verdict, report.emits.len()), (Verdict::Ack, 64));
-    assert_eq!(report.emits[0].name, "deployment-requested");
-    assert_eq!((report.logs[0].level, report.logs[0].fields[0].1.as_str()), (Level::Warn, "8"));
+fn what_does_not_fit_is_refused() {
+    DESK.refuses_what_does_not_fit();
 }

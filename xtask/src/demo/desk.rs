@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use super::{json_of, terminate, text};
+use super::{github::GitHub, json_of, terminate, text};
 use crate::say;
 
 /// How long any one step may take.
@@ -25,6 +25,7 @@ pub(super) struct Desk {
     folder: PathBuf,
     ingest: u16,
     admin: u16,
+    github: GitHub,
     host: RefCell<Child>,
 }
 
@@ -40,12 +41,15 @@ impl Desk {
         fs::write(tenant.join("secret"), random_hex()?)?;
         fs::write(folder.join("another-secret"), random_hex()?)?;
         fs::copy(tenant.join("secret"), folder.join("secret"))?;
-        fs::write(tenant.join("tenant.toml"), "[sources.github]\nscheme = \"github\"\nsecrets = [{ file = \"secret\" }]\n")?;
+        let token = random_hex()?;
+        fs::write(tenant.join("token"), &token)?;
+        let github = GitHub::start(&token)?;
+        fs::write(tenant.join("tenant.toml"), tenant_toml(&github))?;
         for name in ["push-deploy", "pr-size"] {
-            for extension in ["wasm", "toml"] {
-                let file = format!("{name}.{extension}");
-                fs::copy(root.join("target/plugins").join(&file), tenant.join("plugins").join(&file))?;
-            }
+            let built = root.join("target/plugins").join(name);
+            fs::copy(built.with_extension("wasm"), tenant.join("plugins").join(name).with_extension("wasm"))?;
+            let manifest = manifest(&github, &fs::read_to_string(built.with_extension("toml"))?);
+            fs::write(tenant.join("plugins").join(name).with_extension("toml"), manifest)?;
         }
         let (ingest, admin) = (free_port()?, free_port()?);
         let settings =
@@ -53,7 +57,7 @@ impl Desk {
         fs::write(folder.join("hookyard.toml"), settings)?;
         let host =
             hookyard(root, &folder).arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("the host does not start")?;
-        Ok(Self { root: root.to_owned(), folder, ingest, admin, host: RefCell::new(host) })
+        Ok(Self { root: root.to_owned(), folder, ingest, admin, github, host: RefCell::new(host) })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -114,10 +118,9 @@ impl Desk {
         Ok(text(&sent, "provider_delivery_id").to_owned())
     }
 
-    /// Everything the plugins emitted, newest first.
-    pub(super) fn emits(&self) -> anyhow::Result<Vec<Value>> {
-        let page = json_of(&mut self.command(&["emits", "list", "--json"]))?;
-        page["items"].as_array().cloned().context("a list of emits")
+    /// The stand-in for GitHub.
+    pub(super) fn github(&self) -> &GitHub {
+        &self.github
     }
 
     /// The version of a plugin that serves.
@@ -137,11 +140,17 @@ impl Desk {
         })
     }
 
-    /// Puts a file into the plugins' folder, whole.
-    pub(super) fn write_plugin(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    /// Changes the manifest of a plugin that serves, whole; the old words must be in it.
+    pub(super) fn change_manifest(&self, name: &str, changes: &[(&str, &str)]) -> anyhow::Result<()> {
         let plugins = self.folder.join("tenants/default/plugins");
+        let name = format!("{name}.toml");
+        let mut manifest = fs::read_to_string(plugins.join(&name))?;
+        for (old, new) in changes {
+            ensure!(manifest.contains(old), "{name} does not say `{old}`, which this demo changes");
+            manifest = manifest.replace(old, new);
+        }
         let partial = plugins.join(format!(".{name}.partial"));
-        fs::write(&partial, bytes)?;
+        fs::write(&partial, manifest)?;
         fs::rename(partial, plugins.join(name))?;
         Ok(())
     }
@@ -202,6 +211,26 @@ fn hookyard(root: &Path, folder: &Path) -> Command {
     let mut command = Command::new(root.join("target/debug/hookyard"));
     command.current_dir(folder);
     command
+}
+
+/// What an operator writes, with the stand-in in the place of `api.github.com` and a token in that of an app.
+fn tenant_toml(github: &GitHub) -> String {
+    format!(
+        "[sources.github]\nscheme = \"github\"\nsecrets = [{{ file = \"secret\" }}]\n\n\
+         [credentials.github]\nkind = \"github-token\"\ntoken = {{ file = \"token\" }}\n\n\
+         [[grants.http]]\nhost = \"{}\"\nmethods = [\"GET\", \"POST\", \"PATCH\", \"PUT\", \"DELETE\"]\n\
+         path_prefix = \"/repos/acme/\"\ncredential = \"github\"\nallow_http = true\n\n\
+         [egress]\nallow_addresses = [\"127.0.0.1/32\"]\n",
+        github.address()
+    )
+}
+
+/// The shipped manifest, with the stand-in in the place of `api.github.com`.
+fn manifest(github: &GitHub, shipped: &str) -> String {
+    let address = github.address().to_string();
+    shipped
+        .replacen("[config]\n", &format!("[config]\napi_url = \"http://{address}\"\n"), 1)
+        .replace("\"api.github.com\"", &format!("\"{address}\""))
 }
 
 fn free_port() -> anyhow::Result<u16> {
