@@ -19,7 +19,7 @@ use crate::{
     delivery::LegId,
     ingest::Door,
     ledger::Ledger,
-    observe::{Observer, Readiness},
+    observe::{Observer, Readiness, StreamBoard},
     runtime::Compiler,
     tasks::Tasks,
     tenants::Tenants,
@@ -61,6 +61,7 @@ pub struct Host {
     tenants: Tenants,
     observer: Observer,
     readiness: Readiness,
+    board: StreamBoard,
     config: Arc<Config>,
     options: Options,
     tasks: Tasks,
@@ -98,6 +99,11 @@ impl Host {
     /// The facts as they happen, and the metrics.
     pub fn observer(&self) -> &Observer {
         &self.observer
+    }
+
+    /// What each stream is doing.
+    pub fn streams(&self) -> &StreamBoard {
+        &self.board
     }
 
     /// Reads the tenants' files again: taken where they are sound, the old kept where not, and said either way.

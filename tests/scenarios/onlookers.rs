@@ -67,15 +67,15 @@ async fn host(url: &str) -> TestHost {
     TestHost::start_on(folder, Clock::system()).await
 }
 
-/// Waits until both cursors are behind everything.
+/// Waits until both streams are behind everything.
 async fn caught_up(host: &TestHost, deliveries: u64, emits: usize) {
     host.until("the streams to catch up", || async {
-        let cursors = host.inner().ledger().stream_cursors().await.expect("a readable ledger");
+        let streams = host.inner().streams().streams();
+        let position = |name: &str| streams[&name.parse().expect("a name")].position;
         let last_emit =
             host.inner().ledger().emits_after(0, hookyard::ledger::PortionMax { items: 100_000, bytes: 1 << 30 }, |_| true).await;
         let last_emit = last_emit.expect("a readable ledger").items.into_iter().map(|emit| emit.mark).nth(emits.saturating_sub(1));
-        // Sorted by name: emits first.
-        (cursors[1].position >= deliveries && last_emit.is_some_and(|mark| cursors[0].position >= mark)).then_some(())
+        (position("events") >= deliveries && last_emit.is_some_and(|mark| position("emits") >= mark)).then_some(())
     })
     .await;
 }

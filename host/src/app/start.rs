@@ -49,8 +49,8 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
     let door = Door::open(parts.config.ingest.clone(), parts.for_ingest()).await.context("the ingest listener")?;
     parts.readiness.clear("starting");
     tracing::info!(ingest = %door.address, admin = %admin.address, "host_started");
-    let Foundation { config, options, ledger, tenants, observer, readiness, catalog, .. } = parts;
-    Ok(Host { ledger, catalog, tenants, observer, readiness, config, options, tasks, workers, admin, door })
+    let Foundation { config, options, ledger, tenants, observer, readiness, board, catalog, .. } = parts;
+    Ok(Host { ledger, catalog, tenants, observer, readiness, board, config, options, tasks, workers, admin, door })
 }
 
 async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {

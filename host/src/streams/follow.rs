@@ -5,15 +5,16 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use super::{
     Parts, StreamSettings,
     outlet::{Failure, Outlet, Unconfirmed},
+    place::Place,
     record::{Message, Record},
 };
 use crate::{
-    ledger::{Followed, Portion, PortionMax},
+    ledger::{Followed, HeadsWatch, Portion, PortionMax},
     observe::facts::{StreamConnected, StreamFailed, StreamPublished},
     tasks::Tasks,
 };
 
-/// One portion: what a stream holds in memory, reads in one go and repeats at most after a crash.
+/// One portion: what a stream holds in memory and reads in one go.
 const PORTION_MAX: PortionMax = PortionMax { items: 256, bytes: 4 * 1024 * 1024 };
 /// The first portion after a failure: what one message is refused for must not have its neighbours sent again and again.
 const PORTION_AFTER_FAILURE: PortionMax = PortionMax { items: 1, ..PORTION_MAX };
@@ -35,17 +36,19 @@ impl Follower {
     pub(super) async fn run(self, tasks: &Tasks) {
         self.parts.board.put(self.stream.name.clone(), self.stream.outlet.kind(), self.stream.followed);
         let mut outlet = Outlet::start(&self.stream, tasks);
+        let mut place = None;
         let mut failures = 0;
         loop {
             let ended = tokio::select! {
                 biased;
-                () = tasks.stopping() => return,
-                ended = self.session(&mut outlet, &mut failures) => ended,
+                () = tasks.stopping() => return self.leave(&mut place).await,
+                ended = self.session(&mut outlet, &mut place, &mut failures) => ended,
             };
             let Err(Failure(detail)) = ended;
             self.parts.board.failed(&self.stream.name, &detail);
             self.parts.observer.record(&StreamFailed { stream: self.stream.name.clone(), detail });
             failures += 1;
+            self.leave(&mut place).await;
             tokio::select! {
                 biased;
                 () = tasks.stopping() => return,
@@ -54,38 +57,64 @@ impl Follower {
         }
     }
 
-    /// One connection, until it fails. Nothing is assumed of what the one before may have got across: it begins at the durable cursor.
-    async fn session(&self, outlet: &mut Outlet, failures: &mut u32) -> Result<Infallible, Failure> {
-        let Parts { ledger, observer, board, clock } = &self.parts;
+    /// Saves the place. Where that fails, the next session or the next start repeats a little.
+    async fn leave(&self, place: &mut Option<Place>) {
+        if let Some(place) = place
+            && let Err(error) = place.save(&self.parts.ledger, &self.stream).await
+        {
+            tracing::warn!(stream = %self.stream.name, %error, "stream_cursor_not_saved");
+        }
+    }
+
+    /// One connection, until it fails. What the one before got across without a confirm is sent again.
+    async fn session(&self, outlet: &mut Outlet, place: &mut Option<Place>, failures: &mut u32) -> Result<Infallible, Failure> {
+        let Parts { ledger, observer, board, .. } = &self.parts;
         let StreamSettings { name, followed, .. } = &*self.stream;
         outlet.connect().await?;
-        let cursor = ledger.stream_cursor(name, *followed).await?;
-        let mut position = cursor.ok_or_else(|| Failure("the cursor is gone from the ledger".to_owned()))?.position;
-        board.connected(name, position);
-        observer.record(&StreamConnected { stream: name.clone(), position });
+        let place = if let Some(place) = place {
+            place
+        } else {
+            let cursor = ledger.stream_cursor(name, *followed).await?;
+            place.insert(Place::at(cursor.ok_or_else(|| Failure("the cursor is gone from the ledger".to_owned()))?.position))
+        };
+        board.connected(name, place.position());
+        observer.record(&StreamConnected { stream: name.clone(), position: place.position() });
         let mut heads = ledger.watch_heads();
         loop {
-            if heads.latest().of(*followed) <= position {
-                tokio::select! {
-                    is_open = heads.moved() => is_open.then_some(()).ok_or_else(|| Failure("the ledger is closed".to_owned()))?,
-                    () = clock.sleep(PING_PERIOD) => outlet.ping().await?,
-                }
+            if heads.latest().of(*followed) <= place.position() {
+                self.idle(outlet, place, &mut heads).await?;
                 continue;
             }
             let most = if *failures == 0 { PORTION_MAX } else { PORTION_AFTER_FAILURE };
-            let portion = self.read(position, most).await?;
+            let portion = self.read(place.position(), most).await?;
             if portion.items.is_empty() {
-                position = self.pass(&portion).await?;
+                self.pass(&portion, place);
             } else {
-                position = self.publish(outlet, position, portion).await?;
+                self.publish(outlet, place, portion).await?;
                 *failures = 0;
+            }
+            if place.due().is_some_and(|due| due <= self.parts.clock.instant()) {
+                place.save(ledger, &self.stream).await?;
             }
         }
     }
 
-    /// Publishes a portion and moves the cursor behind what was confirmed.
-    async fn publish(&self, outlet: &mut Outlet, position: u64, portion: Portion<Message>) -> Result<u64, Failure> {
-        let StreamSettings { name, followed, .. } = &*self.stream;
+    /// Waits for something to follow, for the time to save the place, or for the time to ask whether the other side is there.
+    async fn idle(&self, outlet: &mut Outlet, place: &mut Place, heads: &mut HeadsWatch) -> Result<(), Failure> {
+        let Parts { ledger, clock, .. } = &self.parts;
+        let wake = place.due().unwrap_or_else(|| clock.instant() + PING_PERIOD);
+        tokio::select! {
+            is_open = heads.moved() => is_open.then_some(()).ok_or_else(|| Failure("the ledger is closed".to_owned())),
+            () = clock.sleep_until(wake) => match place.due() {
+                Some(_) => Ok(place.save(ledger, &self.stream).await?),
+                None => outlet.ping().await,
+            },
+        }
+    }
+
+    /// Publishes a portion and moves behind what was confirmed.
+    async fn publish(&self, outlet: &mut Outlet, place: &mut Place, portion: Portion<Message>) -> Result<(), Failure> {
+        let name = &self.stream.name;
         let (confirmed, refused, failure) = match outlet.publish(&portion.items).await {
             Ok(refused) => (portion.items.len(), refused, None),
             Err(Unconfirmed { confirmed, failure }) => (confirmed, 0, Some(failure)),
@@ -95,24 +124,24 @@ impl Follower {
         } else {
             // What is unreadable is counted when the cursor passes it, and it cannot be told here which side of the failure it is on.
             let last = confirmed.checked_sub(1).filter(|_| portion.unreadable == 0);
-            (last.map_or(position, |last| portion.items[last].record.position()), 0)
+            (last.map_or(place.position(), |last| portion.items[last].record.position()), 0)
         };
-        if end > position {
-            self.parts.ledger.advance_stream(name, *followed, end, unreadable).await?;
+        if end > place.position() {
+            place.advance(end, unreadable, self.parts.clock.instant());
             self.parts.board.moved(name, end, confirmed as u64);
             self.parts.observer.record(&StreamPublished { stream: name.clone(), published: confirmed, refused, position: end });
         }
-        failure.map_or(Ok(end), Err)
+        failure.map_or(Ok(()), Err)
     }
 
-    /// Passes over what is not for this stream. Where not even a row was read, the head alone has moved, and nothing needs to be kept.
-    async fn pass(&self, portion: &Portion<Message>) -> Result<u64, Failure> {
-        let StreamSettings { name, followed, .. } = &*self.stream;
+    /// Passes over what is not for this stream.
+    fn pass(&self, portion: &Portion<Message>, place: &mut Place) {
         if portion.rows > 0 {
-            self.parts.ledger.advance_stream(name, *followed, portion.end, portion.unreadable).await?;
+            place.advance(portion.end, portion.unreadable, self.parts.clock.instant());
+        } else {
+            place.skip(portion.end);
         }
-        self.parts.board.moved(name, portion.end, 0);
-        Ok(portion.end)
+        self.parts.board.moved(&self.stream.name, portion.end, 0);
     }
 
     /// What comes after `position`, wrapped.

@@ -9,6 +9,7 @@ mod envelope;
 mod events;
 mod follow;
 mod outlet;
+mod place;
 mod rabbitmq;
 mod record;
 mod redis;
