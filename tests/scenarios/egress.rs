@@ -1,6 +1,7 @@
 //! Requests of plugins through the whole host: granted, credentialed, recorded, and never more than the operator said.
 
 use std::{
+    collections::BTreeMap,
     net::TcpListener,
     sync::{
         Arc, Mutex,
@@ -9,10 +10,17 @@ use std::{
 };
 
 use hookyard::{
-    delivery::LegState,
+    clock::Clock,
+    delivery::{LegState, TenantId},
     signature::{Secret, hmac_sha256},
 };
-use system_tests::{guests, host::TestHost};
+use system_tests::{
+    folder::{Folder, Layout, SECRET},
+    guests,
+    host::TestHost,
+    process::ProcessHost,
+    sender::Sender,
+};
 
 /// A server that answers each request with the same body and keeps its head.
 struct Api {
@@ -139,4 +147,74 @@ async fn a_key_signs_for_the_plugin_that_is_granted_it_and_a_sources_secret_has_
     // Not even admitted: `github` is a source's secret, and those are no credentials.
     let refused = host.plugin("default", "forge", |view| view.refusal.is_some()).await;
     assert_eq!(refused.refusal.unwrap().code, "import_not_granted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_at_once_count_to_a_hundred() {
+    let host = TestHost::builder().plugin("stars", guests::component("count")).start().await;
+    let mut posts = tokio::task::JoinSet::new();
+    for n in 0..100 {
+        let sender = host.sender();
+        posts.spawn(async move { sender.post("star", format!("{{\"n\":{n}}}")).await.accepted() });
+    }
+    assert_eq!(posts.join_all().await.len(), 100);
+    host.drained().await;
+    let (tenant, plugin) = (TenantId::default_tenant(), "stars".parse().unwrap());
+    let counted = host.inner().ledger().kv_get(&tenant, &plugin, "n").unwrap().unwrap();
+    assert_eq!(counted.value, 100_u64.to_le_bytes());
+}
+
+/// Kills the host when the `kill_at`-th request arrives and says what the run after the restart found of its step.
+fn killed_at(kill_at: usize) -> (String, usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let manifest = format!(
+        "sources = [\"github\"]\nevents = [\"*\"]\n[config]\nurl = \"http://127.0.0.1:{port}/\"\n\
+         [[grants.http]]\nhost = \"127.0.0.1:{port}\"\nmethods = [\"POST\"]\n"
+    );
+    let tenant_toml = format!(
+        "[[grants.http]]\nhost = \"127.0.0.1:{port}\"\nmethods = [\"POST\"]\nallow_http = true\n\
+         [egress]\nallow_addresses = [\"127.0.0.1\"]\n"
+    );
+    let plugins = BTreeMap::from([(("default".to_owned(), "comment".to_owned()), (guests::component("once-send"), manifest))]);
+    let folder = Folder::lay(&Layout { plugins, tenant_toml, ..Layout::default() });
+    let (mut host, requests) = (Some(ProcessHost::start(&folder)), Arc::<AtomicUsize>::default());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let sender = Sender::new(host.as_ref().expect("it runs").ingest, "default", "github", SECRET);
+    let id = runtime.block_on(sender.post("issues", "{}")).accepted();
+    let answer = |stream: std::net::TcpStream| {
+        use std::io::{Read as _, Write as _};
+        let (mut stream, mut head) = (stream, [0; 4096]);
+        let _ = stream.read(&mut head);
+        drop(stream.write_all(b"HTTP/1.1 201 Created\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"));
+    };
+    for stream in listener.incoming().flatten() {
+        if requests.fetch_add(1, Ordering::SeqCst) + 1 == kill_at {
+            // The request has arrived, and its answer never will.
+            host.take().expect("it runs").kill();
+            break;
+        }
+        answer(stream);
+    }
+    let (counted, after) = (Arc::clone(&requests), listener);
+    std::thread::spawn(move || {
+        for stream in after.incoming().flatten() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            answer(stream);
+        }
+    });
+    let found = runtime.block_on(async {
+        let host = TestHost::start_on(folder, Clock::system()).await;
+        host.drained().await;
+        host.leg(id, "comment").await.reason.unwrap_or_default()
+    });
+    (found, requests.load(Ordering::SeqCst))
+}
+
+#[test]
+fn a_step_cut_off_in_its_middle_is_unknown_after_the_crash_and_a_finished_one_is_done() {
+    // Intent durable, no answer: the plugin is told to look, and sends nothing by itself.
+    assert_eq!(killed_at(1), ("0000000000000002".to_owned(), 1));
+    // Answer durable, settlement not: the step is not done again.
+    assert_eq!(killed_at(2), ("0000000000000001".to_owned(), 2));
 }

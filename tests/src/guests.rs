@@ -10,10 +10,11 @@ use wit_parser::Resolve;
 macro_rules! foreach_guest {
     ($then:ident) => {
         $then! {
-            "ack", "bad-text", "burn-then-trap", "call-flood", "config", "echo", "emit-then-ack", "emit-then-reject", "exit", "fat-string",
+            "ack", "bad-text", "burn-then-trap", "call-flood", "config", "count", "echo", "emit-then-ack", "emit-then-reject", "exit", "fat-string",
             "fetch", "http-import", "huge-string", "invalid-discriminant", "kv-own-writes", "log-flood", "log-some", "loop", "memory-bomb",
-            "memory-bombs", "once-twice", "poison", "publish-document", "random", "reject", "retry", "sign", "skip", "sleep", "stack-overflow", "start-grow", "start-loop",
-            "start-trap", "table-bomb", "trap", "unknown-import", "validate", "wall-clock", "wrong-world",
+            "memory-bombs", "once-send", "once-twice", "poison", "publish-document", "random", "reject", "retry", "sign", "skip", "sleep",
+            "stack-overflow", "start-grow", "start-loop", "start-trap", "table-bomb", "trap", "unknown-import", "validate", "wall-clock",
+            "wrong-world",
         }
     };
 }

@@ -55,6 +55,11 @@ impl Api {
         Ok(Self { prefix: format!("{}/api/v1", target.path), wire: Wire::new(target), token })
     }
 
+    /// The host whose admin listener is there.
+    pub(super) fn at(admin: &str) -> Result<Self, Failure> {
+        Self::new(&Args { admin: admin.to_owned(), config: None, json: false })
+    }
+
     /// Reads.
     pub(super) async fn get(&mut self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, &Value::Null).await

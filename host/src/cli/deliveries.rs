@@ -8,6 +8,7 @@ use super::{
     api::{self, Api, encoded, query},
     exit::Failure,
     output::{Output, field, say},
+    replay,
 };
 use crate::clock::Clock;
 
@@ -32,10 +33,13 @@ enum Verb {
         /// Hookyard's id, or the provider's
         id: String,
     },
-    /// Run every settled leg of a delivery again
+    /// Run every settled leg of a delivery again; or, with `--with`, see what a candidate would have made of stored deliveries
     Replay {
         /// Hookyard's id
-        id: String,
+        #[arg(required_unless_present = "with", conflicts_with = "with")]
+        id: Option<String>,
+        #[command(flatten)]
+        candidate: replay::ManyArgs,
     },
     /// Print deliveries as they come and settle, at most 1000 a second
     Tail(Filter),
@@ -99,7 +103,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     match args.verb {
         Verb::List(filter) => list(output, &api.get(&filter.path()).await?),
         Verb::Show { id } => show(output, &api.get(&format!("deliveries/{}", encoded(&id))).await?),
-        Verb::Replay { id } => {
+        Verb::Replay { candidate, .. } if candidate.is_meant() => replay::many(&candidate, output, &mut api).await,
+        Verb::Replay { id, .. } => {
+            let id = id.unwrap_or_default();
             done(output, &api.post(&format!("deliveries/{}/replay", encoded(&id)), &json!({})).await?, &format!("{id} runs again"))
         }
         Verb::Tail(filter) => tail(output, &mut api, Filter { limit: 1000, ..filter }).await,

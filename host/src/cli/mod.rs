@@ -11,6 +11,7 @@ mod exit;
 mod output;
 mod plugin;
 mod plugins;
+mod replay;
 mod samples;
 mod send;
 mod serve;

@@ -3,8 +3,11 @@
 //! These types are a promise to the outside (`docs` and scripts rely on the names), so they stand apart from the values the pipeline uses.
 //! Times are RFC 3339 in UTC, durations end in `_ms`, sizes in `_bytes`.
 
+mod host_call;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::host_call::{Blob, HostCall, Recorded};
 use super::{DeliveryId, LegState, PluginName, SourceId, StreamName, TenantId, Timestamp, report::AdmissionReport};
 
 /// One page of a list.
@@ -91,6 +94,12 @@ pub struct DeliveryView {
     /// The document, as text; only where one delivery is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
+    /// How the sender encoded the body; only where one delivery is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The kept request headers, which the plugins see; only where one delivery is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
 }
 
 /// One leg.
@@ -146,6 +155,9 @@ pub struct AttemptView {
     pub logs: Vec<LogLine>,
     /// What it asked of the host, in order.
     pub host_calls: Vec<HostCall>,
+    /// The delay its `retry` asked for, where it asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 /// One line a plugin logged, cut to the cap.
@@ -158,17 +170,6 @@ pub struct LogLine {
     /// Structured fields.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
-}
-
-/// One call of a run to the host and its answer, bounded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostCall {
-    /// `kv.get`, `once.begin`, …
-    pub call: String,
-    /// The arguments in short.
-    pub input: String,
-    /// The answer in short.
-    pub answer: String,
 }
 
 /// A dead letter.

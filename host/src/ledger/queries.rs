@@ -111,6 +111,8 @@ fn view(row: &Row<'_>) -> rusqlite::Result<(i64, DeliveryView)> {
         status: DeliveryStatus::Unrouted,
         legs: Vec::new(),
         document: None,
+        content_type: None,
+        headers: Vec::new(),
     };
     Ok((seq, view))
 }
@@ -147,7 +149,8 @@ fn leg(conn: &Connection, schedule: &Schedule, seq: i64, row: LegRow, with_histo
 pub(super) fn attempts(conn: &Connection, seq: i64, queue: i64, limit: i64) -> rusqlite::Result<Vec<AttemptView>> {
     let mut attempts: Vec<AttemptView> = conn
         .prepare_cached(
-            "SELECT attempt, generation, started_ms, duration_us, outcome, settlement, detail, fuel, memory_bytes, digest, logs, host_calls
+            "SELECT attempt, generation, started_ms, duration_us, outcome, settlement, detail, fuel, memory_bytes, digest, logs, host_calls,
+             retry_after_ms
              FROM attempts WHERE seq = ?1 AND queue = ?2 ORDER BY run DESC LIMIT ?3",
         )?
         .query_map(params![seq, queue, limit], attempt)?
@@ -173,6 +176,7 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptView> {
         digest: digest.map(|digest| Digest::from_bytes(digest).to_string()),
         logs: logs.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default(),
         host_calls: host_calls.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default(),
+        retry_after_ms: row.get::<_, Option<i64>>(12)?.map(i64::cast_unsigned),
     })
 }
 
@@ -183,7 +187,11 @@ pub(super) fn delivery(conn: &Connection, schedule: &Schedule, id: DeliveryId) -
     let (_, mut found) = conn.prepare_cached(&format!("{DELIVERY} WHERE d.seq = ?1"))?.query_row([seq], view)?;
     add_legs(conn, schedule, seq, &mut found, true)?;
     let stored = rows::delivery(conn, seq)?.filter(|(_, is_corrupt)| !is_corrupt);
-    found.document = stored.map(|(delivery, _)| String::from_utf8_lossy(&delivery.document).into_owned());
+    if let Some((delivery, _)) = stored {
+        found.document = Some(String::from_utf8_lossy(&delivery.document).into_owned());
+        found.content_type = Some(delivery.encoding.content_type().to_owned());
+        found.headers = delivery.headers.into_iter().map(|header| (header.name, header.value)).collect();
+    }
     snapshot.finish()?;
     Ok(Some(found))
 }

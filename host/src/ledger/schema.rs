@@ -12,7 +12,7 @@ use super::OpenError;
 
 /// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
 /// was ever released is frozen; a change of the tables is a new step at the end.
-const STEPS: [&str; 3] = [CREATE, SHELVE_PLUGINS, STREAMS];
+const STEPS: [&str; 4] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS];
 /// The schema this program writes.
 pub(super) const SCHEMA_VERSION: i64 = STEPS.len().cast_signed() as i64;
 /// `SQLite` before 3.51.3 can lose a write-ahead log that is reset while another connection reads it.
@@ -91,6 +91,9 @@ CREATE TABLE streams(
   name TEXT NOT NULL, followed INTEGER NOT NULL, position INTEGER NOT NULL, gap INTEGER NOT NULL, held INTEGER NOT NULL,
   PRIMARY KEY (name, followed)) WITHOUT ROWID;
 ";
+
+/// The delay a plugin asks for is part of its verdict: a replay compares it.
+const KEEP_ASKED_DELAYS: &str = "ALTER TABLE attempts ADD COLUMN retry_after_ms INTEGER;";
 
 /// Refuses a `SQLite` library that is known to corrupt what it writes.
 pub(super) fn check_library() -> Result<(), OpenError> {

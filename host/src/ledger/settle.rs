@@ -1,14 +1,16 @@
 //! Taking a leg back: the leg's row, the record of the run and its effects in one savepoint.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension, params};
 
 use super::{Finished, Lease, Settled, committer::Tx, kv, rows, schedule::Change};
-use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, LegState, Outcome, Settlement};
+use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, LegState, Outcome, Settlement, Verdict};
 
 /// Records kept of one leg; older ones go, so that a leg that is retried for ever does not fill the disk.
 const ATTEMPTS_KEPT_MAX: i64 = 100;
 /// How long a run that broke its kv quota waits for another try.
-const QUOTA_RETRY: std::time::Duration = std::time::Duration::from_mins(1);
+const QUOTA_RETRY: Duration = Duration::from_mins(1);
 
 /// A settlement on its way.
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl Settling {
         let AttemptRecord { attempt, started_at, duration, outcome, settlement, fuel, memory_peak_bytes, digest, .. } =
             &self.finished.record;
         tx.execute(
-            "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+            "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
             params![
                 seq.cast_signed(),
                 queue,
@@ -106,6 +108,7 @@ impl Settling {
                 digest.map(|digest| *digest.as_bytes()),
                 self.logs,
                 self.host_calls,
+                asked_after(outcome).map(|after| i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
             ],
         )?;
         if run > ATTEMPTS_KEPT_MAX {
@@ -115,6 +118,14 @@ impl Settling {
             )?;
         }
         Ok(())
+    }
+}
+
+/// The delay the plugin itself asked for.
+fn asked_after(outcome: &Outcome) -> Option<Duration> {
+    match outcome {
+        Outcome::Verdict(Verdict::Retry { after, .. }) => *after,
+        _ => None,
     }
 }
 

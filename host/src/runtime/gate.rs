@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Gate, reach::Requests};
+use super::{Gate, reach::Requests, recording::Question};
 use crate::{
-    delivery::{Effects, Emit, KvRead, KvWrite, LegId, TenantId, Timestamp},
-    ledger::{LedgerError, OnceStep},
+    delivery::{Effects, Emit, KvRead, KvWrite, LegId, TenantId, Timestamp, view::Recorded},
+    ledger::{KvValue, LedgerError, OnceStep},
 };
 
 /// Longest key of `kv` and `once`.
@@ -37,6 +37,20 @@ pub(super) enum Denial {
     TooLarge,
     Quota,
     Unavailable,
+}
+
+impl Denial {
+    /// As it is recorded.
+    pub(super) fn to_record(self) -> Recorded {
+        Recorded::Failed { code: format!("{self:?}"), detail: String::new() }
+    }
+
+    /// As it was recorded; what nobody recorded is not available.
+    fn recorded(recorded: Option<&Recorded>) -> Self {
+        let Some(Recorded::Failed { code, .. }) = recorded else { return Self::Unavailable };
+        let all = [Self::InvalidName, Self::TooLarge, Self::Quota, Self::Unavailable];
+        all.into_iter().find(|denial| format!("{denial:?}") == *code).unwrap_or(Self::Unavailable)
+    }
 }
 
 /// One run's view of the outside.
@@ -74,7 +88,7 @@ impl Overlay {
     }
 
     /// The value of a key: what this run wrote, else what it has read before, else what is stored.
-    pub(super) fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Denial> {
+    pub(super) fn get(&mut self, key: &str, question: &Question) -> Result<Option<Vec<u8>>, Denial> {
         check_key(key)?;
         if let Some(write) = self.written.get(key) {
             return Ok(write.value.clone());
@@ -82,11 +96,15 @@ impl Overlay {
         if let Some((_, value)) = self.read.get(key) {
             return Ok(value.clone());
         }
-        let stored = match &self.gate {
+        let stored = match &mut self.gate {
             Gate::Live(outside) => {
                 outside.ledger.kv_get(&self.tenant, &self.leg.plugin, key).map_err(|error| unavailable("kv.get", &error))?
             }
             Gate::Dry => None,
+            Gate::Replay(recording) => match recording.next(question) {
+                Some(Recorded::Value(value)) => value.map(|value| KvValue { value: value.0, version: 1 }),
+                other => return Err(Denial::recorded(other.as_ref())),
+            },
         };
         let (version, value) = stored.map_or((0, None), |stored| (stored.version, Some(stored.value)));
         self.read.insert(key.to_owned(), (version, value.clone()));
@@ -128,8 +146,16 @@ impl Overlay {
     }
 
     /// Begins a step, or tells what became of it.
-    pub(super) async fn begin(&mut self, key: &str) -> Result<OnceStep, Denial> {
+    pub(super) async fn begin(&mut self, key: &str, question: &Question) -> Result<OnceStep, Denial> {
         check_key(key)?;
+        if let Gate::Replay(recording) = &mut self.gate {
+            return match recording.next(question) {
+                Some(Recorded::Begun) => Ok(OnceStep::Begun),
+                Some(Recorded::Done(answer)) => Ok(OnceStep::Done(answer.0)),
+                Some(Recorded::Unknown) => Ok(OnceStep::Unknown),
+                other => Err(Denial::recorded(other.as_ref())),
+            };
+        }
         if let Gate::Live(outside) = &self.gate {
             let step = outside.ledger.once_begin(&self.leg, key).await.map_err(|error| unavailable("once.begin", &error))?;
             return if step == OnceStep::QuotaExceeded { Err(Denial::Quota) } else { Ok(step) };
@@ -145,10 +171,14 @@ impl Overlay {
     }
 
     /// Records a step's answer.
-    pub(super) async fn finish(&mut self, key: &str, answer: Vec<u8>) -> Result<(), Denial> {
+    pub(super) async fn finish(&mut self, key: &str, answer: Vec<u8>, question: &Question) -> Result<(), Denial> {
         check_key(key)?;
         if answer.len() > VALUE_BYTES_MAX {
             return Err(Denial::TooLarge);
+        }
+        if let Gate::Replay(recording) = &mut self.gate {
+            // Only a failure is recorded: a success has nothing to say.
+            return recording.next(question).map_or(Ok(()), |failed| Err(Denial::recorded(Some(&failed))));
         }
         if let Gate::Live(outside) = &self.gate {
             return outside.ledger.once_finish(&self.leg, key, answer).await.map_err(|error| unavailable("once.finish", &error));
@@ -192,13 +222,17 @@ mod tests {
         Overlay::new(Gate::Dry, TenantId::default_tenant(), leg, Timestamp::from_unix_ms(1_000), Duration::from_secs(1))
     }
 
+    fn asked(key: &str) -> Question {
+        Question::new("kv.get", key.to_owned(), &[key.as_bytes()])
+    }
+
     #[test]
     fn a_write_is_read_back_and_the_last_one_counts() {
         let mut overlay = dry();
-        assert_eq!(overlay.get("n"), Ok(None));
+        assert_eq!(overlay.get("n", &asked("n")), Ok(None));
         overlay.write("n", Some(b"1".to_vec()), None).unwrap();
         overlay.write("n", Some(b"2".to_vec()), Some(500)).unwrap();
-        assert_eq!(overlay.get("n"), Ok(Some(b"2".to_vec())));
+        assert_eq!(overlay.get("n", &asked("n")), Ok(Some(b"2".to_vec())));
         let effects = overlay.into_effects();
         assert_eq!(effects.kv_reads, [KvRead { key: "n".to_owned(), version: 0 }]);
         assert_eq!(effects.kv_writes.len(), 1);
@@ -208,7 +242,7 @@ mod tests {
     #[test]
     fn keys_values_and_their_sum_are_bounded() {
         let mut overlay = dry();
-        assert_eq!(overlay.get(&"k".repeat(513)), Err(Denial::TooLarge));
+        assert_eq!(overlay.get(&"k".repeat(513), &asked("k")), Err(Denial::TooLarge));
         assert_eq!(overlay.write("k", Some(vec![0; VALUE_BYTES_MAX + 1]), None), Err(Denial::TooLarge));
         for i in 0..15 {
             overlay.write(&i.to_string(), Some(vec![0; VALUE_BYTES_MAX]), None).unwrap();
@@ -235,9 +269,9 @@ mod tests {
     #[tokio::test]
     async fn a_dry_step_is_begun_then_unknown_then_done() {
         let mut overlay = dry();
-        assert_eq!(overlay.begin("comment").await, Ok(OnceStep::Begun));
-        assert_eq!(overlay.begin("comment").await, Ok(OnceStep::Unknown));
-        overlay.finish("comment", b"42".to_vec()).await.unwrap();
-        assert_eq!(overlay.begin("comment").await, Ok(OnceStep::Done(b"42".to_vec())));
+        assert_eq!(overlay.begin("comment", &asked("comment")).await, Ok(OnceStep::Begun));
+        assert_eq!(overlay.begin("comment", &asked("comment")).await, Ok(OnceStep::Unknown));
+        overlay.finish("comment", b"42".to_vec(), &asked("comment")).await.unwrap();
+        assert_eq!(overlay.begin("comment", &asked("comment")).await, Ok(OnceStep::Done(b"42".to_vec())));
     }
 }

@@ -13,10 +13,12 @@ use std::time::Duration;
 use super::{
     bindings::hookyard::plugin::{config, emit, http, kv, log, once, secrets},
     gate::Denial,
-    reach,
+    reach::{self, in_short},
+    recording::{Question, failure},
     state::State,
 };
 use crate::{
+    delivery::view::{Blob, Recorded},
     egress::{Request, SendError},
     ledger::OnceStep,
 };
@@ -61,14 +63,14 @@ impl config::Host for State {
     fn get(&mut self, key: String) -> Result<Option<String>> {
         self.count_call()?;
         let value = lookup(&self.config, &key);
-        self.journal.record("config.get", &key, value.as_deref().unwrap_or("none"));
+        self.journal.record(Question::told("config.get", key), value.as_deref().unwrap_or("none"), None);
         Ok(value)
     }
 
     fn document(&mut self) -> Result<String> {
         self.count_call()?;
         let document = self.config.to_string();
-        self.journal.record("config.document", "", &document);
+        self.journal.record(Question::told("config.document", String::new()), &document, None);
         Ok(document)
     }
 }
@@ -76,28 +78,32 @@ impl config::Host for State {
 impl kv::Host for State {
     fn get(&mut self, key: String) -> Result<Result<Option<Vec<u8>>, kv::Error>> {
         self.count_call()?;
-        let answer = self.overlay.get(&key);
-        let shown = match &answer {
-            Ok(Some(value)) => String::from_utf8_lossy(&value[..value.len().min(1024)]).into_owned(),
-            Ok(None) => "none".to_owned(),
-            Err(denial) => format!("{denial:?}"),
+        let question = Question::new("kv.get", key.clone(), &[key.as_bytes()]);
+        let answer = self.overlay.get(&key, &question);
+        let (shown, recorded) = match &answer {
+            Ok(value) => {
+                let shown = value.as_ref().map(|value| String::from_utf8_lossy(&value[..value.len().min(1024)]).into_owned());
+                (shown.unwrap_or_else(|| "none".to_owned()), Recorded::Value(value.clone().map(Blob)))
+            }
+            Err(denial) => (format!("{denial:?}"), denial.to_record()),
         };
-        self.journal.record("kv.get", &key, &shown);
+        self.journal.record(question, &shown, Some(recorded));
         Ok(answer.map_err(kv::Error::from))
     }
 
     fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<Result<(), kv::Error>> {
         self.count_call()?;
-        let input = format!("{key} ({} bytes)", value.len());
+        let exact = [key.as_bytes(), &value, &ttl_ms.unwrap_or(u64::MAX).to_le_bytes()];
+        let question = Question::new("kv.set", format!("{key}{}", in_short(&value)), &exact);
         let answer = self.overlay.write(&key, Some(value), ttl_ms);
-        self.journal.record("kv.set", &input, &shown(answer));
+        self.journal.record(question, &shown(answer), None);
         Ok(answer.map_err(kv::Error::from))
     }
 
     fn delete(&mut self, key: String) -> Result<Result<(), kv::Error>> {
         self.count_call()?;
         let answer = self.overlay.write(&key, None, None);
-        self.journal.record("kv.delete", &key, &shown(answer));
+        self.journal.record(Question::new("kv.delete", key.clone(), &[key.as_bytes()]), &shown(answer), None);
         Ok(answer.map_err(kv::Error::from))
     }
 }
@@ -105,27 +111,26 @@ impl kv::Host for State {
 impl once::Host for State {
     async fn begin(&mut self, key: String) -> Result<Result<once::Step, once::Error>> {
         self.count_call()?;
-        let answer = self.overlay.begin(&key).await.and_then(|step| match step {
-            OnceStep::Begun => Ok(once::Step::Begun),
-            OnceStep::Done(answer) => Ok(once::Step::Done(answer)),
-            OnceStep::Unknown => Ok(once::Step::Unknown),
-            OnceStep::QuotaExceeded => Err(Denial::Quota),
-        });
-        let shown = match &answer {
-            Ok(once::Step::Begun) => "begun".to_owned(),
-            Ok(once::Step::Done(answer)) => format!("done ({} bytes)", answer.len()),
-            Ok(once::Step::Unknown) => "unknown".to_owned(),
-            Err(denial) => format!("{denial:?}"),
+        let question = Question::new("once.begin", key.clone(), &[key.as_bytes()]);
+        let step = self.overlay.begin(&key, &question).await;
+        let (shown, recorded, answer) = match step {
+            Ok(OnceStep::Begun) => ("begun".to_owned(), Recorded::Begun, Ok(once::Step::Begun)),
+            Ok(OnceStep::Unknown) => ("unknown".to_owned(), Recorded::Unknown, Ok(once::Step::Unknown)),
+            Ok(OnceStep::Done(answer)) => {
+                (format!("done ({} bytes)", answer.len()), Recorded::Done(Blob(answer.clone())), Ok(once::Step::Done(answer)))
+            }
+            Ok(OnceStep::QuotaExceeded) => (format!("{:?}", Denial::Quota), Denial::Quota.to_record(), Err(Denial::Quota)),
+            Err(denial) => (format!("{denial:?}"), denial.to_record(), Err(denial)),
         };
-        self.journal.record("once.begin", &key, &shown);
+        self.journal.record(question, &shown, Some(recorded));
         Ok(answer.map_err(once::Error::from))
     }
 
     async fn finish(&mut self, key: String, answer: Vec<u8>) -> Result<Result<(), once::Error>> {
         self.count_call()?;
-        let input = format!("{key} ({} bytes)", answer.len());
-        let answer = self.overlay.finish(&key, answer).await;
-        self.journal.record("once.finish", &input, &shown(answer));
+        let question = Question::new("once.finish", format!("{key}{}", in_short(&answer)), &[key.as_bytes(), &answer]);
+        let answer = self.overlay.finish(&key, answer, &question).await;
+        self.journal.record(question, &shown(answer), answer.err().map(Denial::to_record));
         Ok(answer.map_err(once::Error::from))
     }
 }
@@ -133,9 +138,10 @@ impl once::Host for State {
 impl emit::Host for State {
     fn publish(&mut self, name: String, content_type: String, body: Vec<u8>) -> Result<Result<(), emit::Error>> {
         self.count_call()?;
-        let input = format!("{name} ({} bytes)", body.len());
+        let exact = [name.as_bytes(), content_type.as_bytes(), &body];
+        let question = Question::new("emit.publish", format!("{name}{}", in_short(&body)), &exact);
         let answer = self.overlay.emit(name, content_type, body);
-        self.journal.record("emit.publish", &input, &shown(answer));
+        self.journal.record(question, &shown(answer), None);
         Ok(answer.map_err(emit::Error::from))
     }
 }
@@ -143,17 +149,22 @@ impl emit::Host for State {
 impl secrets::Host for State {
     fn hmac_sha256(&mut self, name: String, data: Vec<u8>) -> Result<Result<Vec<u8>, secrets::Error>> {
         self.count_call()?;
-        let answer = self.overlay.sign(&name, &data);
+        let question = Question::new("secrets.hmac-sha256", format!("{name} ({} bytes)", data.len()), &[name.as_bytes(), &data]);
+        let answer = self.overlay.sign(&name, &data, &question);
         let shown = answer.as_ref().map_or_else(|error| format!("Denied: {error}"), |_| "ok".to_owned());
-        self.journal.record("secrets.hmac-sha256", &format!("{name} ({} bytes)", data.len()), &shown);
+        let recorded = answer.as_ref().map_or_else(failure, |tag| Recorded::Tag(Blob(tag.clone())));
+        self.journal.record(question, &shown, Some(recorded));
         Ok(answer.map_err(|error| secrets::Error::Denied(error.to_string())))
     }
 
     fn verify_hmac_sha256(&mut self, name: String, data: Vec<u8>, tag: Vec<u8>) -> Result<Result<bool, secrets::Error>> {
         self.count_call()?;
-        let answer = self.overlay.verify(&name, &data, &tag);
+        let exact = [name.as_bytes(), &data, &tag];
+        let question = Question::new("secrets.verify-hmac-sha256", format!("{name} ({} bytes)", data.len()), &exact);
+        let answer = self.overlay.verify((&name, &data, &tag), &question);
         let shown = answer.as_ref().map_or_else(|error| format!("Denied: {error}"), ToString::to_string);
-        self.journal.record("secrets.verify-hmac-sha256", &format!("{name} ({} bytes)", data.len()), &shown);
+        let recorded = answer.as_ref().map_or_else(failure, |truth| Recorded::Verified(*truth));
+        self.journal.record(question, &shown, Some(recorded));
         Ok(answer.map_err(|error| secrets::Error::Denied(error.to_string())))
     }
 }
@@ -164,9 +175,10 @@ impl http::Host for State {
         let timeout = request.timeout_ms.map(|ms| Duration::from_millis(ms.into()));
         let http::Request { method, url, headers, body, credential, .. } = request;
         let request = Request { method, url, headers, body: body.unwrap_or_default(), credential };
-        let shown = reach::shown(&request);
-        let answer = self.overlay.send(request, timeout).await;
-        self.journal.record("http.send", &shown, &reach::shown_answer(&answer));
+        let question = reach::question(&request);
+        let answer = self.overlay.send(request, timeout, &question).await;
+        let (shown, recorded) = reach::answered(&answer);
+        self.journal.record(question, &shown, Some(recorded));
         let answer = answer.map(|answer| http::Response {
             status: answer.status,
             headers: answer.headers,

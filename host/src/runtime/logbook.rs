@@ -1,15 +1,18 @@
 //! What a run says: its log lines and the record of its host calls, both bounded, both telling what was cut.
 
-use crate::delivery::view::{HostCall, LogLine};
+use super::recording::Question;
+use crate::delivery::view::{HostCall, LogLine, Recorded};
 
 /// Log lines kept of one run.
 const LINES_MAX: usize = 200;
 /// Bytes of log kept of one run.
 const LOG_BYTES_MAX: usize = 32 * 1024;
 /// Host calls kept of one run.
-const CALLS_KEPT_MAX: usize = 64;
+const CALLS_KEPT_MAX: usize = 200;
 /// Bytes kept of a call's arguments, and of its answer.
 const SIDE_BYTES_MAX: usize = 256;
+/// Bytes of exact answers kept of one run: without them the attempt is shown, but cannot be replayed.
+const RECORDED_BYTES_MAX: usize = 256 * 1024;
 
 /// The log of one run.
 #[derive(Debug, Default)]
@@ -45,23 +48,28 @@ impl Logbook {
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     calls: Vec<HostCall>,
+    recorded_bytes: usize,
     cut: u64,
 }
 
 impl Journal {
     /// Keeps a call if there is room for it; counts it otherwise.
-    pub(super) fn record(&mut self, call: &str, input: &str, answer: &str) {
+    pub(super) fn record(&mut self, question: Question, answer: &str, recorded: Option<Recorded>) {
         if self.calls.len() >= CALLS_KEPT_MAX {
             self.cut += 1;
             return;
         }
-        self.calls.push(HostCall { call: call.to_owned(), input: short(input), answer: short(answer) });
+        let room = RECORDED_BYTES_MAX.saturating_sub(self.recorded_bytes);
+        let recorded = recorded.filter(|recorded| recorded.bytes() <= room);
+        self.recorded_bytes += recorded.as_ref().map_or(0, Recorded::bytes);
+        let Question { call, shown, digest } = question;
+        self.calls.push(HostCall { call: call.to_owned(), input: short(&shown), answer: short(answer), input_digest: digest, recorded });
     }
 
     /// The calls, with a last one that tells how many are missing.
     pub(super) fn into_calls(mut self) -> Vec<HostCall> {
         if self.cut > 0 {
-            self.calls.push(HostCall { call: "…".to_owned(), input: format!("{} calls cut", self.cut), answer: String::new() });
+            self.calls.push(HostCall { call: "…".to_owned(), input: format!("{} calls cut", self.cut), ..HostCall::default() });
         }
         self.calls
     }
@@ -104,12 +112,23 @@ mod tests {
     #[test]
     fn a_journal_keeps_short_sides_of_the_first_calls() {
         let mut journal = Journal::default();
-        for _ in 0..70 {
-            journal.record("kv.get", &"ä".repeat(300), "none");
+        for _ in 0..206 {
+            journal.record(Question::told("kv.get", "ä".repeat(300)), "none", None);
         }
         let calls = journal.into_calls();
         assert_eq!(calls.len(), CALLS_KEPT_MAX + 1);
         assert!(calls[0].input.len() <= SIDE_BYTES_MAX && calls[0].input.ends_with('…'));
         assert_eq!(calls[CALLS_KEPT_MAX].input, "6 calls cut");
+    }
+
+    #[test]
+    fn exact_answers_are_kept_while_there_is_room_and_the_calls_in_any_case() {
+        let mut journal = Journal::default();
+        let large = || Some(Recorded::Value(Some(vec![0; RECORDED_BYTES_MAX / 2].into())));
+        for recorded in [large(), large(), large(), Some(Recorded::Begun)] {
+            journal.record(Question::told("kv.get", "k".to_owned()), "…", recorded);
+        }
+        let kept: Vec<_> = journal.into_calls().iter().map(|call| call.recorded.is_some()).collect();
+        assert_eq!(kept, [true, true, false, true]);
     }
 }

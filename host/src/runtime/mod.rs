@@ -16,6 +16,7 @@ mod invoke;
 mod limiter;
 mod logbook;
 mod reach;
+mod recording;
 mod selftest;
 mod shape;
 mod state;
@@ -28,8 +29,8 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use wasmtime::component::{ComponentExportIndex, Linker};
 
-pub use self::compile::compile_child;
 use self::{bindings::WebhookHandlerPre, compile::Workshop, engine::Sandbox, state::State};
+pub use self::{compile::compile_child, recording::Recording};
 use crate::{
     clock::Clock,
     delivery::{
@@ -135,6 +136,8 @@ pub enum Gate {
     Live(Box<Outside>),
     /// There is no way out: kv and once begin empty and live for the run, effects are collected and shown, no request is sent.
     Dry,
+    /// There is no way out either: what is asked is answered as it was in the past.
+    Replay(Box<Recording>),
 }
 
 /// What a live run reaches.

@@ -5,8 +5,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Gate, gate::Overlay};
-use crate::egress::{Egress, Reach, Request, Response, SendError};
+use super::{
+    Gate,
+    gate::Overlay,
+    recording::{Question, error_of, failure},
+};
+use crate::{
+    delivery::view::{Blob, Recorded},
+    egress::{Egress, Request, Response, SendError},
+};
 
 /// Requests of one run.
 const REQUESTS_MAX: u32 = 100;
@@ -20,6 +27,8 @@ const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 const LEFT_TO_DECIDE: Duration = Duration::from_millis(50);
 /// The answer of a gate that has none.
 const NO_WAY_OUT: &str = "this run has no way out: it is a trial, and no request leaves the host";
+
+const NO_SECRETS: &str = "this run is a trial and holds no secrets";
 
 /// What a run has used of what it may send.
 #[derive(Debug)]
@@ -56,11 +65,15 @@ impl Requests {
 
 impl Overlay {
     /// Sends a request and waits for the answer.
-    pub(super) async fn send(&mut self, request: Request, timeout: Option<Duration>) -> Result<Response, SendError> {
+    pub(super) async fn send(&mut self, request: Request, timeout: Option<Duration>, question: &Question) -> Result<Response, SendError> {
         self.requests.count()?;
-        let answer = match &self.gate {
+        let answer = match &mut self.gate {
             Gate::Live(outside) => outside.egress.send(&outside.reach, request, self.requests.deadline(timeout)).await,
             Gate::Dry => Err(SendError::Unavailable(NO_WAY_OUT.to_owned())),
+            Gate::Replay(recording) => match recording.next(question) {
+                Some(Recorded::Response { status, headers, body, truncated }) => Ok(Response { status, headers, body: body.0, truncated }),
+                other => Err(error_of(other)),
+            },
         };
         if let Ok(answer) = &answer {
             self.requests.answered_bytes += answer.body.len();
@@ -69,41 +82,67 @@ impl Overlay {
     }
 
     /// HMAC-SHA256 under a named key.
-    pub(super) fn sign(&self, name: &str, data: &[u8]) -> Result<Vec<u8>, SendError> {
-        Egress::sign(self.reach()?, name, data)
+    pub(super) fn sign(&mut self, name: &str, data: &[u8], question: &Question) -> Result<Vec<u8>, SendError> {
+        match &mut self.gate {
+            Gate::Live(outside) => Egress::sign(&outside.reach, name, data),
+            Gate::Dry => Err(SendError::Denied(NO_SECRETS.to_owned())),
+            Gate::Replay(recording) => match recording.next(question) {
+                Some(Recorded::Tag(tag)) => Ok(tag.0),
+                other => Err(error_of(other)),
+            },
+        }
     }
 
     /// Whether a tag is the one.
-    pub(super) fn verify(&self, name: &str, data: &[u8], tag: &[u8]) -> Result<bool, SendError> {
-        Egress::verify(self.reach()?, name, data, tag)
-    }
-
-    fn reach(&self) -> Result<&Reach, SendError> {
-        match &self.gate {
-            Gate::Live(outside) => Ok(&outside.reach),
-            Gate::Dry => Err(SendError::Denied("this run is a trial and holds no secrets".to_owned())),
+    pub(super) fn verify(&mut self, (name, data, tag): (&str, &[u8], &[u8]), question: &Question) -> Result<bool, SendError> {
+        match &mut self.gate {
+            Gate::Live(outside) => Egress::verify(&outside.reach, name, data, tag),
+            Gate::Dry => Err(SendError::Denied(NO_SECRETS.to_owned())),
+            Gate::Replay(recording) => match recording.next(question) {
+                Some(Recorded::Verified(truth)) => Ok(truth),
+                other => Err(error_of(other)),
+            },
         }
     }
 }
 
-/// How a request is shown: never its body, and of a URL that is a secret only the credential's name.
-pub(super) fn shown(request: &Request) -> String {
-    let url = if request.url.is_empty() { "(the credential's URL)" } else { &request.url };
-    let credential = request.credential.as_ref().map_or_else(String::new, |name| format!(" as {name}"));
-    let body = if request.body.is_empty() { String::new() } else { format!(" ({} bytes)", request.body.len()) };
-    format!("{} {url}{credential}{body}", request.method)
+/// A request as it is recorded: exactly in its digest, in short for people, and of a URL that is a secret only the credential's name.
+pub(super) fn question(request: &Request) -> Question {
+    let Request { method, url, headers, body, credential } = request;
+    let target = if url.is_empty() { "(the credential's URL)" } else { url };
+    let named = credential.as_ref().map_or_else(String::new, |name| format!(" as {name}"));
+    let shown = format!("{method} {target}{named}{}", if body.is_empty() { String::new() } else { in_short(body) });
+    let mut exact: Vec<&[u8]> = vec![method.as_bytes(), url.as_bytes(), body, credential.as_deref().unwrap_or_default().as_bytes()];
+    exact.extend(headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+    Question::new("http.send", shown, &exact)
 }
 
-/// How an answer is shown.
-pub(super) fn shown_answer(answer: &Result<Response, SendError>) -> String {
+/// An answer in short and exactly.
+pub(super) fn answered(answer: &Result<Response, SendError>) -> (String, Recorded) {
     match answer {
-        Ok(answer) => {
-            let cut = if answer.truncated { ", cut" } else { "" };
-            format!("{} ({} bytes{cut})", answer.status, answer.body.len())
+        Ok(Response { status, headers, body, truncated }) => {
+            let cut = if *truncated { ", cut" } else { "" };
+            let recorded =
+                Recorded::Response { status: *status, headers: headers.clone(), body: Blob(body.clone()), truncated: *truncated };
+            (format!("{status} ({} bytes{cut})", body.len()), recorded)
         }
-        Err(SendError::Denied(why)) => format!("Denied: {why}"),
-        Err(SendError::Timeout) => "Timeout".to_owned(),
-        Err(SendError::TooLarge) => "TooLarge".to_owned(),
-        Err(SendError::Unavailable(why)) => format!("Unavailable: {why}"),
+        Err(error) => {
+            let shown = match error {
+                SendError::Denied(why) => format!("Denied: {why}"),
+                SendError::Timeout => "Timeout".to_owned(),
+                SendError::TooLarge => "TooLarge".to_owned(),
+                SendError::Unavailable(why) => format!("Unavailable: {why}"),
+            };
+            (shown, failure(error))
+        }
     }
+}
+
+/// How many bytes, and their beginning where they are text.
+pub(super) fn in_short(bytes: &[u8]) -> String {
+    const SHOWN_MAX: usize = 160;
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_MAX)]);
+    let is_text = !shown.contains(|c: char| c == char::REPLACEMENT_CHARACTER || (c.is_control() && !c.is_whitespace()));
+    let dots = if bytes.len() > SHOWN_MAX { "…" } else { "" };
+    if is_text && !bytes.is_empty() { format!(" ({} bytes) {shown}{dots}", bytes.len()) } else { format!(" ({} bytes)", bytes.len()) }
 }

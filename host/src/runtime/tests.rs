@@ -82,6 +82,14 @@ fn run() -> Run {
     }
 }
 
+/// The digest of a request as the recording knows it.
+pub(crate) fn question(method: &str, url: &str, credential: Option<&str>) -> String {
+    let (headers, body) = (Vec::new(), Vec::new());
+    let request =
+        crate::egress::Request { method: method.into(), url: url.into(), headers, body, credential: credential.map(str::to_owned) };
+    reach::question(&request).digest
+}
+
 async fn admit(name: &str) -> Component {
     runtime().admit(guests::component(name).into(), &[]).await.unwrap_or_else(|error| panic!("{name}: {error}"))
 }
@@ -97,7 +105,7 @@ async fn refusal(wasm: impl Into<Bytes>, granted: &[&str]) -> AdmissionError {
 /// What each guest must come to: the outcome's slug, or the slug of the refusal.
 fn expected(name: &str) -> Result<&'static str, &'static str> {
     Ok(match name {
-        "ack" | "emit-then-ack" | "log-some" | "poison" | "publish-document" | "validate" => "ack",
+        "ack" | "count" | "emit-then-ack" | "log-some" | "poison" | "publish-document" | "validate" => "ack",
         "config" | "echo" | "kv-own-writes" | "once-twice" | "random" | "skip" | "sleep" | "wall-clock" => "skip",
         "retry" => "retry",
         "reject" | "emit-then-reject" => "reject",
@@ -105,7 +113,7 @@ fn expected(name: &str) -> Result<&'static str, &'static str> {
         "memory-bomb" | "memory-bombs" | "table-bomb" | "start-grow" => "out_of_memory",
         "burn-then-trap" | "exit" | "stack-overflow" | "start-trap" | "trap" => "trapped",
         "bad-text" | "call-flood" | "fat-string" | "huge-string" | "invalid-discriminant" | "log-flood" => "abi_limit",
-        "fetch" | "http-import" | "sign" => return Err("import_not_granted"),
+        "fetch" | "http-import" | "once-send" | "sign" => return Err("import_not_granted"),
         "unknown-import" => return Err("import_unknown"),
         "wrong-world" => return Err("world_mismatch"),
         other => panic!("`{other}` has no scenario: add it here"),

@@ -154,7 +154,12 @@ mod tests {
 
     fn report(outcome: Outcome) -> RunReport {
         let emit = Emit { name: "label".to_owned(), content_type: "application/json".to_owned(), body: br#"{"label":"S","n":7}"#.to_vec() };
-        let call = |call: &str, input: &str| HostCall { call: call.to_owned(), input: input.to_owned(), answer: "ok".to_owned() };
+        let call = |call: &str, input: &str| HostCall {
+            call: call.to_owned(),
+            input: input.to_owned(),
+            answer: "ok".to_owned(),
+            ..HostCall::default()
+        };
         let line = |message: &str| LogLine { level: "info".to_owned(), message: message.to_owned(), fields: Vec::new() };
         RunReport {
             outcome,

@@ -8,7 +8,7 @@ use super::{
     super::{
         exit::{Exit, Failure},
         output::Output,
-        read_bounded, samples,
+        read_bounded, replay, samples,
     },
     report,
     trial::{self, Sandbox},
@@ -21,14 +21,16 @@ pub(super) struct Args {
     /// The component; limits and configuration are those of the manifest beside it, where there is one
     file: PathBuf,
     /// The event's name, such as `pull_request`
-    #[arg(long)]
-    event: String,
+    #[arg(long, required_unless_present = "replay")]
+    event: Option<String>,
     /// The JSON document, or `-`; the built-in one of the event where absent
     #[arg(long, value_name = "FILE")]
     payload: Option<PathBuf>,
     /// Another `[config]` table: JSON, or TOML where the name ends in `.toml`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    past: replay::OneArgs,
     /// Fail unless this is the verdict
     #[arg(long)]
     expect: Option<Word>,
@@ -48,14 +50,18 @@ enum Word {
 
 /// Runs; exit 1 where the verdict is another than expected, 70 where the plugin trapped, 75 where it hit a limit.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    if args.past.is_meant() {
+        return replay::one(&args.past, &args.file, args.json).await;
+    }
     let sandbox = Sandbox::open()?;
     let trial = sandbox.admit(&args.file).await?;
     let config = args.config.as_deref().map_or_else(|| Ok(trial.config()), read_table)?;
+    let event = args.event.unwrap_or_default();
     let document = match &args.payload {
         Some(file) => read_bounded(file)?,
-        None => samples::document(&args.event)?.as_bytes().to_vec(),
+        None => samples::document(&event)?.as_bytes().to_vec(),
     };
-    let report = trial.run(trial::delivery(&args.event, document)?, 1, config).await;
+    let report = trial.run(trial::delivery(&event, document)?, 1, config).await;
     report::print(Output::new(args.json), &report)?;
     verdict_of(&report.outcome, args.expect)
 }

@@ -106,8 +106,8 @@ async fn a_string_of_32_mib_is_stopped_by_what_may_cross_the_boundary() {
 async fn host_calls_and_log_lines_are_counted_and_cut() {
     let calls = play("call-flood", run()).await;
     assert!(fault(&calls).1.contains("more than 1000 host calls"), "{}", fault(&calls).1);
-    assert_eq!(calls.host_calls.len(), 65);
-    assert_eq!(calls.host_calls[64].input, "936 calls cut");
+    assert_eq!(calls.host_calls.len(), 201);
+    assert_eq!(calls.host_calls[200].input, "800 calls cut");
     let lines = play("log-flood", run()).await;
     assert!(fault(&lines).1.contains("more than 10000 log calls"), "{}", fault(&lines).1);
     let some = play("log-some", run()).await;

@@ -116,7 +116,7 @@ async fn a_settlement_that_changed_nothing_is_not_told_as_an_attempt() {
 
 #[test]
 fn host_calls_are_summed_by_call_and_answer() {
-    let call = |call: &str, answer: &str| HostCall { call: call.into(), input: String::new(), answer: answer.into() };
+    let call = |call: &str, answer: &str| HostCall { call: call.into(), answer: answer.into(), ..HostCall::default() };
     let calls = [call("kv.get", "none"), call("kv.set", "ok"), call("kv.set", "Quota"), call("kv.get", "some"), call("…", "")];
     let tally_of = |call: &str, result, count| HostCallTally { call: call.into(), result, count };
     assert_eq!(tally(&calls), [tally_of("kv.get", "ok", 2), tally_of("kv.set", "ok", 1), tally_of("kv.set", "error", 1)]);

@@ -1,0 +1,13 @@
+;; Adds one to the number under `n` (eight bytes, little-endian).
+(import "hookyard:plugin/kv@0.1.0" "get" (func $get (param i32 i32 i32)))
+(import "hookyard:plugin/kv@0.1.0" "set" (func $set (param i32 i32 i32 i32 i32 i64 i32)))
+(data (memory $memory) (i32.const 0) "n")
+(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32)
+  (call $get (i32.const 0) (i32.const 1) (i32.const 256))
+  (if (i32.load8_u $memory (i32.const 256)) (then (unreachable)))
+  (if (i32.load8_u $memory (i32.const 260))
+    (then (i64.store $memory (i32.const 16) (i64.load $memory (i32.load $memory (i32.const 264))))))
+  (i64.store $memory (i32.const 16) (i64.add (i64.load $memory (i32.const 16)) (i64.const 1)))
+  (call $set (i32.const 0) (i32.const 1) (i32.const 16) (i32.const 8) (i32.const 0) (i64.const 0) (i32.const 300))
+  (if (i32.load8_u $memory (i32.const 300)) (then (unreachable)))
+  (call $ack))

@@ -1,0 +1,27 @@
+;; Sends a request once: asks for `url` inside the step, finishes it, asks once more, and skips with what the step was: 0 begun, 1 done, 2 unknown.
+(import "hookyard:plugin/config@0.1.0" "get" (func $get (param i32 i32 i32)))
+(import "hookyard:plugin/once@0.1.0" "begin" (func $begin (param i32 i32 i32)))
+(import "hookyard:plugin/once@0.1.0" "finish" (func $finish (param i32 i32 i32 i32 i32)))
+(import "hookyard:plugin/http@0.1.0" "send" (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+(data (memory $memory) (i32.const 0) "url")
+(data (memory $memory) (i32.const 16) "POST")
+(data (memory $memory) (i32.const 32) "comment")
+(func $post
+  (call $send
+    (i32.const 16) (i32.const 4)
+    (i32.load $memory (i32.const 260)) (i32.load $memory (i32.const 264))
+    (i32.const 0) (i32.const 0)
+    (i32.const 0) (i32.const 0) (i32.const 0)
+    (i32.const 0) (i32.const 0) (i32.const 0)
+    (i32.const 0) (i32.const 0)
+    (i32.const 300)))
+(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32)
+  (call $get (i32.const 0) (i32.const 3) (i32.const 256))
+  (call $begin (i32.const 32) (i32.const 7) (i32.const 400))
+  (if (i32.load8_u $memory (i32.const 400)) (then (unreachable)))
+  (if (i32.eqz (i32.load8_u $memory (i32.const 404)))
+    (then
+      (call $post)
+      (call $finish (i32.const 32) (i32.const 7) (i32.const 32) (i32.const 7) (i32.const 440))
+      (call $post)))
+  (call $skip_number (i64.load8_u $memory (i32.const 404))))
