@@ -227,6 +227,10 @@ async fn requests_that_hide_another_one_are_refused_and_nothing_of_them_is_accep
         let said = ask(&mut stream, request.as_bytes()).await;
         assert!((400..500).contains(&status(&said)) || said.is_empty(), "{framing}: {said}");
     }
+    // HTTP/2 is not spoken: there are no streams to multiply, reset or continue.
+    let mut stream = stranger::connect(to, 2).await.expect("a connection");
+    let said = ask(&mut stream, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
     assert_eq!(host.inner().ledger().books().await.expect("books").accepted, 0);
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Prepared {
     pub(super) body: StoredBody,
     /// The same for the same body of the same tenant.
     body_key: [u8; 16],
-    /// The same for the same provider's id and event.
+    /// The same for the same provider's id, event and hook: what came with the body and is not signed.
     origin: [u8; 16],
     headers: String,
 }
@@ -33,7 +33,9 @@ impl Prepared {
     /// Hashes and encodes.
     pub(super) fn new(offer: Offer, body: StoredBody) -> Self {
         let delivery = &offer.delivery;
-        let sent = Sha256::new().chain_update(&delivery.provider_id).chain_update([0]).chain_update(&delivery.event);
+        let hook_id = delivery.hook_id.as_deref().unwrap_or_default();
+        let unsigned = [delivery.provider_id.as_str(), &delivery.event, hook_id].join("\0");
+        let sent = Sha256::new().chain_update(unsigned);
         let origin = half(&sent.finalize().into());
         let headers = serde_json::to_string(&delivery.headers).unwrap_or_else(|_| "[]".to_owned());
         Self { body_key: body_key(delivery.tenant.as_str(), &delivery.body_sha256), origin, headers, offer, body }
