@@ -59,7 +59,7 @@ pub enum HttpError {
     TooLarge,
     /// The other side could not be reached.
     Unavailable(String),
-    /// There is an answer, and it is no success; from [`Response::success`].
+    /// There is an answer, and it is no success; from [`Answer::success`].
     Status {
         /// The answer.
         response: Response,
