@@ -14,9 +14,6 @@ use crate::{
     egress::SendError,
 };
 
-/// Digits of an input's digest: enough to tell the calls of one run apart.
-const DIGITS: usize = 16;
-
 /// What a call asked, exactly and in short.
 #[derive(Debug)]
 pub(super) struct Question {
@@ -43,9 +40,9 @@ impl Question {
 
     /// A call with its exact arguments.
     pub(super) fn new(call: &'static str, shown: String, exact: &[&[u8]]) -> Self {
-        let mut digest = Digest::of(exact).to_string();
-        digest.truncate(DIGITS);
-        Self { call, shown, digest }
+        // 64 bits tell the calls of one run apart.
+        let digest = Digest::of(exact).as_bytes().iter().take(8).fold(0_u64, |digits, byte| (digits << 8) | u64::from(*byte));
+        Self { call, shown, digest: format!("{digest:016x}") }
     }
 }
 
@@ -123,7 +120,7 @@ mod tests {
     fn arguments_that_only_look_the_same_together_are_told_apart() {
         let digest = |exact: &[&[u8]]| Question::new("http.send", String::new(), exact).digest;
         assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]));
-        assert_eq!(digest(&[b"ab"]).len(), DIGITS);
+        assert_eq!(digest(&[b"ab"]).len(), 16);
     }
 
     #[test]

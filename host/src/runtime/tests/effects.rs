@@ -65,3 +65,43 @@ async fn a_dry_step_begun_twice_is_unknown_and_the_next_run_knows_nothing_of_it(
         assert_eq!(report.host_calls[0].answer, "begun");
     }
 }
+
+#[tokio::test]
+async fn a_trial_opens_no_socket_and_holds_no_secret() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let config = serde_json::json!({ "url": format!("http://{}/", listener.local_addr().unwrap()) });
+    let component =
+        |name: &'static str| async move { runtime().admit(guests::component(name).into(), &["http", "secrets"]).await.unwrap() };
+    let asked = runtime().invoke(&component("fetch").await, Run { config: Arc::new(config), ..run() }).await;
+    assert!(reason(&asked).contains("no way out"), "{}", reason(&asked));
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    let signed = runtime().invoke(&component("sign").await, run()).await;
+    assert!(reason(&signed).contains("holds no secrets"), "{}", reason(&signed));
+}
+
+#[tokio::test]
+async fn what_a_recording_does_not_have_is_not_made_up() {
+    let recording = Recording::of(TenantId::default_tenant(), &[]);
+    assert_eq!(recording.tenant(), &TenantId::default_tenant());
+    let replay = || Run { gate: Gate::Replay(Box::new(recording.clone())), ..run() };
+    let read = play("kv-own-writes", replay()).await;
+    assert_eq!(read.host_calls[0].answer, "Unavailable", "{:?}", read.host_calls);
+    let stepped = play("once-twice", replay()).await;
+    assert_eq!(stepped.host_calls[0].answer, "Unavailable", "{:?}", stepped.host_calls);
+}
+
+#[tokio::test]
+async fn a_replayed_run_reads_what_it_read_and_begins_what_it_began() {
+    for guest in ["kv-own-writes", "once-twice", "random", "wall-clock", "emit-then-ack"] {
+        let first = play(guest, run()).await;
+        let recording = Recording::of(TenantId::default_tenant(), &first.host_calls);
+        let again = play(guest, Run { gate: Gate::Replay(Box::new(recording)), ..run() }).await;
+        assert_eq!(
+            (&again.outcome, &again.effects.emits, &again.host_calls),
+            (&first.outcome, &first.effects.emits, &first.host_calls),
+            "{guest}"
+        );
+        assert_eq!((again.fuel, again.effects.kv_writes), (first.fuel, first.effects.kv_writes), "{guest}");
+    }
+}
