@@ -56,3 +56,23 @@ async fn a_memory_bomb_runs_out_of_memory() {
 async fn a_trap_is_a_trap() {
     ends_as("trap", "trapped").await;
 }
+
+/// Every other way to misbehave, each beside a neighbour whose legs are handled meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_hostile_guest_dies_by_its_own_name_beside_a_neighbour() {
+    for (guest, outcome) in [
+        ("burn-then-trap", "trapped"),
+        ("stack-overflow", "trapped"),
+        ("exit", "trapped"),
+        ("memory-bombs", "out_of_memory"),
+        ("table-bomb", "out_of_memory"),
+        ("huge-string", "abi_limit"),
+        ("bad-text", "abi_limit"),
+        ("invalid-discriminant", "abi_limit"),
+        ("log-flood", "abi_limit"),
+        ("call-flood", "abi_limit"),
+        ("bulk-fill", "out_of_fuel"),
+    ] {
+        ends_as(guest, outcome).await;
+    }
+}
