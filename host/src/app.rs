@@ -4,6 +4,7 @@
 //! it lets in must find everything behind it. Stopping follows the data forwards: the door closes, accepts finish, leasing ends, runs
 //! finish, the ledger closes. This is the only place that names a concrete broker.
 
+mod queue;
 mod start;
 mod upkeep;
 
@@ -25,6 +26,8 @@ use crate::{
     tenants::Tenants,
     work::Workers,
 };
+use queue::Queue;
+pub use queue::WaitsElsewhere;
 
 /// What the one who starts a host decides beside its configuration.
 #[derive(Clone, Debug)]
@@ -65,9 +68,10 @@ pub struct Host {
     config: Arc<Config>,
     options: Options,
     tasks: Tasks,
-    workers: Workers,
-    admin: Admin,
-    door: Door,
+    queue: Queue,
+    workers: Option<Workers>,
+    admin: Option<Admin>,
+    door: Option<Door>,
 }
 
 impl Host {
@@ -76,14 +80,14 @@ impl Host {
         start::start(config, options).await
     }
 
-    /// Where deliveries are taken, with the real port.
-    pub fn ingest_address(&self) -> SocketAddr {
-        self.door.address
+    /// Where deliveries are taken, with the real port; none without the role `ingest`.
+    pub fn ingest_address(&self) -> Option<SocketAddr> {
+        self.door.as_ref().map(|door| door.address)
     }
 
-    /// Where the admin listener is, with the real port.
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin.address
+    /// Where the admin listener is, with the real port; none without the role `admin`.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
     }
 
     /// The store.
@@ -120,8 +124,9 @@ impl Host {
             tokio::select! {
                 reason = self.ledger.poisoned() => return Ok(Ended::Poisoned(reason)),
                 () = self.tasks.failed() => return Ok(Ended::TaskFailed),
-                () = self.workers.failed() => return Ok(Ended::TaskFailed),
-                () = self.door.failed() => return Ok(Ended::TaskFailed),
+                () = self.queue.failed() => return Ok(Ended::TaskFailed),
+                () = failed(self.workers.as_ref().map(Workers::failed)) => return Ok(Ended::TaskFailed),
+                () = failed(self.door.as_ref().map(Door::failed)) => return Ok(Ended::TaskFailed),
                 () = received(&mut terminate) => break,
                 () = received(&mut interrupt) => break,
                 () = received(&mut hangup) => self.reload(),
@@ -135,17 +140,33 @@ impl Host {
     pub async fn stop(self) -> Vec<LegId> {
         let grace = self.config.grace;
         self.readiness.block("draining", "the host is stopping");
-        let unfinished = self.door.close(grace).await;
-        tracing::info!(unfinished, "door_closed");
-        let orphans = self.workers.stop(grace).await;
+        if let Some(door) = self.door {
+            let unfinished = door.close(grace).await;
+            tracing::info!(unfinished, "door_closed");
+        }
+        let orphans = match self.workers {
+            Some(workers) => workers.stop(grace).await,
+            None => Vec::new(),
+        };
         for leg in &orphans {
             tracing::warn!(leg = %leg, "run_abandoned");
         }
-        self.admin.close(Duration::from_secs(1)).await;
+        self.queue.stop().await;
+        if let Some(admin) = self.admin {
+            admin.close(Duration::from_secs(1)).await;
+        }
         let open = self.tasks.stop(Duration::from_secs(5)).await;
         self.ledger.close().await;
         tracing::info!(orphans = orphans.len(), open_tasks = open, "host_stopped");
         orphans
+    }
+}
+
+/// Waits for the failure of a part that is there.
+async fn failed(part: Option<impl Future<Output = ()>>) {
+    match part {
+        Some(part) => part.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -208,7 +208,7 @@ async fn bad_signatures_are_refused_unread_whatever_they_claim_to_come_from_but_
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_hide_another_one_are_refused_and_nothing_of_them_is_accepted() {
     let host = TestHost::builder().start().await;
-    let to = host.inner().ingest_address();
+    let to = host.inner().ingest_address().expect("a host that takes deliveries");
     let hidden = head("/webhooks/github", "application/json", "content-length: 2\r\n") + "{}";
     for framing in [
         format!("content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"),
@@ -260,7 +260,7 @@ async fn signed_bodies_of_odd_shapes_are_answered_and_harm_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_cut_at_any_byte_loses_nothing_and_repeats_nothing() {
     let host = Arc::new(TestHost::builder().plugin("echo", guests::component("publish-document")).start().await);
-    let to = host.inner().ingest_address();
+    let to = host.inner().ingest_address().expect("a host that takes deliveries");
     let secret = Secret::new(SECRET).expect("a secret");
     let request = |guid: &str, body: &str| {
         let signature = sign(&secret, body.as_bytes());

@@ -37,7 +37,8 @@ impl Captured {
             self.body.len(),
             self.body
         );
-        let mut stream = stranger::connect(self.host.inner().ingest_address(), 9).await.expect("a connection");
+        let mut stream =
+            stranger::connect(self.host.inner().ingest_address().expect("a host that takes deliveries"), 9).await.expect("a connection");
         let said = ask(&mut stream, request.as_bytes()).await;
         let body = said.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         (status(&said), serde_json::from_str(body).unwrap_or_default())

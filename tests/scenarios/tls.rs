@@ -81,7 +81,7 @@ async fn post_over(mut stream: TlsStream<TcpStream>, body: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_over_tls_is_accepted_where_https_is_required_and_one_without_it_is_not() {
     let host = host_with(FIRST).await;
-    let (stream, shown) = connect(host.inner().ingest_address()).await;
+    let (stream, shown) = connect(host.inner().ingest_address().unwrap()).await;
     assert_eq!(shown, CertificateDer::from_pem_slice(FIRST.0).unwrap());
     let answer = post_over(stream, "{\"n\":1}").await;
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
@@ -96,11 +96,11 @@ async fn a_delivery_over_tls_is_accepted_where_https_is_required_and_one_without
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_certificate_serves_the_next_handshake_and_a_bad_one_changes_nothing() {
     let host = host_with(FIRST).await;
-    let (before, _) = connect(host.inner().ingest_address()).await;
+    let (before, _) = connect(host.inner().ingest_address().unwrap()).await;
 
     put(host.folder(), SECOND);
     let second = CertificateDer::from_pem_slice(SECOND.0).unwrap();
-    while connect(host.inner().ingest_address()).await.1 != second {
+    while connect(host.inner().ingest_address().unwrap()).await.1 != second {
         host.let_time_pass(Duration::from_secs(10));
         tokio::task::yield_now().await;
     }
@@ -120,5 +120,5 @@ async fn a_replaced_certificate_serves_the_next_handshake_and_a_bad_one_changes_
     };
     let fact = tokio::time::timeout(Duration::from_secs(30), told).await.expect("the problem is told");
     assert!(serde_json::to_string(&fact).unwrap().contains("cert.pem"));
-    assert_eq!(connect(host.inner().ingest_address()).await.1, second);
+    assert_eq!(connect(host.inner().ingest_address().unwrap()).await.1, second);
 }

@@ -202,12 +202,14 @@ fn plugin(name: &str) -> PluginName {
     name.parse().expect("a name")
 }
 
-fn queues() -> QueueSet {
+/// The queues `a` and `b` of the tenant `default`.
+pub fn queues() -> QueueSet {
     let queue = |name| Queue { tenant: TenantId::default_tenant(), plugin: plugin(name), concurrency_max: 8 };
     QueueSet { queues: vec![queue("a"), queue("b")], tenant_concurrency_max: 16 }
 }
 
-fn offer(number: u32, plugins: &[&str], received_at: Timestamp) -> Offer {
+/// A delivery for these plugins.
+pub fn offer(number: u32, plugins: &[&str], received_at: Timestamp) -> Offer {
     let document = Bytes::from(format!("{{\"number\":{number}}}"));
     let (tenant, source) = (TenantId::default_tenant(), "github".parse().expect("a name"));
     let (provider_id, body_sha256) = (format!("guid-{number}"), Sha256::digest(&document).into());
@@ -233,7 +235,8 @@ fn offer(number: u32, plugins: &[&str], received_at: Timestamp) -> Offer {
     Offer { delivery, legs: plugins.iter().map(|name| plugin(name)).collect(), refuse_replays: false, waiting_bytes_max: u64::MAX }
 }
 
-fn finished(lease: &Lease, settlement: Settlement, started_at: Timestamp) -> Finished {
+/// The end of a run with this settlement.
+pub fn finished(lease: &Lease, settlement: Settlement, started_at: Timestamp) -> Finished {
     let verdict = match settlement {
         Settlement::Ack => Verdict::Ack,
         Settlement::Skip => Verdict::Skip("nothing to do".to_owned()),

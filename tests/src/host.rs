@@ -134,7 +134,7 @@ impl TestHost {
 
     /// A sender to the source `github` of a tenant.
     pub fn sender_to(&self, tenant: &str) -> Sender {
-        Sender::new(self.host().ingest_address(), tenant, "github", SECRET)
+        Sender::new(self.host().ingest_address().expect("a host that takes deliveries"), tenant, "github", SECRET)
     }
 
     /// Moves the test's clock.

@@ -31,17 +31,19 @@ pub(super) async fn livez() -> Json<Value> {
     Json(json!({"status": "live"}))
 }
 
-/// 503 with the reasons while something speaks against sending deliveries here.
+/// 503 with the reasons while something speaks against sending deliveries here; notes either way.
 pub(super) async fn readyz(State(parts): State<Parts>) -> Response {
-    let reasons = parts.readiness.reasons();
-    if reasons.is_empty() {
-        // A stream that is away is told of and takes nobody out of service: deliveries are safe here, and it goes on where it stood.
-        let streams = streams::failures(&parts);
-        let answer = if streams.is_empty() { json!({"status": "ready"}) } else { json!({"status": "ready", "streams": streams}) };
-        Json(answer).into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not_ready", "reasons": reasons}))).into_response()
+    let (reasons, notes, streams) = (parts.readiness.reasons(), parts.readiness.notes(), streams::failures(&parts));
+    let mut answer = serde_json::Map::new();
+    answer.insert("status".to_owned(), json!(if reasons.is_empty() { "ready" } else { "not_ready" }));
+    // A stream that is away is told of and takes nobody out of service: deliveries are safe here, and it goes on where it stood.
+    for (name, what) in [("reasons", json!(reasons)), ("notes", json!(notes)), ("streams", json!(streams))] {
+        if what.as_object().is_some_and(|what| !what.is_empty()) || what.as_array().is_some_and(|what| !what.is_empty()) {
+            answer.insert(name.to_owned(), what);
+        }
     }
+    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(Value::Object(answer))).into_response()
 }
 
 /// A queue or ledger that does not answer is a metric, not a failed scrape.

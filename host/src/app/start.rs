@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Host, Options, upkeep};
+use super::{Host, Options, queue::Queue, upkeep};
 use crate::{
     admin::{self, Admin},
-    broker::{Broker, DeadLetters, Embedded},
+    broker::amqp,
     catalog::{self, Catalog},
     config::{self, Config},
     egress::Egress,
@@ -26,7 +26,7 @@ struct Foundation {
     config: Arc<Config>,
     options: Options,
     ledger: Ledger,
-    broker: Arc<Embedded>,
+    queue: Queue,
     tenants: Tenants,
     observer: Observer,
     readiness: Readiness,
@@ -39,18 +39,28 @@ struct Foundation {
 pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Host> {
     let parts = lay(config, options).await?;
     parts.readiness.block("starting", "the plugins are being loaded");
-    let admin = Admin::open(parts.config.admin.clone(), parts.for_admin()).await.context("the admin listener")?;
+    let roles = parts.config.roles;
+    let admin = if roles.admin {
+        Some(Admin::open(parts.config.admin.clone(), parts.for_admin()).await.context("the admin listener")?)
+    } else {
+        None
+    };
     parts.catalog.load().await;
     let tasks = Tasks::new();
     parts.catalog.watch(&tasks);
     streams::start(&parts.config.streams, &parts.for_streams(), &tasks).await.context("the cursors of the streams")?;
     upkeep::start(&tasks, &parts.ledger, &parts.options.clock);
-    let workers = Workers::start(&parts.config.work, parts.for_work())?;
-    let door = Door::open(parts.config.ingest.clone(), parts.for_ingest()).await.context("the ingest listener")?;
+    let workers = if roles.work { Some(Workers::start(&parts.config.work, parts.for_work())?) } else { None };
+    let door = if roles.ingest {
+        Some(Door::open(parts.config.ingest.clone(), parts.for_ingest()).await.context("the ingest listener")?)
+    } else {
+        None
+    };
     parts.readiness.clear("starting");
-    tracing::info!(ingest = %door.address, admin = %admin.address, "host_started");
-    let Foundation { config, options, ledger, tenants, observer, readiness, board, catalog, .. } = parts;
-    Ok(Host { ledger, catalog, tenants, observer, readiness, board, config, options, tasks, workers, admin, door })
+    let (ingest_at, admin_at) = (door.as_ref().map(|door| door.address), admin.as_ref().map(|admin| admin.address));
+    tracing::info!(ingest = ?ingest_at, admin = ?admin_at, ?roles, "host_started");
+    let Foundation { config, options, ledger, queue, tenants, observer, readiness, board, catalog, .. } = parts;
+    Ok(Host { ledger, catalog, tenants, observer, readiness, board, config, options, tasks, queue, workers, admin, door })
 }
 
 async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
@@ -82,21 +92,19 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
             clock: options.clock.clone(),
         },
     );
-    let broker = Arc::new(Embedded::new(ledger.clone()));
-    let (config, readiness, board) = (Arc::new(config), Readiness::new(), StreamBoard::default());
-    Ok(Foundation { config, options, ledger, broker, tenants, observer, readiness, board, runtime, egress, catalog })
+    let (readiness, board) = (Readiness::new(), StreamBoard::default());
+    let for_queue =
+        amqp::Parts { ledger: ledger.clone(), clock: options.clock.clone(), observer: observer.clone(), readiness: readiness.clone() };
+    let queue = Queue::start(&config.broker, config.roles, for_queue).await?;
+    Ok(Foundation { config: Arc::new(config), options, ledger, queue, tenants, observer, readiness, board, runtime, egress, catalog })
 }
 
 impl Foundation {
-    fn broker(&self) -> Arc<dyn Broker> {
-        Arc::clone(&self.broker) as Arc<dyn Broker>
-    }
-
     fn for_admin(&self) -> admin::Parts {
         admin::Parts {
             ledger: self.ledger.clone(),
-            broker: self.broker(),
-            dead_letters: Arc::clone(&self.broker) as Arc<dyn DeadLetters>,
+            broker: self.queue.broker(),
+            dead_letters: self.queue.dead_letters(),
             catalog: self.catalog.clone(),
             tenants: self.tenants.clone(),
             observer: self.observer.clone(),
@@ -117,7 +125,7 @@ impl Foundation {
 
     fn for_work(&self) -> work::Parts {
         work::Parts {
-            broker: self.broker(),
+            broker: self.queue.broker(),
             catalog: self.catalog.clone(),
             runtime: self.runtime.clone(),
             ledger: self.ledger.clone(),
@@ -131,7 +139,7 @@ impl Foundation {
         ingest::Parts {
             tenants: self.tenants.clone(),
             catalog: self.catalog.clone(),
-            broker: self.broker(),
+            broker: self.queue.broker(),
             observer: self.observer.clone(),
             clock: self.options.clock.clone(),
             readiness: self.readiness.clone(),

@@ -14,6 +14,7 @@ use crate::delivery::{
 };
 pub use crate::ledger::{DeadLetterFilter, Finished, Lease, Offer, OfferError, Queue, QueueSet, Settled};
 
+pub use amqp::Amqp;
 pub use embedded::Embedded;
 
 /// A future behind a trait object.
@@ -23,6 +24,15 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the queue is not available: {0}")]
 pub struct BrokerError(pub String);
+
+/// Which engine a host uses.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// The ledger is the queue: one machine.
+    Embedded,
+    /// RabbitMQ spreads the legs over hosts.
+    RabbitMq(Box<amqp::Settings>),
+}
 
 /// A durable queue of legs.
 pub trait Broker: Send + Sync {

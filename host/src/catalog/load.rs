@@ -46,6 +46,9 @@ struct Copy {
     digest: Digest,
 }
 
+/// Interfaces whose values are in the ledger of the host that runs the plugin.
+const STATEFUL: [&str; 2] = ["kv", "once"];
+
 type Found = BTreeMap<TenantId, Option<BTreeMap<PluginName, Stamps>>>;
 
 impl Inner {
@@ -154,6 +157,7 @@ impl Inner {
         let assemble = |manifest, component| self.plugin(tenant, name, copy.digest, (manifest, component));
         let (report, examined) = examine(&self.rehearsal(), &copy.files, &beside, assemble).await;
         let plugin = examined.map_err(|refused| refused.with(report.clone()))?;
+        self.shares_state(&plugin.component).map_err(|refused| refused.with(report.clone()))?;
         let _turn = self.versions.lock().await;
         let standing = self.standing_for(tenant, name, copy.digest).await?;
         self.keep(&plugin, copy).await;
@@ -164,6 +168,19 @@ impl Inner {
         self.swap(Plugin { report: Arc::new(report), ..plugin }, standing.paused, before.as_ref());
         self.attention.notify_one();
         Ok(())
+    }
+
+    /// A plugin that keeps state is refused where its runs are spread over hosts that do not share it.
+    pub(super) fn shares_state(&self, component: &Component) -> Result<(), Refused> {
+        match component.report().imports.iter().find(|name| STATEFUL.contains(&name.as_str())) {
+            Some(name) if self.settings.shared_work => Err(Refused::new(
+                "state_not_shared",
+                format!(
+                    "imports {name}, whose values each host keeps for itself, and `broker.rabbitmq.shared_work` says that several run it"
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// What was decided about the plugin; a refusal where this very version is held.

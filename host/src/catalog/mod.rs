@@ -60,7 +60,7 @@ use rollback::Word;
 pub use route::matches;
 
 /// The slugs of refusals that are the catalog's own; the runtime's admission has more. All are in `docs/failures.md`.
-pub const REFUSAL_SLUGS: [&str; 11] = [
+pub const REFUSAL_SLUGS: [&str; 12] = [
     "manifest_missing",
     "component_missing",
     "manifest_invalid",
@@ -72,6 +72,7 @@ pub const REFUSAL_SLUGS: [&str; 11] = [
     "approval_needed",
     "config_invalid",
     "sample_failed",
+    "state_not_shared",
 ];
 
 /// How the catalog watches.
@@ -89,6 +90,8 @@ pub struct Settings {
     pub component_bytes_max: u64,
     /// Legs one tenant may have on loan at once.
     pub tenant_concurrency_max: usize,
+    /// Several hosts run the same plugins: one that keeps state of its own is refused.
+    pub shared_work: bool,
     /// The host's ceiling of every budget.
     pub ceiling: Budget,
     /// A budget where a manifest says nothing.

@@ -69,6 +69,7 @@ impl Inner {
     async fn compiled(&self, stored: StoredPlugin, manifest: Manifest) -> Result<Plugin, Refused> {
         let granted = manifest.asked.granted_interfaces(&self.allowed(&stored.tenant));
         let component = self.parts.runtime.admit(stored.wasm.into(), &granted).await?;
+        self.shares_state(&component)?;
         let report = Arc::new(admission::of_restored(component.report()));
         let plugin = self.plugin(&stored.tenant, &stored.name, stored.digest, (manifest, component));
         Ok(Plugin { report, ..plugin })

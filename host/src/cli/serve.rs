@@ -9,9 +9,10 @@ use super::{
     output::say,
 };
 use crate::{
-    app::{Ended, Host, Options},
+    app::{Ended, Host, Options, WaitsElsewhere},
+    broker::Kind,
     clock::Clock,
-    config::{self, Problem},
+    config::{self, Problem, Roles},
     observe::logging,
     runtime::Compiler,
     tenants::Directory,
@@ -44,7 +45,6 @@ enum Role {
 
 /// Runs the host until it ends.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    all_roles(&args.roles)?;
     let env = environment();
     let mut config = config::load(args.config.as_deref(), &env).map_err(|problems| {
         print_problems(&problems);
@@ -56,16 +56,20 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     if directory.tenants.is_empty() && !problems.is_empty() {
         return Err(invalid(&problems));
     }
+    config.roles = roles(&args.roles, &config.broker)?;
     config.ledger.accept_loss = args.accept_loss;
     logging::start(logging::Format::choose(config.log_format.as_deref())?, &config.log_filter)?;
     let token_file = config.data_dir.join("admin.token");
     let token_is_given = env.get("HOOKYARD_ADMIN_TOKEN").is_some_and(|token| !token.is_empty());
     let executable = std::env::current_exe()?;
     let options = Options { clock: Clock::system(), compiler: Compiler::Child(executable), env, config_file: args.config };
-    let host =
-        Host::start(config, options).await.map_err(|error| Failure::new(Exit::Failed, format!("the host did not start: {error:#}")))?;
-    say(&format!("deliveries: http://{}/webhooks/{{source}}", host.ingest_address()));
-    say(&format!("admin:      http://{}/api/v1", host.admin_address()));
+    let host = Host::start(config, options).await.map_err(|error| not_started(&error))?;
+    if let Some(address) = host.ingest_address() {
+        say(&format!("deliveries: http://{address}/webhooks/{{source}}"));
+    }
+    if let Some(address) = host.admin_address() {
+        say(&format!("admin:      http://{address}/api/v1"));
+    }
     if !token_is_given && token_file.exists() {
         say(&format!("token:      in {}", token_file.display()));
     }
@@ -77,13 +81,20 @@ fn invalid(problems: &[Problem]) -> Failure {
         .hint("`hookyard check` shows them again, without starting")
 }
 
-fn all_roles(roles: &[Role]) -> Result<(), Failure> {
-    let asked: BTreeSet<Role> = roles.iter().copied().collect();
-    if asked.len() == 3 {
-        return Ok(());
+/// What is asked of this process, where its broker allows to share the work.
+fn roles(asked: &[Role], broker: &Kind) -> Result<Roles, Failure> {
+    let asked: BTreeSet<Role> = asked.iter().copied().collect();
+    let roles = Roles { ingest: asked.contains(&Role::Ingest), work: asked.contains(&Role::Work), admin: asked.contains(&Role::Admin) };
+    if asked.is_empty() || (matches!(broker, Kind::Embedded) && roles != Roles::ALL) {
+        let message = "this set of roles needs a broker between processes; with the embedded one, ingest, work and admin share one process";
+        return Err(Failure::new(Exit::ConfigInvalid, message).hint("leave --roles out, or set `broker.kind = \"rabbitmq\"`"));
     }
-    let message = "this set of roles needs a broker between processes; with the embedded one, ingest, work and admin share one process";
-    Err(Failure::new(Exit::ConfigInvalid, message).hint("leave --roles out, or give all three: ingest,work,admin"))
+    Ok(roles)
+}
+
+fn not_started(error: &anyhow::Error) -> Failure {
+    let exit = if error.is::<WaitsElsewhere>() { Exit::ConfigInvalid } else { Exit::Failed };
+    Failure::new(exit, format!("the host did not start: {error:#}"))
 }
 
 fn ended(how: &Ended) -> Result<(), Failure> {
@@ -105,11 +116,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_all_three_roles_can_be_served_and_anything_else_is_a_configuration_error() {
-        assert!(all_roles(&[Role::Admin, Role::Work, Role::Ingest, Role::Work]).is_ok());
+    fn roles_are_split_only_where_a_broker_stands_between() {
+        assert_eq!(roles(&[Role::Admin, Role::Work, Role::Ingest, Role::Work], &Kind::Embedded).unwrap(), Roles::ALL);
         for some in [vec![], vec![Role::Ingest], vec![Role::Work, Role::Admin]] {
-            assert_eq!(all_roles(&some).unwrap_err().exit, Exit::ConfigInvalid, "{some:?}");
+            assert_eq!(roles(&some, &Kind::Embedded).unwrap_err().exit, Exit::ConfigInvalid, "{some:?}");
         }
+        let env = [("HOOKYARD_AMQP_URL".to_owned(), "amqp://localhost".to_owned())].into();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("hookyard.toml");
+        std::fs::write(&file, "[broker]\nkind = \"rabbitmq\"\n").unwrap();
+        let broker = config::load(Some(&file), &env).unwrap().broker;
+        assert_eq!(roles(&[Role::Ingest], &broker).unwrap(), Roles { ingest: true, work: false, admin: false });
+        assert_eq!(roles(&[], &broker).unwrap_err().exit, Exit::ConfigInvalid);
+    }
+
+    #[test]
+    fn legs_that_wait_elsewhere_are_a_configuration_error_that_names_the_way_out() {
+        let failure = not_started(&WaitsElsewhere { legs: 3 }.into());
+        assert_eq!(failure.exit, Exit::ConfigInvalid);
+        assert!(failure.message.contains("hookyard queue migrate --to embedded"), "{failure}");
+        assert_eq!(not_started(&anyhow::anyhow!("no disk")).exit, Exit::Failed);
     }
 
     #[test]

@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Config, reader::Reader, secrets::SecretSources};
+use super::{Config, Roles, reader::Reader, secrets::SecretSources};
 use crate::{
-    admin, catalog,
+    admin,
+    broker::Kind,
+    catalog,
     cidr::Cidr,
     egress,
     ingest::{self, TlsSettings},
@@ -28,10 +30,9 @@ const JSON_BYTES_DEFAULT: usize = 25 * MIB;
 /// The same document form-encoded: 1.48 times as long in the worst of GitHub's published examples.
 const FORM_BYTES_DEFAULT: usize = 37 * MIB;
 
-pub(super) fn read(reader: &mut Reader, token: Secret, streams: Vec<StreamSettings>) -> Config {
+pub(super) fn read(reader: &mut Reader, token: Secret, (broker, streams): (Kind, Vec<StreamSettings>)) -> Config {
     let data_dir = reader.path("data_dir", "data");
     let tenants_dir = reader.path("tenants_dir", "tenants");
-    broker(reader);
     let ceiling = budget(
         reader,
         "limits",
@@ -54,13 +55,16 @@ pub(super) fn read(reader: &mut Reader, token: Secret, streams: Vec<StreamSettin
             wall: Duration::from_secs(5),
         },
     );
+    let shared_work = matches!(&broker, Kind::RabbitMq(settings) if settings.shared_work);
     let concurrency_max = reader.size("work.concurrency_max", 64, 1..=1024);
     Config {
         ingest: ingest(reader),
         admin: admin(reader, token),
         ledger: ledger(reader, &data_dir),
         runtime: runtime(reader, &data_dir, concurrency_max),
-        catalog: catalog(reader, &tenants_dir, (ceiling, default_budget)),
+        broker,
+        roles: Roles::ALL,
+        catalog: catalog(reader, &tenants_dir, (ceiling, default_budget), shared_work),
         egress: egress(reader),
         work: work::Settings { concurrency_max, threads: reader.size("work.threads", threads_default(), 1..=256) },
         streams,
@@ -78,15 +82,6 @@ pub(super) fn read(reader: &mut Reader, token: Secret, streams: Vec<StreamSettin
 /// One core is left to ingest and the committer.
 fn threads_default() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
-}
-
-fn broker(reader: &mut Reader) {
-    let kind = reader.word("broker.kind", "embedded", &["embedded", "rabbitmq"]);
-    if kind == "rabbitmq" {
-        reader.problem("broker.kind", "`rabbitmq`", "\"embedded\": this version carries the embedded engine only");
-    }
-    reader.word("broker.ack_after", "disk", &["disk", "broker"]);
-    reader.value("broker.rabbitmq.url");
 }
 
 fn budget(reader: &mut Reader, table: &str, default: Budget) -> Budget {
@@ -189,7 +184,7 @@ fn runtime(reader: &mut Reader, data_dir: &Path, concurrency_max: usize) -> runt
     }
 }
 
-fn catalog(reader: &mut Reader, tenants_dir: &Path, (ceiling, default_budget): (Budget, Budget)) -> catalog::Settings {
+fn catalog(reader: &mut Reader, tenants_dir: &Path, (ceiling, default_budget): (Budget, Budget), shared_work: bool) -> catalog::Settings {
     catalog::Settings {
         tenants_dir: tenants_dir.to_owned(),
         settle: reader.millis("plugins.settle_ms", Duration::from_millis(50), 1..=60_000),
@@ -197,6 +192,7 @@ fn catalog(reader: &mut Reader, tenants_dir: &Path, (ceiling, default_budget): (
         plugins_max: reader.size("plugins.per_tenant_max", 1000, 1..=100_000),
         component_bytes_max: reader.number("plugins.component_bytes_max", 32 << 20, 1 << 10..=256 << 20),
         tenant_concurrency_max: reader.size("work.tenant_concurrency_max", 48, 1..=1024),
+        shared_work,
         ceiling,
         default_budget,
         watch: reader.millis("plugins.watch_ms", Duration::from_mins(5), 0..=DAY_MS),

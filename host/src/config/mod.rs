@@ -5,6 +5,7 @@
 //! is taken whole or not at all: a tenant whose file has gone bad keeps what it had.
 
 mod allowed;
+mod broker;
 mod host;
 mod overlay;
 mod reader;
@@ -21,7 +22,9 @@ use std::{
 };
 
 use crate::{
-    admin, catalog, egress, ingest, ledger, runtime,
+    admin,
+    broker::Kind,
+    catalog, egress, ingest, ledger, runtime,
     signature::Secret,
     streams::StreamSettings,
     tenants::{Budget, Directory},
@@ -48,6 +51,10 @@ pub struct Config {
     pub ledger: ledger::Settings,
     /// The sandbox.
     pub runtime: runtime::Settings,
+    /// The queue.
+    pub broker: Kind,
+    /// What this process does.
+    pub roles: Roles,
     /// The plugins.
     pub catalog: catalog::Settings,
     /// The way out.
@@ -68,6 +75,22 @@ pub struct Config {
     pub log_filter: String,
     /// Every key and the value in force, for people.
     pub effective: Vec<(String, String)>,
+}
+
+/// What a process does; with the embedded broker always everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Takes deliveries.
+    pub ingest: bool,
+    /// Runs plugins.
+    pub work: bool,
+    /// Answers operators.
+    pub admin: bool,
+}
+
+impl Roles {
+    /// Everything.
+    pub const ALL: Self = Self { ingest: true, work: true, admin: true };
 }
 
 /// One thing wrong in one file.
@@ -94,8 +117,8 @@ pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Confi
     overlay::apply(&mut table, env);
     let mut reader = reader::Reader::new(path, table);
     let token = admin_token(&mut reader, env);
-    let streams = streams::read(&mut reader, env);
-    let mut config = host::read(&mut reader, token, streams);
+    let parts = (broker::read(&mut reader, env), streams::read(&mut reader, env));
+    let mut config = host::read(&mut reader, token, parts);
     let (effective, problems) = reader.finish();
     config.effective = effective;
     if problems.is_empty() { Ok(config) } else { Err(problems) }

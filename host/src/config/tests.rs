@@ -101,7 +101,7 @@ fn all_problems_of_a_file_are_told_at_once_and_no_secret_with_them() {
                 [admin]\ntoken = \"hunter2\"\n[broker]\nkind = \"rabbitmq\"\n";
     let problems = Folder::with(&[("hookyard.toml", text)]).load().unwrap_err();
     let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
-    for key in ["ingest.listen", "ingest.lissten", "ingest.trusted_proxies", "retention.dedup_ms", "admin.token", "broker.kind"] {
+    for key in ["ingest.listen", "ingest.lissten", "ingest.trusted_proxies", "retention.dedup_ms", "admin.token", "broker.rabbitmq.url"] {
         assert!(keys.contains(&key), "{key} in {keys:?}");
     }
     assert!(!format!("{problems:?}").contains("hunter2"));

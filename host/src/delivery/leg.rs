@@ -21,12 +21,14 @@ pub enum LegState {
     Dead,
     /// A dead letter an operator gave up.
     Discarded,
+    /// In the keeping of RabbitMQ: whichever host takes it from there runs it.
+    Relayed,
 }
 
 impl LegState {
     /// All states, in the order of `docs/lifecycle.md`.
-    pub const ALL: [Self; 8] =
-        [Self::Waiting, Self::Leased, Self::Retry, Self::Parked, Self::Acked, Self::Skipped, Self::Dead, Self::Discarded];
+    pub const ALL: [Self; 9] =
+        [Self::Waiting, Self::Leased, Self::Retry, Self::Parked, Self::Acked, Self::Skipped, Self::Dead, Self::Discarded, Self::Relayed];
 
     /// The state's one name.
     #[must_use]
@@ -40,13 +42,14 @@ impl LegState {
             Self::Skipped => "skipped",
             Self::Dead => "dead",
             Self::Discarded => "discarded",
+            Self::Relayed => "relayed",
         }
     }
 
     /// Whether the leg has still to run: somebody will, without being asked again.
     #[must_use]
     pub fn is_open(self) -> bool {
-        matches!(self, Self::Waiting | Self::Leased | Self::Retry | Self::Parked)
+        matches!(self, Self::Waiting | Self::Leased | Self::Retry | Self::Parked | Self::Relayed)
     }
 }
 

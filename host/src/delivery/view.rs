@@ -334,6 +334,9 @@ pub struct QueueView {
     pub retry: u64,
     /// Waiting for the plugin.
     pub parked: u64,
+    /// In the keeping of RabbitMQ.
+    #[serde(default)]
+    pub relayed: u64,
     /// Dead letters.
     pub dead: u64,
 }

@@ -32,6 +32,11 @@ pub(super) struct StoredBody {
 }
 
 impl StoredBody {
+    /// A body that came compressed from another host.
+    pub(super) fn seal(delivery: &Delivery, document: Vec<u8>) -> Self {
+        Self { checksum: checksum(delivery, &document, None), document, raw: None }
+    }
+
     /// Bytes it takes in the database.
     pub(super) fn len(&self) -> usize {
         self.document.len() + self.raw.as_ref().map_or(0, Vec::len)
@@ -49,16 +54,22 @@ impl std::fmt::Debug for Compressors {
 }
 
 impl Compressors {
-    /// Compresses and seals the body of `delivery`.
-    pub(super) fn store(&self, delivery: &Delivery) -> io::Result<StoredBody> {
+    /// Compresses bytes.
+    pub(super) fn compress(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let pooled = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut compressor = pooled.map_or_else(|| Compressor::new(LEVEL), Ok)?;
-        let document = compressor.compress(&delivery.document)?;
-        let raw = delivery.raw.as_ref().map(|raw| compressor.compress(raw)).transpose()?;
+        let compressed = compressor.compress(bytes)?;
         let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if pool.len() < KEPT_MAX {
             pool.push(compressor);
         }
+        Ok(compressed)
+    }
+
+    /// Compresses and seals the body of `delivery`.
+    pub(super) fn store(&self, delivery: &Delivery) -> io::Result<StoredBody> {
+        let document = self.compress(&delivery.document)?;
+        let raw = delivery.raw.as_ref().map(|raw| self.compress(raw)).transpose()?;
         Ok(StoredBody { checksum: checksum(delivery, &document, raw.as_deref()), document, raw })
     }
 }
@@ -74,10 +85,15 @@ pub(super) fn open(delivery: &Delivery, stored: &StoredBody, body_bytes_max: usi
     let document = decompressor.decompress(&stored.document, body_bytes_max).ok()?;
     // The checksum has just vouched for the frame, so the size it declares is the one we wrote.
     let raw = match &stored.raw {
-        Some(raw) => Some(decompressor.decompress(raw, Decompressor::upper_bound(raw)?).ok()?),
+        Some(raw) => Some(decompressor.decompress(raw, content_bytes(raw)?).ok()?),
         None => None,
     };
     Some((document.into(), raw.map(Bytes::from)))
+}
+
+/// The size a compressed frame declares.
+fn content_bytes(frame: &[u8]) -> Option<usize> {
+    zstd::zstd_safe::get_frame_content_size(frame).ok()??.try_into().ok()
 }
 
 /// Over every column of the delivery that is written once, each with its length in front, and the stored bytes.

@@ -16,7 +16,7 @@ const TRIES: usize = 20;
 #[derive(Debug)]
 pub(super) struct Rows {
     counters: Counters,
-    by_state: [u64; 8],
+    by_state: [u64; 9],
     routed: u64,
     unrouted: u64,
     /// Deliveries whose stored number of legs is not the number of their legs.
@@ -27,7 +27,7 @@ impl Rows {
     fn read(conn: &Connection) -> rusqlite::Result<Self> {
         let snapshot = conn.unchecked_transaction()?;
         let count = |sql: &str| snapshot.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
-        let mut by_state = [0; 8];
+        let mut by_state = [0; 9];
         let mut states = snapshot.prepare_cached("SELECT state, count(*) FROM legs GROUP BY state")?;
         let mut found = states.query([])?;
         while let Some(row) = found.next()? {
@@ -45,23 +45,24 @@ impl Rows {
         })
     }
 
-    fn balance(&self, open: [u64; 4], dead_in_memory: u64) -> Books {
-        let Counters { accepted, routed, unrouted, legs, gone, gone_legs, .. } = self.counters;
-        let [_, _, _, _, acked, skipped, dead, discarded] = self.by_state;
-        let [waiting, leased, retry, parked] = open;
-        let settled = [acked, skipped, dead, discarded];
-        let mut by_state = [waiting, leased, retry, parked, 0, 0, 0, 0];
-        for (at, sum) in by_state[4..].iter_mut().enumerate() {
-            *sum = settled[at] + gone_legs[at];
+    fn balance(&self, open: [u64; 5], dead_in_memory: u64) -> Books {
+        let Counters { accepted, adopted, routed, unrouted, legs, gone, gone_legs, .. } = self.counters;
+        let [waiting, leased, retry, parked, relayed] = open;
+        let mut by_state = self.by_state;
+        by_state[..4].copy_from_slice(&[waiting, leased, retry, parked]);
+        by_state[8] = relayed;
+        for (at, gone) in gone_legs.into_iter().enumerate() {
+            by_state[4 + at] += gone;
         }
-        let open_rows: u64 = self.by_state[..4].iter().sum();
+        let [rows_waiting, rows_leased, rows_retry, rows_parked, _, _, dead, _, rows_relayed] = self.by_state;
+        let open_rows = rows_waiting + rows_leased + rows_retry + rows_parked + rows_relayed;
         let gap = accepted.abs_diff(routed + unrouted)
-            + accepted.abs_diff(self.routed + self.unrouted + gone)
-            + legs.abs_diff(open_rows + by_state[4..].iter().sum::<u64>())
+            + (accepted + adopted).abs_diff(self.routed + self.unrouted + gone)
+            + legs.abs_diff(open_rows + by_state[4..8].iter().sum::<u64>() + gone_legs[4])
             + open_rows.abs_diff(open.iter().sum())
             + dead.abs_diff(dead_in_memory)
             + self.miscounted;
-        Books { accepted, routed, unrouted, legs, by_state, gap, leased }
+        Books { accepted, adopted, routed, unrouted, legs, by_state, gap, leased }
     }
 }
 

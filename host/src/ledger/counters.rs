@@ -21,16 +21,18 @@ pub(super) struct Counters {
     pub(super) legs: u64,
     /// Deliveries deleted by retention.
     pub(super) gone: u64,
-    /// Legs deleted by retention that were acked, skipped, dead, discarded.
-    pub(super) gone_legs: [u64; 4],
+    /// Legs deleted by retention that were acked, skipped, dead, discarded, relayed.
+    pub(super) gone_legs: [u64; 5],
+    /// Deliveries that came from another host with one of their legs.
+    pub(super) adopted: u64,
 }
 
 impl Counters {
     /// Reads the row.
     pub(super) fn read(conn: &Connection) -> rusqlite::Result<Self> {
         conn.prepare_cached(
-            "SELECT commits, seq, mark, accepted, routed, unrouted, legs, gone, gone_acked, gone_skipped, gone_dead, gone_discarded
-             FROM counters WHERE id = 1",
+            "SELECT commits, seq, mark, accepted, routed, unrouted, legs, gone, gone_acked, gone_skipped, gone_dead, gone_discarded,
+             gone_relayed, adopted FROM counters WHERE id = 1",
         )?
         .query_row([], |row| {
             let number = |at: usize| row.get::<_, i64>(at).map(i64::cast_unsigned);
@@ -43,17 +45,18 @@ impl Counters {
                 unrouted: number(5)?,
                 legs: number(6)?,
                 gone: number(7)?,
-                gone_legs: [number(8)?, number(9)?, number(10)?, number(11)?],
+                gone_legs: [number(8)?, number(9)?, number(10)?, number(11)?, number(12)?],
+                adopted: number(13)?,
             })
         })
     }
 
     /// Writes the row.
     pub(super) fn write(&self, conn: &Connection) -> rusqlite::Result<()> {
-        let [acked, skipped, dead, discarded] = self.gone_legs.map(u64::cast_signed);
+        let [acked, skipped, dead, discarded, relayed] = self.gone_legs.map(u64::cast_signed);
         conn.prepare_cached(
             "UPDATE counters SET commits = ?1, seq = ?2, mark = ?3, accepted = ?4, routed = ?5, unrouted = ?6, legs = ?7, gone = ?8,
-             gone_acked = ?9, gone_skipped = ?10, gone_dead = ?11, gone_discarded = ?12 WHERE id = 1",
+             gone_acked = ?9, gone_skipped = ?10, gone_dead = ?11, gone_discarded = ?12, gone_relayed = ?13, adopted = ?14 WHERE id = 1",
         )?
         .execute(params![
             self.commits.cast_signed(),
@@ -68,6 +71,8 @@ impl Counters {
             skipped,
             dead,
             discarded,
+            relayed,
+            self.adopted.cast_signed(),
         ])?;
         Ok(())
     }

@@ -13,13 +13,21 @@ use super::{
 use crate::delivery::{Delivery, LegId};
 
 /// A leg as its worker needs it.
-struct Loaded {
-    delivery: Arc<Delivery>,
-    runs: u64,
-    attempts: u32,
-    generation: u32,
-    crashes: u32,
-    body_corrupt: bool,
+#[derive(Clone, Debug)]
+pub(super) struct Loaded {
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) runs: u64,
+    pub(super) attempts: u32,
+    pub(super) generation: u32,
+    pub(super) crashes: u32,
+    pub(super) body_corrupt: bool,
+}
+
+impl Loaded {
+    /// A leg that was just accepted.
+    pub(super) fn fresh(delivery: Arc<Delivery>) -> Self {
+        Self { delivery, runs: 0, attempts: 0, generation: 0, crashes: 0, body_corrupt: false }
+    }
 }
 
 /// A loan nobody holds yet: given back if the caller's future is dropped before it has the lease.
@@ -81,11 +89,12 @@ fn reclaim(shared: &Shared) {
 }
 
 async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, LedgerError> {
-    let Picked { leg, plugin, token, fresh } = picked;
+    let Picked { leg, plugin, token, fresh, loaded } = picked;
     let mut unclaimed = Unclaimed { shared: Arc::clone(shared), leg, token, is_claimed: false };
-    let loaded = match fresh {
-        Some(delivery) => Some(Loaded { delivery, runs: 0, attempts: 0, generation: 0, crashes: 0, body_corrupt: false }),
-        None => shared.read(READ_MAX, move |conn| load(conn, leg)).await?,
+    let loaded = match (loaded, fresh) {
+        (Some(loaded), _) => Some(*loaded),
+        (None, Some(delivery)) => Some(Loaded::fresh(delivery)),
+        (None, None) => shared.read(READ_MAX, move |conn| load(conn, leg)).await?,
     };
     let Some(loaded) = loaded else {
         // Memory and rows disagree, which the books will show. Giving it back would only pick it again, for ever.
@@ -113,7 +122,8 @@ async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, Led
     }))
 }
 
-fn load(conn: &rusqlite::Connection, (seq, queue): Key) -> rusqlite::Result<Option<Loaded>> {
+/// Reads a leg and its delivery.
+pub(super) fn load(conn: &rusqlite::Connection, (seq, queue): Key) -> rusqlite::Result<Option<Loaded>> {
     let seq = seq.cast_signed();
     let (Some((delivery, body_corrupt)), Some(leg)) = (rows::delivery(conn, seq)?, rows::one_leg(conn, seq, queue)?) else {
         return Ok(None);

@@ -5,6 +5,7 @@
 //! promise untrue (an I/O error, a panic of the committer) poisons the ledger: from then on it answers nothing with success, and the host
 //! ends.
 
+mod adopt;
 mod backup;
 mod body;
 mod books;
@@ -14,6 +15,7 @@ mod commands;
 mod committer;
 mod counters;
 mod cursors;
+mod handover;
 mod inflight;
 mod kv;
 mod lanes;
@@ -61,8 +63,8 @@ pub use refund::Refund;
 use shared::Shared;
 pub use shelf::{Hold, ShelvedVersion, Standing};
 pub use types::{
-    Books, DeadLetterFilter, DeliveryFilter, Finished, KvValue, Lease, LedgerError, LegChange, Offer, OfferError, OnceStep, OpenError,
-    Queue, QueueSet, Settings, Settled, StoredPlugin,
+    Arrival, Arrived, Books, DeadLetterFilter, Death, DeliveryFilter, Finished, KvValue, Lease, LedgerError, LegChange, Offer, OfferError,
+    OnceStep, OpenError, Outbound, Position, Queue, QueueSet, RelayScope, Settings, Settled, StoredPlugin,
 };
 
 /// Bodies from this size on are compressed on a thread that may block.
@@ -167,7 +169,7 @@ impl Ledger {
     /// Commits a settlement with its record and effects. An error commits nothing and leaves the leg on loan: the settlement may be tried
     /// again. Values over the plugin's quota drop all effects and turn the settlement into a counted retry whose record says so.
     pub async fn settle(&self, lease: Lease, finished: Finished) -> Result<Settled, LedgerError> {
-        let settling = settle::Settling::new(lease, finished);
+        let settling = settle::Settling::new(lease, finished, false);
         self.shared().write(settling.bytes(), move |tx| settling.apply(tx)).await
     }
 

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Offer, OfferError,
+    Offer, OfferError, adopt,
     body::{StoredBody, half},
     committer::Tx,
     rows,
@@ -59,8 +59,25 @@ impl Prepared {
         if !rows::delivery_exists(tx.conn, seq)? {
             return duplicate;
         }
-        let legs: BTreeMap<PluginName, LegState> = rows::legs(tx.conn, seq)?.into_iter().map(|leg| (leg.plugin, leg.state)).collect();
-        let Dedup::Rerun(decisions) = decide(&legs, &self.offer.legs) else { return duplicate };
+        let mut legs = BTreeMap::new();
+        for leg in rows::legs(tx.conn, seq)? {
+            // What became of such a leg is not known here, and a sender must not be told that it was dealt with.
+            let lost_sight_of = adopt::is_out_of_sight(tx, (seq.cast_unsigned(), leg.queue), leg.state);
+            legs.insert(leg.plugin, if lost_sight_of { LegState::Discarded } else { leg.state });
+        }
+        let decisions = match decide(&legs, &self.offer.legs) {
+            Dedup::Rerun(decisions) => decisions,
+            Dedup::Duplicate if legs.values().any(|state| state.is_open()) || !adopt::is_adopted(tx, seq)? => return duplicate,
+            // Another host accepted it, with legs this one may not have seen.
+            Dedup::Duplicate => {
+                let unseen = self.offer.legs.iter().filter(|plugin| !legs.contains_key(*plugin));
+                let unseen: Vec<_> = unseen.map(|plugin| LegDecision::Create(plugin.clone())).collect();
+                if unseen.is_empty() {
+                    return duplicate;
+                }
+                unseen
+            }
+        };
         if !decisions.is_empty() && !self.fits(tx, decisions.len()) {
             return Ok(Err(OfferError::TenantQuota));
         }
@@ -105,6 +122,18 @@ impl Prepared {
             tx.changes.push(Change::Opened { leg: (seq, queue), bytes, due: None, fresh: Some(Arc::clone(&delivery)) });
         }
         Ok(Ok(receipt))
+    }
+
+    /// Writes the rows of a delivery that another host accepted.
+    pub(super) fn insert_adopted(&self, tx: &Tx<'_>, seq: i64) -> rusqlite::Result<()> {
+        tx.execute("INSERT OR IGNORE INTO adopted(seq) VALUES (?1)", [seq])?;
+        // Its id may be remembered of a delivery that retention has deleted.
+        tx.execute("DELETE FROM dedup WHERE id = ?1", [self.offer.delivery.id.as_bytes()])?;
+        let is_first_body: bool = tx
+            .conn
+            .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM seen_bodies WHERE body = ?1)")?
+            .query_row([self.body_key], |row| row.get(0))?;
+        self.insert_rows(tx, seq, false, is_first_body)
     }
 
     fn insert_rows(&self, tx: &Tx<'_>, seq: i64, body_seen: bool, is_first_body: bool) -> rusqlite::Result<()> {
@@ -168,7 +197,8 @@ pub(super) fn body_key(tenant: &str, body_sha256: &[u8; 32]) -> [u8; 16] {
     half(&Sha256::new().chain_update(tenant).chain_update([0]).chain_update(body_sha256).finalize().into())
 }
 
-fn insert_leg(tx: &mut Tx<'_>, (seq, queue): Key, bytes: u64) -> rusqlite::Result<()> {
+/// Writes the row of a new leg.
+pub(super) fn insert_leg(tx: &mut Tx<'_>, (seq, queue): Key, bytes: u64) -> rusqlite::Result<()> {
     tx.counters.legs += 1;
     tx.execute(
         "INSERT INTO legs(seq, queue, state, generation, attempts, runs, crashes, body_bytes) VALUES (?1, ?2, 0, 0, 0, 0, 0, ?3)",
@@ -195,21 +225,28 @@ pub(super) fn create(tx: &mut Tx<'_>, id: DeliveryId, seq: i64, plugin: &PluginN
     Ok(())
 }
 
-/// Runs a settled leg again under a new generation: a compare-and-swap, false where it is open or not there.
+/// Runs a leg that is settled, or out of sight at RabbitMQ, again under a new generation: a compare-and-swap, false where it is open here or
+/// not there. A message of the old generation is older and runs nothing here.
 pub(super) fn revive(tx: &mut Tx<'_>, leg: Key) -> rusqlite::Result<bool> {
     let before: Option<(i64, i64)> = tx
         .conn
-        .prepare_cached("SELECT state, body_bytes FROM legs WHERE seq = ?1 AND queue = ?2 AND state >= 4")?
+        .prepare_cached("SELECT state, body_bytes FROM legs WHERE seq = ?1 AND queue = ?2 AND (state >= 4 OR state = -1)")?
         .query_row(params![leg.0.cast_signed(), leg.1], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((state, bytes)) = before else { return Ok(false) };
+    let state = rows::state(state)?;
+    if state.is_open() && !adopt::is_out_of_sight(tx, leg, state) {
+        return Ok(false);
+    }
     tx.execute(
         "UPDATE legs SET state = 0, generation = generation + 1, attempts = 0, crashes = 0, due_ms = NULL, settled_ms = NULL, mark = NULL,
          reason = NULL WHERE seq = ?1 AND queue = ?2",
         params![leg.0.cast_signed(), leg.1],
     )?;
-    if rows::state(state)? == LegState::Dead {
-        tx.changes.push(Change::Dead { queue: leg.1, by: -1 });
+    match state {
+        LegState::Dead => tx.changes.push(Change::Dead { queue: leg.1, by: -1 }),
+        LegState::Relayed => tx.changes.push(Change::Relayed { queue: leg.1, by: -1 }),
+        _ => {}
     }
     tx.changes.push(Change::Opened { leg, bytes: bytes.cast_unsigned(), due: None, fresh: None });
     Ok(true)

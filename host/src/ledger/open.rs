@@ -227,11 +227,22 @@ fn begin(conn: &Connection, counters: &mut Counters, runs: &[Run], clock: &Clock
     }
     if let [leg] = suspects[..] {
         charge(&transaction, leg, clock)?;
+    } else {
+        suspects.iter().try_for_each(|leg| keep_here(&transaction, *leg))?;
     }
     counters.commits += 1;
     counters.write(&transaction)?;
     transaction.commit()?;
     Ok(suspects)
+}
+
+/// A suspect that came from RabbitMQ runs here and alone; the run counts as one, so that the message delivered again is known as older.
+fn keep_here(conn: &Connection, (seq, queue): Key) -> rusqlite::Result<()> {
+    conn.execute(
+        "UPDATE legs SET state = 0, runs = runs + 1, due_ms = NULL WHERE seq = ?1 AND queue = ?2 AND state = -1",
+        params![seq.cast_signed(), queue],
+    )?;
+    Ok(())
 }
 
 fn charge(conn: &Connection, (seq, queue): Key, clock: &Clock) -> rusqlite::Result<()> {
@@ -264,7 +275,10 @@ fn load(conn: &Connection, schedule: &Schedule, clock: &Clock, commit: u64) -> r
     let mut dead = conn.prepare("SELECT queue, count(*) FROM legs WHERE state = 6 GROUP BY queue")?;
     let dead = dead.query_map([], |row| Ok(Change::Dead { queue: row.get(0)?, by: row.get(1)? }))?;
     schedule.apply(commit, dead.collect::<Result<_, _>>()?);
-    let mut open = conn.prepare("SELECT seq, queue, due_ms, body_bytes FROM legs WHERE state < 4 ORDER BY seq, queue")?;
+    let mut relayed = conn.prepare("SELECT queue, count(*) FROM legs WHERE state = -1 GROUP BY queue")?;
+    let relayed = relayed.query_map([], |row| Ok(Change::Relayed { queue: row.get(0)?, by: row.get(1)? }))?;
+    schedule.apply(commit, relayed.collect::<Result<_, _>>()?);
+    let mut open = conn.prepare("SELECT seq, queue, due_ms, body_bytes FROM legs WHERE state BETWEEN 0 AND 3 ORDER BY seq, queue")?;
     let mut open = open.query([])?;
     let (now, instant) = (clock.now(), clock.instant());
     let mut chunk = Vec::with_capacity(LOAD_CHUNK);

@@ -1,15 +1,23 @@
 //! Forgetting what is old: bounded batches between other work, and only what nobody can need any more.
 //!
-//! Eligible is a delivery without an open leg whose last settlement is older than `retain_settled`, and whose dead legs, where it has any,
-//! died longer ago than `retain_dead`, and which no stream that is followed still has before it: for those it waits `retain_unstreamed` more,
-//! and what goes unread even then is counted as that stream's gap. The committer checks each one again in the transaction that deletes it. While wall and monotonic time
+//! Eligible is a delivery of which this host has no leg to run (one that RabbitMQ keeps comes with its document), whose last settlement is older
+//! than `retain_settled`, whose dead legs, where it has any, died longer ago than `retain_dead`, and which no stream that is followed still has
+//! before it: for those it waits `retain_unstreamed` more, and what goes unread even then is counted as that stream's gap. The committer checks
+//! each one again in the transaction that deletes it. While wall and monotonic time
 //! have drifted apart since the start, nothing is deleted: a clock set a year ahead would make everything look old.
 
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::{LedgerError, Shared, committer::Tx, cursors, kv, offer, readers::READ_MAX, rows, schedule::Change};
+use super::{
+    LedgerError, Shared,
+    committer::Tx,
+    cursors, kv, offer,
+    readers::READ_MAX,
+    rows,
+    schedule::{Change, Place},
+};
 use crate::delivery::{LegState, Timestamp};
 
 /// Deliveries deleted in one group.
@@ -36,7 +44,7 @@ struct Window {
     eligible: Vec<i64>,
 }
 
-const ELIGIBLE: &str = "d.received_ms < ?2 AND NOT EXISTS (SELECT 1 FROM legs l WHERE l.seq = d.seq AND (l.state < 4
+const ELIGIBLE: &str = "d.received_ms < ?2 AND NOT EXISTS (SELECT 1 FROM legs l WHERE l.seq = d.seq AND (l.state BETWEEN 0 AND 3
      OR (l.state = 6 AND l.settled_ms >= ?3) OR (l.state <> 6 AND l.settled_ms >= ?2)))
      AND (d.received_ms < ?4 OR NOT EXISTS (SELECT 1 FROM streams s WHERE s.held = 1 AND (
        (s.followed = 0 AND s.position < d.seq)
@@ -106,13 +114,19 @@ fn delete(tx: &mut Tx<'_>, seqs: &[i64], cutoff: Cutoff) -> rusqlite::Result<(us
             tx.conn
                 .prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = ?1 AND {ELIGIBLE})"))?
                 .query_row(params![seq, cutoff.settled.unix_ms(), cutoff.dead.unix_ms(), cutoff.unstreamed.unix_ms()], |row| row.get(0))?;
-        if still {
+        if still && !is_here(tx, seq)? {
             missed += cursors::miss(tx, seq)?;
             delete_one(tx, seq)?;
             deleted += 1;
         }
     }
     Ok((deleted, missed))
+}
+
+/// Whether a leg of it that is RabbitMQ's has just come here to be run.
+fn is_here(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<bool> {
+    let legs = rows::legs(tx.conn, seq)?;
+    Ok(legs.iter().any(|leg| tx.shared.schedule.place((seq.cast_unsigned(), leg.queue), leg.state) != Place::Nowhere))
 }
 
 fn delete_one(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
@@ -125,6 +139,10 @@ fn delete_one(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
                 tx.changes.push(Change::Dead { queue: leg.queue, by: -1 });
             }
             LegState::Discarded => tx.counters.gone_legs[3] += 1,
+            LegState::Relayed => {
+                tx.counters.gone_legs[4] += 1;
+                tx.changes.push(Change::Relayed { queue: leg.queue, by: -1 });
+            }
             LegState::Waiting | LegState::Leased | LegState::Retry | LegState::Parked => {}
         }
     }
@@ -139,7 +157,7 @@ fn delete_one(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
         "UPDATE seen_bodies SET expires_ms = ?2 WHERE body = ?1 AND seq = ?3",
         params![offer::body_key(&tenant, &body_sha256), expires_ms, seq],
     )?;
-    for table in ["legs", "attempts", "bodies", "once", "emits", "deliveries"] {
+    for table in ["legs", "attempts", "bodies", "once", "emits", "adopted", "deliveries"] {
         tx.execute(&format!("DELETE FROM {table} WHERE seq = ?1"), [seq])?;
     }
     Ok(())

@@ -49,14 +49,21 @@ where
     text.parse().map_err(|error: T::Err| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, Box::new(error)))
 }
 
+/// The stored number of `relayed`.
+pub(super) const RELAYED: i64 = -1;
+
 /// The stored number of a state.
 pub(super) fn code(state: LegState) -> i64 {
-    LegState::ALL.iter().position(|each| *each == state).map_or(0, usize::cast_signed) as i64
+    match state {
+        // Came later than the others, and is open: open states stand below `acked`.
+        LegState::Relayed => RELAYED,
+        state => LegState::ALL.iter().position(|each| *each == state).map_or(0, usize::cast_signed) as i64,
+    }
 }
 
 /// The state of a stored number.
 pub(super) fn state(code: i64) -> rusqlite::Result<LegState> {
-    let found = usize::try_from(code).ok().and_then(|at| LegState::ALL.get(at).copied());
+    let found = LegState::ALL.into_iter().find(|state| self::code(*state) == code);
     found.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, code))
 }
 

@@ -4,6 +4,7 @@
 //! turns, so that one backlog delays nobody else. Waiting for a time is done on monotonic time: a wall clock that jumps back must not push a
 //! retry into next year. One mutex guards everything and is never held across an await.
 
+mod relay;
 mod state;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{QueueSet, cache::BodyCache};
+use super::{QueueSet, cache::BodyCache, lend::Loaded, types::RelayScope};
 use crate::delivery::{Delivery, LegState, PluginName, TenantId, view::QueueView};
 
 use state::{Loan, QueueState, State};
@@ -36,10 +37,48 @@ pub(super) enum Change {
     Opened { leg: Key, bytes: u64, due: Option<Instant>, fresh: Option<Arc<Delivery>> },
     /// A leg on loan is settled.
     Settled { leg: Key, dead: bool },
-    /// A leg on loan stays open.
-    Again { leg: Key, due: Option<Instant> },
+    /// A leg on loan stays open; `held` for the relay, which is to give it to RabbitMQ before its time.
+    Again { leg: Key, due: Option<Instant>, held: bool },
+    /// A queue has so many legs more in RabbitMQ's keeping, or less.
+    Relayed { queue: i64, by: i64 },
+    /// RabbitMQ has confirmed a leg that the relay took under this token.
+    Confirmed { leg: Key, token: u64 },
+    /// A leg came back from RabbitMQ to be run here.
+    Arrived { leg: Key, loaded: Box<Loaded>, from: From },
+    /// A leg that is open here has been taken out of every lane: another host went on with it.
+    Withdrawn { leg: Key },
     /// A queue has so many dead letters more, or less.
     Dead { queue: i64, by: i64 },
+}
+
+/// Where a leg was before it came from RabbitMQ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// Known to be in RabbitMQ's keeping.
+    Relayed,
+    /// In a lane here.
+    Lane,
+    /// Nowhere: it was settled or not known.
+    Nowhere,
+}
+
+/// Where memory has an open leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On loan to a worker.
+    Loan,
+    /// Came from RabbitMQ and is ready to be lent.
+    Arrived,
+    /// To be run alone, because the process died during a run of it.
+    Suspected,
+    /// The relay has it.
+    Handing,
+    /// Waiting for its time.
+    Due,
+    /// Waiting.
+    Ready,
+    /// In no lane: RabbitMQ has it, or nobody.
+    Nowhere,
 }
 
 /// A leg that was picked.
@@ -49,6 +88,7 @@ pub(super) struct Picked {
     pub(super) plugin: PluginName,
     pub(super) token: u64,
     pub(super) fresh: Option<Arc<Delivery>>,
+    pub(super) loaded: Option<Box<Loaded>>,
 }
 
 /// The schedule.
@@ -116,8 +156,16 @@ impl Schedule {
         let mut state = self.state();
         state.wake_due(now);
         let (queue, lone) = state.next_queue()?;
+        let arrived = state.relay.is_some() && !lone;
         let entry = state.queues.get_mut(&queue)?;
-        let seq = if lone { entry.suspects.pop_front() } else { entry.ready.pop_front() }?;
+        let legs = if lone {
+            &mut entry.suspects
+        } else if arrived {
+            &mut entry.arrived
+        } else {
+            &mut entry.ready
+        };
+        let seq = legs.pop_front()?;
         entry.leased += 1;
         let (tenant, plugin) = (entry.tenant.clone(), entry.plugin.clone());
         if let Some(tenant) = state.tenants.get_mut(&tenant) {
@@ -126,8 +174,8 @@ impl Schedule {
         state.next_token += 1;
         let token = state.next_token;
         let leg = (seq, queue);
-        state.loans.insert(leg, Loan { token, since: now, lone, settling: false, slot: None });
-        Some(Picked { leg, plugin, token, fresh: state.cache.take(leg) })
+        state.loans.insert(leg, Loan { token, since: now, lone, arrived, settling: false, slot: None });
+        Some(Picked { leg, plugin, token, fresh: state.cache.take(leg), loaded: state.loaded.remove(&leg) })
     }
 
     /// Notes the in-flight slot of a loan.
@@ -161,8 +209,9 @@ impl Schedule {
     pub(super) fn next_change(&self) -> Option<Instant> {
         let state = self.state();
         let due = state.due.peek().map(|Reverse((due, ..))| *due);
+        let back_off = state.queues.values().filter(|queue| !queue.ready.is_empty()).filter_map(|queue| queue.back_off).min();
         let loan = state.loans.values().map(|loan| loan.since + LOAN_MAX).min();
-        due.into_iter().chain(loan).min()
+        due.into_iter().chain(loan).chain(back_off).min()
     }
 
     /// Claims a loan for its settlement: no reclaim from here. False where the token is not the loan's.
@@ -200,7 +249,7 @@ impl Schedule {
             stored
         } else if state.loans.contains_key(&leg) {
             LegState::Leased
-        } else if state.queues.get(&leg.1).is_some_and(|queue| queue.served.is_none()) {
+        } else if stored != LegState::Relayed && state.queues.get(&leg.1).is_some_and(|queue| !state.is_worked(queue)) {
             LegState::Parked
         } else {
             stored
@@ -210,20 +259,22 @@ impl Schedule {
     /// The oldest leg of each parked queue that waits for nothing else.
     pub(super) fn oldest_parked(&self) -> Vec<(TenantId, PluginName, u64)> {
         let state = self.state();
-        let parked = state.queues.values().filter(|queue| queue.served.is_none());
+        let parked = state.queues.values().filter(|queue| !state.is_worked(queue));
         let oldest = |queue: &QueueState| queue.ready.iter().chain(&queue.suspects).min().copied();
         parked.filter_map(|queue| Some((queue.tenant.clone(), queue.plugin.clone(), oldest(queue)?))).collect()
     }
 
     /// The legs of every queue by state.
     pub(super) fn queues(&self) -> Vec<QueueView> {
-        let mut views: Vec<_> = self.state().queues.values().map(QueueState::view).collect();
+        let state = self.state();
+        let mut views: Vec<_> = state.queues.values().map(|queue| queue.view(state.is_worked(queue))).collect();
+        drop(state);
         views.sort_by(|a, b| (&a.tenant, &a.plugin).cmp(&(&b.tenant, &b.plugin)));
         views
     }
 
     /// The open counts and the dead count that belong to a commit: none where it is not here yet, or not any more.
-    pub(super) fn counts_at(&self, commit: u64) -> Option<([u64; 4], u64)> {
+    pub(super) fn counts_at(&self, commit: u64) -> Option<([u64; 5], u64)> {
         self.state().history.iter().rev().find(|(at, ..)| *at == commit).map(|(_, open, dead)| (*open, *dead))
     }
 

@@ -12,7 +12,7 @@ use super::OpenError;
 
 /// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
 /// was ever released is frozen; a change of the tables is a new step at the end.
-const STEPS: [&str; 4] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS];
+const STEPS: [&str; 5] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY];
 /// The schema this program writes.
 pub(super) const SCHEMA_VERSION: i64 = STEPS.len().cast_signed() as i64;
 /// `SQLite` before 3.51.3 can lose a write-ahead log that is reset while another connection reads it.
@@ -20,7 +20,7 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// Only this process opens the file, so a lock is held for microseconds (the checkpointer beside the committer).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// `deliveries.id_reused` and the like are 0 or 1; states are the positions in `LegState::ALL`; times are Unix milliseconds.
+/// `deliveries.id_reused` and the like are 0 or 1; states are the numbers of `rows::code`; times are Unix milliseconds.
 const CREATE: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE counters(
@@ -94,6 +94,15 @@ CREATE TABLE streams(
 
 /// The delay a plugin asks for is part of its verdict: a replay compares it.
 const KEEP_ASKED_DELAYS: &str = "ALTER TABLE attempts ADD COLUMN retry_after_ms INTEGER;";
+
+/// Legs may be in RabbitMQ's keeping, and deliveries may come from another host with a leg. `adopted` has the sequence of each of those,
+/// `instance` tells this ledger from others.
+const RELAY: &str = "
+ALTER TABLE counters ADD COLUMN gone_relayed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counters ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE adopted(seq INTEGER PRIMARY KEY);
+INSERT INTO meta VALUES ('instance', random() & 9223372036854775807);
+";
 
 /// Refuses a `SQLite` library that is known to corrupt what it writes.
 pub(super) fn check_library() -> Result<(), OpenError> {

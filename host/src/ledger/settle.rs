@@ -19,15 +19,17 @@ pub(super) struct Settling {
     finished: Finished,
     logs: Option<String>,
     host_calls: Option<String>,
+    /// A retry goes to RabbitMQ.
+    held: bool,
 }
 
 impl Settling {
     /// Encodes the record.
-    pub(super) fn new(lease: Lease, finished: Finished) -> Self {
+    pub(super) fn new(lease: Lease, finished: Finished, held: bool) -> Self {
         let record = &finished.record;
         let logs = (!record.logs.is_empty()).then(|| serde_json::to_string(&record.logs).unwrap_or_default());
         let host_calls = (!record.host_calls.is_empty()).then(|| serde_json::to_string(&record.host_calls).unwrap_or_default());
-        Self { lease, finished, logs, host_calls }
+        Self { lease, finished, logs, host_calls, held }
     }
 
     /// What it weighs in a group.
@@ -48,7 +50,7 @@ impl Settling {
         }
         tx.settling.push(leg);
         if !kv::reads_hold(tx, queue, &self.finished.effects.kv_reads)? {
-            tx.changes.push(Change::Again { leg, due: None });
+            tx.changes.push(Change::Again { leg, due: None, held: false });
             return Ok(Settled::Conflict);
         }
         let is_done = matches!(self.finished.record.settlement, Settlement::Ack | Settlement::Skip);
@@ -60,7 +62,7 @@ impl Settling {
         let Some(run) = update_leg(tx, &self.lease, &self.finished.record, queue)? else { return Ok(Settled::Stale) };
         self.write_attempt(tx, leg.0, queue, run)?;
         tx.changes.push(match self.finished.record.settlement {
-            Settlement::Retry { after, .. } => Change::Again { leg, due: Some(tx.instant + after) },
+            Settlement::Retry { after, .. } => Change::Again { leg, due: Some(tx.instant + after), held: self.held },
             settlement => Change::Settled { leg, dead: matches!(settlement, Settlement::DeadLetter(_)) },
         });
         Ok(Settled::Committed)
@@ -91,7 +93,9 @@ impl Settling {
         let AttemptRecord { attempt, started_at, duration, outcome, settlement, fuel, memory_peak_bytes, digest, .. } =
             &self.finished.record;
         tx.execute(
-            "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            // A leg that another host re-ran may count its runs from fewer than are recorded here.
+            "INSERT INTO attempts VALUES (?1, ?2, max(?3, (SELECT ifnull(max(run), 0) + 1 FROM attempts WHERE seq = ?1 AND queue = ?2)), ?4,
+             ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
             params![
                 seq.cast_signed(),
                 queue,

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use crate::delivery::{AttemptRecord, Delivery, Digest, Effects, LegId, PluginName, SourceId, TenantId, Timestamp, view::DeliveryStatus};
 
 /// How the ledger keeps house.
@@ -82,6 +84,12 @@ pub enum OfferError {
     /// The tenant's waiting bytes are used up.
     #[error("the tenant has no room for more waiting deliveries")]
     TenantQuota,
+    /// RabbitMQ takes no message of this size, and nothing runs in this process.
+    #[error("RabbitMQ takes messages of at most {bytes_max} bytes here")]
+    TooBig {
+        /// The largest message in bytes.
+        bytes_max: usize,
+    },
     /// The disk is nearly full.
     #[error("the data disk is nearly full")]
     StorageFull,
@@ -127,6 +135,89 @@ pub struct Lease {
     pub body_corrupt: bool,
     /// The legs's last `host_crashed` attempt already reached this count; see `FaultKind::HostCrashed`.
     pub crashes: u32,
+}
+
+/// Whose legs are given to RabbitMQ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayScope {
+    /// Every queue's: this host runs none itself. Otherwise those of the queues it serves; the others' stay parked here.
+    pub all: bool,
+    /// Other hosts take legs from the same RabbitMQ, and this ledger does not learn what became of them.
+    pub outcomes_elsewhere: bool,
+}
+
+/// A leg on its way to RabbitMQ. What becomes of it is told with [`Ledger::relayed`](super::Ledger::relayed),
+/// [`Ledger::not_relayed`](super::Ledger::not_relayed) or [`Ledger::run_here`](super::Ledger::run_here).
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// Which leg.
+    pub leg: LegId,
+    /// The delivery.
+    pub delivery: Arc<Delivery>,
+    /// Its document, compressed with zstd.
+    pub compressed: Vec<u8>,
+    /// Where the leg stands.
+    pub position: Position,
+    /// When it may run, where that is not at once.
+    pub due_at: Option<Timestamp>,
+    /// Why it died, where it is a dead letter: a slug, and the last attempt in words.
+    pub death: Option<Death>,
+    /// The document does not match its checksum: it must not leave this host.
+    pub body_corrupt: bool,
+    pub(super) key: (u64, i64),
+    pub(super) token: u64,
+}
+
+/// How far a leg has come. Of two messages of one leg, the one with the smaller (generation, runs) is older, and its leg has gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Raised by every decided re-run.
+    pub generation: u32,
+    /// Runs so far, counted or not, of all generations.
+    pub runs: u64,
+    /// Counted attempts of this generation.
+    pub attempts: u32,
+    /// Attempts of this generation that killed a host.
+    pub crashes: u32,
+}
+
+/// Why a leg is a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// The dead-letter reason's slug.
+    pub reason: String,
+    /// The outcome of its last attempt.
+    pub outcome: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// A leg that came from RabbitMQ.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Which leg.
+    pub leg: LegId,
+    /// The delivery; its sequence is given here where it is not known yet.
+    pub delivery: Delivery,
+    /// The document as it came, compressed with zstd.
+    pub compressed: Bytes,
+    /// How far it has come.
+    pub position: Position,
+    /// The document is not what its hash says.
+    pub body_corrupt: bool,
+}
+
+/// What became of a leg that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrived {
+    /// It is ready to be lent: keep the message until it is settled.
+    Ready,
+    /// It is here already, by another message: keep the newest, the others can go.
+    AlreadyHere,
+    /// The leg has gone on, or is settled: the message can go.
+    Stale,
+    /// This leg is under way here at an older position: the message must come again later.
+    Busy,
 }
 
 /// What a worker says of a lease it gives back.
@@ -242,6 +333,8 @@ pub struct KvValue {
 pub struct Books {
     /// Deliveries accepted since the ledger began.
     pub accepted: u64,
+    /// Deliveries another host accepted and of which legs came here through RabbitMQ.
+    pub adopted: u64,
     /// Of them with at least one leg.
     pub routed: u64,
     /// Of them without a leg.
@@ -249,7 +342,7 @@ pub struct Books {
     /// Legs created since the ledger began.
     pub legs: u64,
     /// Legs by stored and in-memory state, in the order of `LegState::ALL`, those deleted by retention under their last state.
-    pub by_state: [u64; 8],
+    pub by_state: [u64; 9],
     /// Everything that does not add up, counted; 0 when the books balance.
     pub gap: u64,
     /// Legs on loan at this moment.

@@ -11,7 +11,7 @@ use std::{
     hash::Hash,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -76,6 +76,7 @@ pub struct Metrics {
     stream_lag: Family<StreamLabels, Gauge>,
     stream_gap: Family<StreamLabels, Gauge>,
     broker_connected: Gauge,
+    broker_away: AtomicBool,
     books_gap: Gauge,
     log_lines_suppressed: Counter,
     series_refused: Counter,
@@ -126,6 +127,7 @@ impl Default for Metrics {
             stream_lag: Family::default(),
             stream_gap: Family::default(),
             broker_connected: Gauge::default(),
+            broker_away: AtomicBool::new(false),
             books_gap: Gauge::default(),
             log_lines_suppressed: Counter::default(),
             series_refused: Counter::default(),
@@ -168,7 +170,11 @@ impl Metrics {
         registry.register("plugin_broken", "1 for each plugin whose breaker has parked its queue", self.plugin_broken.clone());
         registry.register("plugin_breaker_moves", "Breakers that opened, tried again or closed", self.breaker_moves.clone());
         registry.register("settings_reloads", "Times the settings files were read again", self.settings_reloads.clone());
-        registry.register("broker_connected", "Whether the queue answered at this scrape", self.broker_connected.clone());
+        registry.register(
+            "broker_connected",
+            "Whether the queue answered at this scrape and its connections stand",
+            self.broker_connected.clone(),
+        );
         registry.register("books_gap", "What does not add up between the two counts of everything; must be 0", self.books_gap.clone());
         registry.register("log_lines_suppressed", "Sampled log lines that were not written", self.log_lines_suppressed.clone());
         registry.register("series_refused", "Observations dropped because their metric has too many series", self.series_refused.clone());
@@ -247,6 +253,10 @@ impl Metrics {
         self.with(&self.settings_reloads, &ResultLabels { result }, |counter| _ = counter.inc());
     }
 
+    pub(super) fn broker_is_away(&self, is_away: bool) {
+        self.broker_away.store(is_away, Ordering::Relaxed);
+    }
+
     pub(super) fn stream_published(&self, stream: &StreamName, count: usize) {
         self.with(&self.stream_published, &StreamLabels { stream: stream.clone() }, |counter| _ = counter.inc_by(count as u64));
     }
@@ -293,7 +303,7 @@ impl Metrics {
     }
 
     fn set_gauges(&self, scrape: &Scrape) {
-        self.broker_connected.set(i64::from(scrape.queues.is_some()));
+        self.broker_connected.set(i64::from(scrape.queues.is_some() && !self.broker_away.load(Ordering::Relaxed)));
         if let Some(gap) = scrape.books_gap {
             self.books_gap.set(i64::try_from(gap).unwrap_or(i64::MAX));
         }
@@ -316,7 +326,13 @@ impl Metrics {
         self.queue_depth.clear();
         self.dead_letters.clear();
         for queue in scrape.queues.iter().flatten() {
-            let open = [("waiting", queue.waiting), ("leased", queue.leased), ("retry", queue.retry), ("parked", queue.parked)];
+            let open = [
+                ("waiting", queue.waiting),
+                ("leased", queue.leased),
+                ("retry", queue.retry),
+                ("parked", queue.parked),
+                ("relayed", queue.relayed),
+            ];
             for (state, count) in open {
                 let labels = QueueLabels { tenant: queue.tenant.clone(), plugin: queue.plugin.clone(), state };
                 self.queue_depth.get_or_create(&labels).set(value(count));

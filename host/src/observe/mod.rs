@@ -73,6 +73,11 @@ impl Default for Observer {
 }
 
 impl Observer {
+    /// Whether the broker's connections stand; an engine that has none never says so.
+    pub fn broker_connected(&self, is_connected: bool) {
+        self.0.metrics.broker_is_away(!is_connected);
+    }
+
     /// An observer that has seen nothing.
     #[must_use]
     pub fn new(clock: Clock) -> Self {

@@ -104,7 +104,7 @@ fn scrape() -> Scrape {
         gap: 7,
     };
     Scrape {
-        queues: Some(vec![QueueView { tenant, plugin, waiting: 4, leased: 3, retry: 2, parked: 1, dead: 9 }]),
+        queues: Some(vec![QueueView { tenant, plugin, waiting: 4, leased: 3, retry: 2, parked: 1, relayed: 5, dead: 9 }]),
         books_gap: Some(0),
         streams: vec![stream],
         broken: vec![(self::tenant(), self::plugin())],

@@ -25,7 +25,7 @@ impl Abandoned {
         let mut absent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut *absent);
         for depth in depths {
-            let open = depth.waiting + depth.leased + depth.retry + depth.parked > 0;
+            let open = depth.waiting + depth.leased + depth.retry + depth.parked + depth.relayed > 0;
             if open && !is_known(&depth.tenant, &depth.plugin) {
                 let key = (depth.tenant, depth.plugin);
                 let since = before.get(&key).copied().unwrap_or(now);
@@ -50,7 +50,16 @@ mod tests {
     use super::*;
 
     fn depth(plugin: &str, parked: u64) -> QueueView {
-        QueueView { tenant: TenantId::default_tenant(), plugin: plugin.parse().unwrap(), waiting: 0, leased: 0, retry: 0, parked, dead: 0 }
+        QueueView {
+            tenant: TenantId::default_tenant(),
+            plugin: plugin.parse().unwrap(),
+            waiting: 0,
+            leased: 0,
+            retry: 0,
+            parked,
+            relayed: 0,
+            dead: 0,
+        }
     }
 
     #[test]

@@ -81,6 +81,10 @@ impl Address {
     /// Opens a connection under a name that the broker's operator sees.
     pub(super) async fn connect(&self, name: &str) -> Result<Connection, Lost> {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
+        if self.is_encrypted() {
+            // The libraries beneath ask for the process's provider; whoever has set one before means the same.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let builder = ConnectionBuilder::new().map_err(|error| Lost(format!("no runtime to connect on: {error}")))?;
         let builder = builder.with_uri(self.uri.clone()).with_properties(properties).with_tls_config(self.tls.clone());
         within("connecting", builder.connect()).await

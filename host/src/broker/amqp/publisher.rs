@@ -34,6 +34,8 @@ use super::link::{ANSWER_MAX, Address, Lost};
 use crate::tasks::Tasks;
 use owner::Owner;
 
+/// Errands that wait for the owner.
+const ERRANDS_MAX: usize = 64;
 /// Confirms nobody waits for any more are kept by lapin until the channel goes; past so many it has to.
 const FORGOTTEN_MAX: u64 = 1024;
 /// How a publisher behaves.
@@ -116,6 +118,7 @@ pub struct Publisher(Arc<Shared>);
 
 struct Shared {
     requests: mpsc::Sender<Request>,
+    errands: mpsc::Sender<Errand>,
     messages: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     window_bytes: usize,
@@ -127,6 +130,12 @@ struct Shared {
 struct Request {
     message: Message,
     sent: oneshot::Sender<Result<Sent, Published>>,
+}
+
+/// Something to do on a channel of its own, and where its end is told.
+struct Errand {
+    work: Prepare,
+    done: oneshot::Sender<Result<(), Lost>>,
 }
 
 /// A message that was written, and where its confirm will come.
@@ -148,16 +157,18 @@ impl Publisher {
     #[must_use]
     pub fn start(tasks: &Tasks, address: Address, settings: Settings, prepare: Prepare) -> Self {
         let (requests, taken) = mpsc::channel(settings.window_messages.max(1));
+        let (errands, sent_on) = mpsc::channel(ERRANDS_MAX);
         let (sender, connected) = watch::channel(Connected::Away("not connected yet".to_owned()));
         let shared = Shared {
             requests,
+            errands,
             messages: Arc::new(Semaphore::new(settings.window_messages.max(1))),
             bytes: Arc::new(Semaphore::new(settings.window_bytes.max(1))),
             window_bytes: settings.window_bytes.max(1),
             confirm_max: settings.confirm_max,
             connected,
         };
-        let owner = Owner { address, settings, prepare, requests: taken, connected: sender };
+        let owner = Owner { address, settings, prepare, requests: taken, errands: sent_on, connected: sender };
         let stop = tasks.clone();
         tasks.spawn("publish", async move { owner.run(&stop).await });
         Self(Arc::new(shared))
@@ -186,6 +197,17 @@ impl Publisher {
             Ok(Err(_)) => Published::Unknown("the connection ended while it was written".to_owned()),
             Err(_) => Published::Unknown("it could not be written in time".to_owned()),
         }
+    }
+
+    /// Does something on a channel of its own of the same connection, between two batches: declaring what is published to next.
+    ///
+    /// # Errors
+    /// There is no connection, or the work's own.
+    pub async fn run_errand(&self, work: Prepare) -> Result<(), Lost> {
+        let ended = || Lost("the publisher has ended".to_owned());
+        let (done, told) = oneshot::channel();
+        self.0.errands.send(Errand { work, done }).await.map_err(|_| ended())?;
+        told.await.unwrap_or_else(|_| Err(Lost("the connection ended meanwhile".to_owned())))
     }
 
     async fn room(&self, bytes: usize) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {

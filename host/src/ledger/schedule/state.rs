@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::{BodyCache, Change, Key};
+use super::{BodyCache, Change, Key, Loaded, RelayScope};
 use crate::delivery::{Delivery, PluginName, TenantId, view::QueueView};
 
 /// A leg on loan.
@@ -16,6 +16,8 @@ pub(super) struct Loan {
     pub(super) token: u64,
     pub(super) since: Instant,
     pub(super) lone: bool,
+    /// It came from RabbitMQ, or was too big for it.
+    pub(super) arrived: bool,
     pub(super) settling: bool,
     pub(super) slot: Option<usize>,
 }
@@ -28,6 +30,14 @@ pub(super) struct QueueState {
     pub(super) served: Option<usize>,
     pub(super) ready: VecDeque<u64>,
     pub(super) suspects: VecDeque<u64>,
+    /// From RabbitMQ, or too big for it: to be lent.
+    pub(super) arrived: VecDeque<u64>,
+    /// With the relay.
+    pub(super) handing: u64,
+    /// In RabbitMQ's keeping.
+    pub(super) relayed: u64,
+    /// RabbitMQ refused a leg of it; the relay tries no other before.
+    pub(super) back_off: Option<Instant>,
     pub(super) retry: u64,
     pub(super) leased: usize,
     pub(super) dead: u64,
@@ -39,6 +49,14 @@ pub(super) struct TenantState {
     pub(super) queues: VecDeque<i64>,
     pub(super) leased: usize,
     pub(super) waiting_bytes: u64,
+}
+
+/// A leg the relay has, or is to take next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handing {
+    pub(super) token: u64,
+    /// When it may run, where that is not at once.
+    pub(super) due: Option<Instant>,
 }
 
 /// All of it.
@@ -56,7 +74,15 @@ pub(super) struct State {
     pub(super) cache: BodyCache,
     pub(super) next_token: u64,
     pub(super) closed: bool,
-    pub(super) history: VecDeque<(u64, [u64; 4], u64)>,
+    pub(super) history: VecDeque<(u64, [u64; 5], u64)>,
+    /// Whose legs are given to RabbitMQ; none with the embedded engine.
+    pub(super) relay: Option<RelayScope>,
+    /// What the relay has, under which token.
+    pub(super) handing: HashMap<Key, Handing>,
+    /// What the relay is to take before all else.
+    pub(super) returning: VecDeque<Key>,
+    /// What came with legs from RabbitMQ.
+    pub(super) loaded: HashMap<Key, Box<Loaded>>,
 }
 
 impl State {
@@ -72,13 +98,23 @@ impl State {
                 }
                 return slot;
             }
-            Change::Again { leg, due } => {
+            Change::Again { leg, due, held } => {
                 let slot = self.end_loan(leg, due.is_none());
-                if let Some(due) = due {
-                    self.wait(leg, due);
+                match due {
+                    Some(due) if held => self.hand(leg, due),
+                    Some(due) => self.wait(leg, due),
+                    None => {}
                 }
                 return slot;
             }
+            Change::Relayed { queue, by } => {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.relayed = queue.relayed.saturating_add_signed(by);
+                }
+            }
+            Change::Confirmed { leg, token } => self.confirm(leg, token),
+            Change::Arrived { leg, loaded, from } => self.arrive(leg, loaded, from),
+            Change::Withdrawn { leg } => self.withdraw(leg),
             Change::Dead { queue, by } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     queue.dead = queue.dead.saturating_add_signed(by);
@@ -98,8 +134,7 @@ impl State {
             self.turns.push_back(tenant.clone());
         }
         self.tenants.entry(tenant.clone()).or_default().queues.push_back(queue);
-        let (ready, suspects) = (VecDeque::new(), VecDeque::new());
-        self.queues.insert(queue, QueueState { tenant, plugin, served, ready, suspects, retry: 0, leased: 0, dead: 0 });
+        self.queues.insert(queue, QueueState::new(tenant, plugin, served));
     }
 
     pub(super) fn open(&mut self, leg: Key, bytes: u64, due: Option<Instant>, fresh: Option<Arc<Delivery>>) {
@@ -148,8 +183,12 @@ impl State {
             let Some(tenant) = self.tenants.get_mut(&self.turns[turn]).filter(|tenant| tenant.leased < self.tenant_concurrency_max) else {
                 continue;
             };
+            let relays = self.relay.is_some();
             let can_run = |number: &i64| {
-                self.queues.get(number).is_some_and(|queue| !queue.ready.is_empty() && queue.served.is_some_and(|max| queue.leased < max))
+                self.queues.get(number).is_some_and(|queue| {
+                    let lane = if relays { &queue.arrived } else { &queue.ready };
+                    !lane.is_empty() && queue.served.is_some_and(|max| queue.leased < max)
+                })
             };
             let Some(at) = tenant.queues.iter().position(can_run) else { continue };
             let number = tenant.queues.remove(at)?;
@@ -168,6 +207,8 @@ impl State {
         queue.leased = queue.leased.saturating_sub(1);
         if again && loan.lone {
             queue.suspects.push_front(leg.0);
+        } else if again && loan.arrived {
+            queue.arrived.push_front(leg.0);
         } else if again {
             queue.ready.push_front(leg.0);
         }
@@ -185,10 +226,15 @@ impl State {
         }
     }
 
-    pub(super) fn counts(&self) -> ([u64; 4], u64) {
-        let mut open = [0; 4];
+    /// Whether the legs of a queue go on here: they are run, or given to RabbitMQ.
+    pub(super) fn is_worked(&self, queue: &QueueState) -> bool {
+        queue.served.is_some() || self.relay.is_some_and(|relay| relay.all)
+    }
+
+    pub(super) fn counts(&self) -> ([u64; 5], u64) {
+        let mut open = [0; 5];
         let mut dead = 0;
-        for view in self.queues.values().map(QueueState::counts) {
+        for view in self.queues.values().map(|queue| queue.counts(self.is_worked(queue))) {
             for (sum, count) in open.iter_mut().zip(view) {
                 *sum += count;
             }
@@ -201,14 +247,23 @@ impl State {
 }
 
 impl QueueState {
-    /// Waiting, leased, retry, parked.
-    pub(super) fn counts(&self) -> [u64; 4] {
-        let (ready, leased) = ((self.ready.len() + self.suspects.len()) as u64, self.leased as u64);
-        if self.served.is_some() { [ready, leased, self.retry, 0] } else { [0, leased, 0, ready + self.retry] }
+    fn new(tenant: TenantId, plugin: PluginName, served: Option<usize>) -> Self {
+        let lane = VecDeque::new;
+        let (ready, suspects, arrived) = (lane(), lane(), lane());
+        Self { tenant, plugin, served, ready, suspects, arrived, handing: 0, relayed: 0, back_off: None, retry: 0, leased: 0, dead: 0 }
     }
 
-    pub(super) fn view(&self) -> QueueView {
-        let [waiting, leased, retry, parked] = self.counts();
-        QueueView { tenant: self.tenant.clone(), plugin: self.plugin.clone(), waiting, leased, retry, parked, dead: self.dead }
+    /// Waiting, leased, retry, parked, relayed.
+    pub(super) fn counts(&self, is_worked: bool) -> [u64; 5] {
+        let ready = (self.ready.len() + self.suspects.len() + self.arrived.len()) as u64 + self.handing;
+        let leased = self.leased as u64;
+        let [waiting, retry, parked] = if is_worked { [ready, self.retry, 0] } else { [0, 0, ready + self.retry] };
+        [waiting, leased, retry, parked, self.relayed]
+    }
+
+    pub(super) fn view(&self, is_worked: bool) -> QueueView {
+        let [waiting, leased, retry, parked, relayed] = self.counts(is_worked);
+        let (tenant, plugin) = (self.tenant.clone(), self.plugin.clone());
+        QueueView { tenant, plugin, waiting, leased, retry, parked, relayed, dead: self.dead }
     }
 }

@@ -13,9 +13,9 @@ use lapin::{
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{Connected, HeaderValue, Message, Prepare, Request, Sent, Session, Settings, not_now};
+use super::{Connected, Errand, HeaderValue, Message, Prepare, Request, Sent, Session, Settings, not_now};
 use crate::{
-    broker::amqp::link::{Address, Lost, Patience, channel, close, next, within},
+    broker::amqp::link::{self, Address, Lost, Patience, channel, close, next, within},
     tasks::Tasks,
 };
 
@@ -30,6 +30,7 @@ pub(super) struct Owner {
     pub(super) settings: Settings,
     pub(super) prepare: Prepare,
     pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) errands: mpsc::Receiver<Errand>,
     pub(super) connected: watch::Sender<Connected>,
 }
 
@@ -78,6 +79,7 @@ impl Owner {
                 () = tasks.stopping() => return None,
                 value = &mut done => return Some(value),
                 Some(request) = self.requests.recv() => request.refuse(&self.connected.borrow()),
+                Some(errand) = self.errands.recv() => drop(errand),
             }
         }
     }
@@ -95,7 +97,15 @@ impl Owner {
                 biased;
                 () = tasks.stopping() => return Lost("the host stops".to_owned()),
                 () = session.ended.cancelled() => return Lost("confirms stopped coming".to_owned()),
-                event = next(&mut events) => if let Err(lost) = self.note(event) { return lost },
+                event = next(&mut events) => if let Err(lost) = self.note(connection, event) { return lost },
+                Some(Errand { work, done }) = self.errands.recv() => {
+                    // A refusal ends the errand's channel and nothing else.
+                    let told = match link::channel(connection).await {
+                        Ok(channel) => work(channel).await,
+                        Err(lost) => Err(lost),
+                    };
+                    let _ = done.send(told);
+                }
                 taken = self.requests.recv_many(&mut batch, BATCH_MAX) => {
                     if taken == 0 {
                         return Lost("nobody publishes any more".to_owned());
@@ -114,7 +124,7 @@ impl Owner {
                                 Err(lost) => return lost,
                             },
                             // A blocked connection writes nothing: the write waits, the requesters have their own patience.
-                            event = next(&mut events) => if let Err(lost) = self.note(event) { return lost },
+                            event = next(&mut events) => if let Err(lost) = self.note(connection, event) { return lost },
                         }
                     }
                 }
@@ -122,7 +132,7 @@ impl Owner {
         }
     }
 
-    fn note(&self, event: Option<Event>) -> Result<(), Lost> {
+    fn note(&self, connection: &Connection, event: Option<Event>) -> Result<(), Lost> {
         match event {
             Some(Event::ConnectionBlocked(why)) => {
                 tracing::warn!(broker = %self.address, connection = self.settings.name, why, "broker_blocked");
@@ -134,7 +144,8 @@ impl Owner {
                 self.connected.send_replace(Connected::Ready);
                 Ok(())
             }
-            Some(Event::Error(error)) => Err(Lost(error.to_string())),
+            // A channel's end is told here too: an errand's is its own affair, the publishing one's shows at the next publish.
+            Some(Event::Error(error)) if !connection.status().connected() => Err(Lost(error.to_string())),
             Some(_) => Ok(()),
             None => Err(Lost("the connection has ended".to_owned())),
         }

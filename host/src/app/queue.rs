@@ -1,0 +1,79 @@
+//! The queue a host uses: the one place that names an engine.
+
+use std::sync::Arc;
+
+use crate::{
+    broker::{Amqp, Broker, DeadLetters, Embedded, Kind, amqp},
+    config::Roles,
+    ledger::Ledger,
+};
+
+/// An engine.
+#[derive(Clone, Debug)]
+pub(super) enum Queue {
+    Embedded(Arc<Embedded>),
+    RabbitMq(Arc<Amqp>),
+}
+
+/// The configured broker is not the one that has the legs this host once accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{legs} legs of this host are in RabbitMQ's keeping, and `broker.kind` is \"embedded\": they would not run. Run `hookyard queue migrate --to \
+     embedded` first, or go on with `broker.kind = \"rabbitmq\"`"
+)]
+pub struct WaitsElsewhere {
+    /// How many.
+    pub legs: u64,
+}
+
+impl Queue {
+    /// Starts the configured engine; refuses while legs wait in the other one.
+    pub(super) async fn start(kind: &Kind, roles: Roles, parts: amqp::Parts) -> anyhow::Result<Self> {
+        match kind {
+            Kind::Embedded => {
+                let legs = relayed(&parts.ledger).await?;
+                if legs > 0 {
+                    return Err(WaitsElsewhere { legs }.into());
+                }
+                Ok(Self::Embedded(Arc::new(Embedded::new(parts.ledger))))
+            }
+            Kind::RabbitMq(settings) => {
+                let settings = amqp::Settings { works: roles.work, ..(**settings).clone() };
+                Ok(Self::RabbitMq(Amqp::start(settings, parts).await?))
+            }
+        }
+    }
+
+    pub(super) fn broker(&self) -> Arc<dyn Broker> {
+        match self {
+            Self::Embedded(queue) => Arc::clone(queue) as Arc<dyn Broker>,
+            Self::RabbitMq(queue) => Arc::clone(queue) as Arc<dyn Broker>,
+        }
+    }
+
+    pub(super) fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        match self {
+            Self::Embedded(queue) => Arc::clone(queue) as Arc<dyn DeadLetters>,
+            Self::RabbitMq(queue) => Arc::clone(queue) as Arc<dyn DeadLetters>,
+        }
+    }
+
+    /// Completes when a part of it has panicked.
+    pub(super) async fn failed(&self) {
+        match self {
+            Self::Embedded(_) => std::future::pending().await,
+            Self::RabbitMq(queue) => queue.failed().await,
+        }
+    }
+
+    /// What is under way ends; the ledger is closed after it.
+    pub(super) async fn stop(&self) {
+        if let Self::RabbitMq(queue) = self {
+            queue.stop().await;
+        }
+    }
+}
+
+async fn relayed(ledger: &Ledger) -> anyhow::Result<u64> {
+    Ok(ledger.queues().await?.iter().map(|queue| queue.relayed).sum())
+}

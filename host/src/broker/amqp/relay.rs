@@ -1,0 +1,239 @@
+//! From the ledger to RabbitMQ, one leg at a time and many at once.
+//!
+//! A leg is the ledger's until it is confirmed. Whatever else is heard (refused, unknown, nothing at all) leaves it there, and only its own
+//! queue waits before the next try: a full queue of one plugin costs no other plugin anything.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    envelope,
+    inbox::Inbox,
+    names::Rung,
+    publisher::{Connected, Message, Published, Publisher},
+    topology::Topology,
+    waiters::Waiters,
+};
+use crate::{
+    clock::Clock,
+    delivery::{PluginName, TenantId},
+    ledger::{Ledger, Outbound},
+    tasks::Tasks,
+};
+
+/// The first wait of a queue that refused, doubled by each refusal in a row.
+const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+/// The longest: a queue that has room again is used soon.
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// After a publish without an answer.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Legs on their way at once; the publisher bounds their bytes.
+const WINDOW: usize = 512;
+/// What a message is larger than its document and head, with room.
+const MESSAGE_OVERHEAD_BYTES: usize = 1024;
+
+/// What gives legs to RabbitMQ.
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) ledger: Ledger,
+    pub(super) publisher: Publisher,
+    pub(super) topology: Topology,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) clock: Clock,
+    /// This ledger's number.
+    pub(super) origin: u64,
+    /// Larger messages are not published.
+    pub(super) message_bytes_max: usize,
+    /// Legs too big for RabbitMQ can be run in this process.
+    pub(super) runs_here: bool,
+    pub(super) queues: Queues,
+}
+
+/// Which queues were found or made, and how often each refused in a row.
+#[derive(Debug, Default)]
+pub(super) struct Queues(Mutex<HashMap<String, Known>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    is_laid: bool,
+    refusals: u32,
+}
+
+impl Relay {
+    /// Relays until the tasks are told to stop.
+    pub(super) async fn run(self: Arc<Self>, tasks: Tasks) {
+        let window = Arc::new(Semaphore::new(WINDOW));
+        let mut connected = self.publisher.connected();
+        loop {
+            let next = async {
+                if connected.wait_for(|connected| *connected == Connected::Ready).await.is_err() {
+                    return None;
+                }
+                let room = Arc::clone(&window).acquire_owned().await.ok()?;
+                Some((self.ledger.next_outbound().await?, room))
+            };
+            let (outbound, room) = tokio::select! {
+                biased;
+                () = tasks.stopping() => return,
+                next = next => match next {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
+            tasks.spawn_brief(Arc::clone(&self).hand_over(outbound, room));
+        }
+    }
+
+    /// Gives one leg to RabbitMQ and tells the ledger what came of it.
+    async fn hand_over(self: Arc<Self>, outbound: Outbound, room: OwnedSemaphorePermit) {
+        self.give(&outbound).await;
+        // Confirmed or kept: either way the leg is safe without the messages of the run before.
+        for message in self.inbox.handed_over(&outbound.leg) {
+            message.ack().await;
+        }
+        drop(room);
+    }
+
+    async fn give(&self, outbound: &Outbound) {
+        let queue = self.topology.names.queue(&outbound.delivery.tenant, &outbound.leg.plugin);
+        let message = self.message(outbound, &queue);
+        if outbound.body_corrupt || message.body.len() + MESSAGE_OVERHEAD_BYTES > self.message_bytes_max {
+            return self.keep(outbound, message.body.len());
+        }
+        if outbound.due_at.is_none()
+            && let Err(lost) = self.lay(&outbound.delivery.tenant, &outbound.leg.plugin).await
+        {
+            tracing::warn!(queue, %lost, "queue_not_laid");
+            return self.ledger.not_relayed(outbound, Some(self.clock.instant() + self.queues.refused(&queue)));
+        }
+        match self.publisher.publish(message).await {
+            Published::Confirmed => {
+                self.queues.took(&queue);
+                match self.ledger.relayed(outbound).await {
+                    Ok(()) => self.waiters.confirmed(outbound.leg.delivery),
+                    Err(error) => {
+                        tracing::warn!(leg = %outbound.leg, %error, "relayed_leg_not_marked");
+                        self.ledger.not_relayed(outbound, Some(self.clock.instant() + PAUSE));
+                    }
+                }
+            }
+            Published::Refused => {
+                let back_off = self.queues.refused(&queue);
+                tracing::debug!(queue, ?back_off, "queue_refused");
+                self.ledger.not_relayed(outbound, Some(self.clock.instant() + back_off));
+                self.waiters.refused(outbound.leg.delivery);
+            }
+            Published::Unknown(why) | Published::NotSent(why) => {
+                tracing::debug!(leg = %outbound.leg, why, "leg_not_relayed");
+                self.queues.forget();
+                self.ledger.not_relayed(outbound, Some(self.clock.instant() + PAUSE));
+            }
+        }
+    }
+
+    /// Gives dead letters to the archive; true where there may be more.
+    pub(super) async fn bury(&self) -> bool {
+        let dead = match self.ledger.outbound_dead().await {
+            Ok(dead) => dead,
+            Err(error) => {
+                tracing::warn!(%error, "dead_letters_not_read");
+                return false;
+            }
+        };
+        let mut buried = 0;
+        for outbound in &dead {
+            let message = envelope::encode(outbound, self.origin, (self.topology.names.dead(), String::new()));
+            if message.body.len() + MESSAGE_OVERHEAD_BYTES > self.message_bytes_max {
+                tracing::error!(leg = %outbound.leg, "dead_letter_too_big_for_rabbitmq");
+                continue;
+            }
+            if self.publisher.publish(message).await != Published::Confirmed {
+                return false;
+            }
+            match self.ledger.relayed(outbound).await {
+                Ok(()) => buried += 1,
+                Err(error) => tracing::warn!(leg = %outbound.leg, %error, "relayed_leg_not_marked"),
+            }
+            for message in self.inbox.handed_over(&outbound.leg) {
+                message.ack().await;
+            }
+        }
+        buried > 0
+    }
+
+    fn message(&self, outbound: &Outbound, queue: &str) -> Message {
+        let names = &self.topology.names;
+        let wait = outbound.due_at.map(|due_at| Rung::not_before(due_at.since(self.clock.now())));
+        let place = match wait {
+            Some(rung) => (names.retry(), rung.name.to_owned()),
+            None => (names.legs(), queue.to_owned()),
+        };
+        envelope::encode(outbound, self.origin, place)
+    }
+
+    /// What RabbitMQ cannot have runs here; a host that runs nothing keeps it, and says so.
+    fn keep(&self, outbound: &Outbound, bytes: usize) {
+        if self.runs_here {
+            return self.ledger.run_here(outbound);
+        }
+        let (leg, bytes_max) = (&outbound.leg, self.message_bytes_max);
+        tracing::error!(%leg, bytes, bytes_max, "leg_too_big_for_rabbitmq");
+        self.ledger.not_relayed(outbound, Some(self.clock.instant() + BACK_OFF_MAX));
+    }
+
+    /// Makes sure that a plugin's queue is there.
+    pub(super) async fn lay(&self, tenant: &TenantId, plugin: &PluginName) -> Result<(), super::Lost> {
+        let queue = self.topology.names.queue(tenant, plugin);
+        if self.queues.is_laid(&queue) {
+            return Ok(());
+        }
+        let topology = self.topology.clone();
+        let name = queue.clone();
+        self.publisher
+            .run_errand(Arc::new(move |channel| {
+                let (topology, name) = (topology.clone(), name.clone());
+                Box::pin(async move { topology.lay_queue(&channel, &name).await })
+            }))
+            .await?;
+        self.queues.laid(&queue);
+        Ok(())
+    }
+}
+
+impl Queues {
+    fn with<T>(&self, queue: &str, act: impl FnOnce(&mut Known) -> T) -> T {
+        act(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(queue.to_owned()).or_default())
+    }
+
+    fn is_laid(&self, queue: &str) -> bool {
+        self.with(queue, |known| known.is_laid)
+    }
+
+    fn laid(&self, queue: &str) {
+        self.with(queue, |known| known.is_laid = true);
+    }
+
+    fn took(&self, queue: &str) {
+        self.with(queue, |known| known.refusals = 0);
+    }
+
+    /// It refused once more: how long to leave it alone.
+    fn refused(&self, queue: &str) -> Duration {
+        self.with(queue, |known| {
+            known.refusals = (known.refusals + 1).min(16);
+            BACK_OFF_MIN.saturating_mul(1 << (known.refusals - 1)).min(BACK_OFF_MAX)
+        })
+    }
+
+    /// The broker may be another one now, or have lost a queue: looks again before the next publish.
+    pub(super) fn forget(&self) {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.values_mut().for_each(|known| known.is_laid = false);
+    }
+}

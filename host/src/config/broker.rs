@@ -1,0 +1,107 @@
+//! `[broker]`: which queue, and where RabbitMQ is.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use toml::Value;
+
+use super::reader::Reader;
+use crate::broker::{
+    Kind,
+    amqp::{self, Address, Names, Topology},
+};
+
+const MIB: usize = 1024 * 1024;
+/// The variable the URL comes from where nothing else is said.
+const URL_VARIABLE: &str = "HOOKYARD_AMQP_URL";
+
+pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> Kind {
+    let kind = reader.word("broker.kind", "embedded", &["embedded", "rabbitmq"]);
+    let ack_after = reader.word("broker.ack_after", "disk", &["disk", "broker"]);
+    let is_rabbitmq = kind == "rabbitmq";
+    let address = address(reader, env, is_rabbitmq);
+    let prefix = reader.text("broker.rabbitmq.prefix").unwrap_or_else(|| "hookyard".to_owned());
+    let names = Names::new(&prefix).map_err(|expected| reader.problem("broker.rabbitmq.prefix", format!("`{prefix}`"), expected));
+    let passive = reader.word("broker.rabbitmq.topology", "declare", &["declare", "passive"]) == "passive";
+    let queue_messages_max = reader.number("broker.rabbitmq.queue_messages_max", 1_000_000, 1..=100_000_000);
+    let queue_bytes_max = reader.number("broker.rabbitmq.queue_bytes_max", 2 << 30, 1 << 20..=1 << 40);
+    let message_bytes_max = reader.size("broker.rabbitmq.message_bytes_max", 16 * MIB, 256 * 1024..=128 * MIB);
+    let retries = reader.word("broker.rabbitmq.retries", "broker", &["broker", "ledger"]);
+    let archives = reader.truth("broker.rabbitmq.archive", true);
+    let shared_work = reader.truth("broker.rabbitmq.shared_work", false);
+    if !is_rabbitmq {
+        if ack_after == "broker" {
+            reader.problem("broker.ack_after", "`broker`", "\"disk\": the embedded broker is the disk");
+        }
+        return Kind::Embedded;
+    }
+    let (Some(address), Ok(names)) = (address, names) else { return Kind::Embedded };
+    Kind::RabbitMq(Box::new(amqp::Settings {
+        address,
+        topology: Topology { names, passive, queue_messages_max, queue_bytes_max },
+        ack_after_broker: ack_after == "broker",
+        message_bytes_max,
+        retries_in_ledger: retries == "ledger",
+        works: true,
+        archives,
+        shared_work,
+    }))
+}
+
+fn address(reader: &mut Reader, env: &BTreeMap<String, String>, is_needed: bool) -> Option<Address> {
+    let url = url(reader, env, is_needed);
+    let ca = pem(reader, "broker.rabbitmq.ca");
+    let certificate = pem(reader, "broker.rabbitmq.certificate");
+    let key = pem(reader, "broker.rabbitmq.key");
+    if certificate.is_some() != key.is_some() {
+        reader.problem("broker.rabbitmq.certificate", "only one of `certificate` and `key`", "both, or neither");
+    }
+    let mut address =
+        Address::parse(&url?).map_err(|expected| reader.problem("broker.rabbitmq.url", "another text (not shown)", expected)).ok()?;
+    if !address.is_encrypted() && (ca.is_some() || certificate.is_some()) {
+        reader.problem("broker.rabbitmq.url", "amqp:// beside a `ca` or a `certificate`", "amqps://");
+    }
+    if let Some(ca) = ca {
+        address = address.trusting(ca);
+    }
+    if let (Some(certificate), Some(key)) = (certificate, key) {
+        address = address.showing(certificate.into_bytes(), key.into_bytes());
+    }
+    Some(address)
+}
+
+/// The URL; never shown, because a password stands in it.
+fn url(reader: &mut Reader, env: &BTreeMap<String, String>, is_needed: bool) -> Option<String> {
+    const KEY: &str = "broker.rabbitmq.url";
+    let value = reader.value(KEY);
+    let named = |key: &str| value.as_ref().and_then(|value| value.get(key)).and_then(Value::as_str);
+    if let Some(path) = named("file") {
+        let path = reader.beside(path);
+        return fs::read_to_string(&path)
+            .map_err(|error| reader.problem(KEY, format!("{}: {error}", path.display()), "a readable file"))
+            .ok();
+    }
+    if let Some(Value::String(url)) = &value {
+        return Some(url.clone());
+    }
+    let Some(variable) = value.as_ref().map_or(Some(URL_VARIABLE), |_| named("env")).map(str::to_owned) else {
+        reader.problem(KEY, "a value of another shape (not shown)", "{ env = \"NAME\" }, { file = \"path\" }, or a URL");
+        return None;
+    };
+    let url = env.get(&variable).filter(|url| !url.is_empty()).cloned();
+    if url.is_none() && is_needed {
+        reader.problem(KEY, format!("the variable `{variable}` is not set or empty"), "amqp://user:password@host:5672/vhost");
+    }
+    url
+}
+
+fn pem(reader: &mut Reader, key: &str) -> Option<String> {
+    let name = reader.text(key)?;
+    let path: PathBuf = reader.beside(&name);
+    let text =
+        fs::read_to_string(&path).map_err(|error| reader.problem(key, format!("{}: {error}", path.display()), "a readable file")).ok()?;
+    if !text.contains("-----BEGIN ") {
+        reader.problem(key, format!("{}: no PEM", path.display()), "a PEM file (-----BEGIN …)");
+        return None;
+    }
+    Some(text)
+}
