@@ -28,7 +28,44 @@ pub enum OnceError<E> {
 
 /// Does `act` unless an earlier run of this delivery did: a durable intent, the act, its durable answer.
 ///
-/// The three answers: done now or before ([`Step::Done`]); begun before and nobody knows ([`Step::Unknown`]); not done ([`OnceError`]).
+/// The three answers: done now or before ([`Step::Done`]); begun before and nobody knows ([`Step::Unknown`]); not done ([`OnceError`]). The key
+/// is one of the plugin's own, and its memory is that of one delivery: another delivery begins anew.
+///
+/// A retry that does not comment twice. The first run comments and then has to wait for something else; the second finds the comment made:
+///
+/// ```
+/// use hookyard_sdk::{Delivery, Step, Verdict, once, step, testing::Host};
+///
+/// # fn post_comment() -> Result<String, String> { Ok("c-7".to_owned()) }
+/// # fn find_comment() -> Option<String> { Some("c-7".to_owned()) }
+/// fn handle(delivery: Delivery) -> Result<Verdict, Verdict> {
+///     let comment = match once("comment", || post_comment().map(String::into_bytes))? {
+///         // Made now, or by an earlier run: either way this is what it gave.
+///         Step::Done(id) => String::from_utf8_lossy(&id).into_owned(),
+///         // An earlier run began and never ended, so nobody knows: look, and say what was found.
+///         Step::Unknown => {
+///             let id = find_comment().map_or_else(post_comment, Ok)?;
+///             step::finish("comment", id.as_bytes())?;
+///             id
+///         }
+///     };
+///     if delivery.attempt() == 1 {
+///         return Ok(Verdict::retry("the build has not ended"));
+///     }
+///     Ok(Verdict::skip(format!("commented as {comment}")))
+/// }
+///
+/// let mut host = Host::new();
+/// let first = host.run(handle, Delivery::sample("check_run", b"{}"));
+/// assert_eq!(first.verdict, Verdict::retry("the build has not ended"));
+/// let second = host.run(handle, Delivery::sample("check_run", b"{}").at_attempt(2));
+/// assert_eq!(second.verdict, Verdict::skip("commented as c-7"));
+/// assert_eq!(second.once["comment"].as_deref(), Some(&b"c-7"[..]));
+///
+/// // After a crash between the comment and its record, the plugin looks instead of commenting again.
+/// let mut crashed = Host::new().interrupted("comment");
+/// assert_eq!(crashed.run(handle, Delivery::sample("check_run", b"{}").at_attempt(2)).verdict, Verdict::skip("commented as c-7"));
+/// ```
 pub fn once<E>(key: &str, act: impl FnOnce() -> Result<Vec<u8>, E>) -> Result<Step, OnceError<E>> {
     match host::once::begin(key).map_err(|refusal| OnceError::Host(explain(key, refusal)))? {
         HostStep::Done(answer) => Ok(Step::Done(answer)),

@@ -11,11 +11,8 @@ use crate::runtime::RunReport;
 /// Bytes of an emitted body on one line; the object has all of it.
 const BODY_SHOWN_MAX: usize = 400;
 
-/// Prints a run: what it decided, what it said, what it asked for, and what it cost of what it may.
+/// Prints a run for people: what it decided, what it said, what it asked for, and what it cost of what it may.
 pub(super) fn print(output: Output, report: &RunReport) -> Result<(), Failure> {
-    if output.is_json() {
-        return output.object(&object(report), false);
-    }
     output.line(format!("{:10}{}", report.outcome.slug(), report.outcome.detail()).trim_end())?;
     for line in &report.logs {
         let fields: Vec<String> = line.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -1,4 +1,7 @@
 //! A plugin in Rust: cargo makes the core module, the component is made of it in this process.
+//!
+//! A crate that wants the standard library over WASI says so, `[package.metadata.hookyard] target = "wasm32-wasip2"`; its linker makes the
+//! component, and the host gives it a WASI without power.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -13,14 +16,26 @@ use super::{
         read_bounded,
     },
     project::Project,
-    toolchain::Toolchain,
+    toolchain::{Target, Toolchain},
 };
 
 /// The component of the project's crate. Dropping the future ends cargo.
 pub(super) async fn component(project: &Project) -> Result<Vec<u8>, Failure> {
-    let toolchain = Toolchain::resolve()?;
+    let toolchain = Toolchain::resolve(target_of(project)?)?;
     say(&format!("compiling {} with {}", project.name, toolchain.describe()));
-    componentise(&read_bounded(&compile(toolchain, project).await?)?)
+    let module = read_bounded(&compile(toolchain, project).await?)?;
+    if toolchain.makes_components() { Ok(module) } else { componentise(&module) }
+}
+
+fn target_of(project: &Project) -> Result<Target, Failure> {
+    match project.setting("/package/metadata/hookyard/target") {
+        None | Some("wasm32-unknown-unknown") => Ok(Target::Bare),
+        Some("wasm32-wasip2") => Ok(Target::Wasi),
+        Some(other) => {
+            let found = format!("Cargo.toml: `package.metadata.hookyard.target` is `{other}`");
+            Err(Failure::new(Exit::ConfigInvalid, found).hint("wasm32-unknown-unknown or wasm32-wasip2"))
+        }
+    }
 }
 
 /// Runs cargo, and finds the core module where cargo says it is: the target folder can be anywhere.

@@ -1,8 +1,8 @@
-//! What compiles a plugin: the first Rust toolchain found that can make code for `wasm32-unknown-unknown`.
+//! What compiles a plugin: the first Rust toolchain found that can make code for its target.
 //!
-//! A toolchain without the target is mended by rustup. Where there is no way to rustup's servers, Debian's own packages do: its compiler has
-//! the target and its standard library comes as source, which cargo then builds first (`-Zbuild-std`, for which the compiler wants to be told
-//! that it may: `RUSTC_BOOTSTRAP`).
+//! A toolchain without the target is mended by rustup. Where there is no way to rustup's servers, Debian's own packages do for the bare target:
+//! their compiler has it and their standard library comes as source, which cargo then builds first (`-Zbuild-std`, for which the compiler wants
+//! to be told that it may: `RUSTC_BOOTSTRAP`). WASI's target needs a C library that Debian has only in a version too old.
 
 use std::{
     ffi::OsString,
@@ -12,17 +12,30 @@ use std::{
 
 use super::super::exit::{Exit, Failure};
 
-/// The target plugins are compiled for: no WASI, so that nothing of the outside is even imported.
-pub(super) const TARGET: &str = "wasm32-unknown-unknown";
-
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_LINKER: &str = "/usr/bin/wasm-ld-22";
 const DEBIAN_SOURCES: &str = "/usr/src";
 
-/// A toolchain that can compile plugins.
+/// What a plugin is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Toolchain {
+pub(super) enum Target {
+    /// No WASI, so that nothing of the outside is even imported: what plugins are compiled for unless they say otherwise.
+    Bare,
+    /// WASI 0.2.
+    Wasi,
+}
+
+/// A toolchain that can compile plugins for a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Toolchain {
+    target: Target,
+    origin: Origin,
+}
+
+/// Where a toolchain is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
     /// The one that is active has the target.
     Active,
     /// The one that is active has been given the target.
@@ -31,39 +44,60 @@ pub(super) enum Toolchain {
     Debian,
 }
 
+impl Target {
+    /// Its name.
+    fn triple(self) -> &'static str {
+        match self {
+            Self::Bare => "wasm32-unknown-unknown",
+            Self::Wasi => "wasm32-wasip2",
+        }
+    }
+}
+
 impl Toolchain {
     /// Finds one; the error names what to install.
-    pub(super) fn resolve() -> Result<Self, Failure> {
-        if active_has_target() {
-            return Ok(Self::Active);
+    pub(super) fn resolve(target: Target) -> Result<Self, Failure> {
+        let triple = target.triple();
+        let found = |origin| Ok(Self { target, origin });
+        if active_has_target(triple) {
+            return found(Origin::Active);
         }
-        if succeeds(Command::new("rustup").args(["target", "add", TARGET])) && active_has_target() {
-            return Ok(Self::Added);
+        if succeeds(Command::new("rustup").args(["target", "add", triple])) && active_has_target(triple) {
+            return found(Origin::Added);
+        }
+        let lacking = format!("no Rust toolchain for {triple}: the active one lacks the target, rustup cannot add it");
+        if target == Target::Wasi {
+            return Err(Failure::new(Exit::Failed, lacking).hint(format!("`rustup target add {triple}`")));
         }
         let missing = debian_missing();
         if missing.is_empty() {
-            return Ok(Self::Debian);
+            return found(Origin::Debian);
         }
-        let found =
-            format!("no Rust toolchain for {TARGET}: the active one lacks the target, rustup cannot add it, and of Debian's are missing");
-        Err(Failure::new(Exit::Failed, format!("{found} {}", missing.join(", ")))
-            .hint(format!("`rustup target add {TARGET}`, or `apt-get install rustc-web cargo-web rust-web-src lld-22`")))
+        Err(Failure::new(Exit::Failed, format!("{lacking}, and of Debian's are missing {}", missing.join(", ")))
+            .hint(format!("`rustup target add {triple}`, or `apt-get install rustc-web cargo-web rust-web-src lld-22`")))
     }
 
     /// Which it is, in words.
-    pub(super) fn describe(self) -> &'static str {
-        match self {
-            Self::Active => "the active toolchain, which has wasm32-unknown-unknown",
-            Self::Added => "the active toolchain, to which rustup has added wasm32-unknown-unknown",
-            Self::Debian => "Debian's rustc and wasm-ld-22, which build the standard library first",
+    pub(super) fn describe(self) -> String {
+        let triple = self.target.triple();
+        match self.origin {
+            Origin::Active => format!("the active toolchain, which has {triple}"),
+            Origin::Added => format!("the active toolchain, to which rustup has added {triple}"),
+            Origin::Debian => "Debian's rustc and wasm-ld-22, which build the standard library first".to_owned(),
         }
+    }
+
+    /// Whether its linker makes components already.
+    pub(super) fn makes_components(self) -> bool {
+        self.target == Target::Wasi
     }
 
     /// `cargo build --release` for the target, to be completed by the caller.
     pub(super) fn cargo_build(self) -> Command {
-        let mut cargo = Command::new(if self == Self::Debian { DEBIAN_CARGO } else { "cargo" });
-        cargo.args(["build", "--release", "--target", TARGET]);
-        if self == Self::Debian {
+        let is_debians = self.origin == Origin::Debian;
+        let mut cargo = Command::new(if is_debians { DEBIAN_CARGO } else { "cargo" });
+        cargo.args(["build", "--release", "--target", self.target.triple()]);
+        if is_debians {
             cargo.arg("-Zbuild-std=std,panic_abort").env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
             cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", DEBIAN_LINKER).env("PATH", debian_path());
         }
@@ -72,8 +106,8 @@ impl Toolchain {
 }
 
 /// rustup prints the folder whether or not the target is installed: only the folder itself tells.
-fn active_has_target() -> bool {
-    printed(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET])).is_some_and(|dir| dir.is_dir())
+fn active_has_target(triple: &str) -> bool {
+    printed(Command::new("rustc").args(["--print", "target-libdir", "--target", triple])).is_some_and(|dir| dir.is_dir())
 }
 
 /// What of Debian's toolchain is not there, as names of packages.
@@ -127,19 +161,23 @@ mod tests {
 
     #[test]
     fn every_toolchain_compiles_for_the_same_target() {
-        for toolchain in [Toolchain::Active, Toolchain::Added, Toolchain::Debian] {
-            assert_eq!(arguments(&toolchain.cargo_build())[..4], ["build", "--release", "--target", TARGET], "{toolchain:?}");
+        for origin in [Origin::Active, Origin::Added, Origin::Debian] {
+            let cargo = Toolchain { target: Target::Bare, origin }.cargo_build();
+            assert_eq!(arguments(&cargo)[..4], ["build", "--release", "--target", "wasm32-unknown-unknown"], "{origin:?}");
         }
+        let wasi = Toolchain { target: Target::Wasi, origin: Origin::Active };
+        assert!(wasi.makes_components() && arguments(&wasi.cargo_build()).contains(&"wasm32-wasip2"));
     }
 
     #[test]
     fn debians_programs_come_before_rustups_and_build_the_standard_library() {
-        let cargo = Toolchain::Debian.cargo_build();
+        let cargo = Toolchain { target: Target::Bare, origin: Origin::Debian }.cargo_build();
         assert_eq!(cargo.get_program(), DEBIAN_CARGO);
         assert!(arguments(&cargo).contains(&"-Zbuild-std=std,panic_abort"));
         let path = cargo.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value).expect("it is set");
         assert!(path.to_string_lossy().starts_with("/usr/bin"), "{path:?}");
-        assert_eq!(Toolchain::Active.cargo_build().get_envs().count(), 0, "the active one is left as it is");
+        let active = Toolchain { target: Target::Bare, origin: Origin::Active };
+        assert_eq!(active.cargo_build().get_envs().count(), 0, "the active one is left as it is");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A component in the host's own sandbox, outside any host: admitted once, run as often as wanted, without any way out.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -42,6 +42,8 @@ pub(super) struct Trial<'a> {
     name: PluginName,
     digest: Digest,
     manifest: Option<Manifest>,
+    /// How long the admission took, which is mostly the compiler's time.
+    pub(super) admitted_in: Duration,
 }
 
 impl Sandbox {
@@ -73,8 +75,10 @@ impl Sandbox {
         let digest = Digest::of(&[&wasm]);
         // What the manifest asks for is taken as granted: a trial sends nothing all the same.
         let granted = manifest.as_ref().map(|manifest| manifest.asked.interfaces()).unwrap_or_default();
+        let (clock, began) = (Clock::system(), Clock::system().instant());
         let component = self.runtime.admit(wasm.into(), &granted).await.map_err(|error| refused(&error))?;
-        Ok(Trial { sandbox: self, component, name, digest, manifest })
+        let admitted_in = clock.instant().saturating_duration_since(began);
+        Ok(Trial { sandbox: self, component, name, digest, manifest, admitted_in })
     }
 }
 
@@ -168,7 +172,7 @@ mod tests {
         std::fs::write(dir.path().join("sizes.toml"), "sources=[\"github\"]\nevents=[\"*\"]\n[config]\nsmall=1\n[limits]\nfuel=7\n")
             .unwrap();
         let Manifest { limits, config, .. } = manifest_beside(&component).unwrap().unwrap();
-        let most = Budget { fuel: 9, fuel_per_body_byte: 0, memory_bytes_max: 1, memory_per_body_byte: 0, wall: std::time::Duration::MAX };
+        let most = Budget { fuel: 9, fuel_per_body_byte: 0, memory_bytes_max: 1, memory_per_body_byte: 0, wall: Duration::MAX };
         assert_eq!((limits.budget(most, most).fuel, config), (7, json!({ "small": 1 })));
     }
 

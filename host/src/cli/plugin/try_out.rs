@@ -1,8 +1,11 @@
 //! `plugin run`: one run of a component in the host's own sandbox, with the host's bounds and without any way out.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     super::{
@@ -13,7 +16,10 @@ use super::{
     report,
     trial::{self, Sandbox},
 };
-use crate::delivery::{FaultKind, Outcome};
+use crate::{
+    delivery::{FaultKind, Outcome},
+    runtime::RunReport,
+};
 
 /// The arguments of `plugin run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,6 +37,9 @@ pub(super) struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     past: replay::OneArgs,
+    /// Run it so often, each in a fresh instance, and tell the fastest and the median time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    times: u32,
     /// Fail unless this is the verdict
     #[arg(long)]
     expect: Option<Word>,
@@ -61,9 +70,33 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Some(file) => read_bounded(file)?,
         None => samples::document(&event)?.as_bytes().to_vec(),
     };
-    let report = trial.run(trial::delivery(&event, document)?, 1, config).await;
-    report::print(Output::new(args.json), &report)?;
+    let delivery = trial::delivery(&event, document)?;
+    let mut report = trial.run(delivery.clone(), 1, config.clone()).await;
+    let mut took = vec![report.duration];
+    for _ in 1..args.times {
+        report = trial.run(delivery.clone(), 1, config.clone()).await;
+        took.push(report.duration);
+    }
+    took.sort();
+    print(Output::new(args.json), &report, trial.admitted_in, &took)?;
     verdict_of(&report.outcome, args.expect)
+}
+
+/// The last run, what the admission took before it, and what the runs took; `took` ascends.
+fn print(output: Output, report: &RunReport, admitted_in: Duration, took: &[Duration]) -> Result<(), Failure> {
+    let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+    let (fastest, median) = (took.first().copied().unwrap_or_default(), took.get(took.len() / 2).copied().unwrap_or_default());
+    if output.is_json() {
+        let mut object = report::object(report);
+        object["admission_ms"] = ms(admitted_in).into();
+        object["runs"] = json!({ "count": took.len(), "fastest_ms": ms(fastest), "median_ms": ms(median) });
+        return output.object(&object, false);
+    }
+    report::print(output, report)?;
+    if took.len() > 1 {
+        output.line(&format!("times     {} runs: fastest {:.3} ms, median {:.3} ms", took.len(), ms(fastest), ms(median)))?;
+    }
+    output.line(&format!("admitted  in {:.0} ms, compiling included", ms(admitted_in)))
 }
 
 fn read_table(file: &Path) -> Result<Value, Failure> {
@@ -110,8 +143,6 @@ impl Word {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::delivery::{Fault, Verdict};
 
