@@ -7,16 +7,13 @@ use std::{
     time::Duration,
 };
 
-use hookyard::{
-    clock::Clock,
-    delivery::{DeliveryId, LegState},
-};
+use hookyard::{clock::Clock, delivery::LegState};
 use system_tests::{
     folder::{Folder, Layout, SECRET},
     guests,
     host::TestHost,
     process::ProcessHost,
-    sender::{Post, Sender},
+    sender::Sender,
 };
 
 /// Runs a worker may have under way at once, and so the most a kill may repeat.
@@ -41,7 +38,7 @@ async fn every_leg_of_every_202_is_settled_after_any_number_of_kills() {
     for kill in 0..kills {
         let host = ProcessHost::start(&folder);
         let life = Duration::from_millis(fastrand::u64(20..400));
-        let load = tokio::spawn(load_until_it_dies(Sender::new(host.ingest, "default", "github", SECRET)));
+        let load = tokio::spawn(Sender::new(host.ingest, "default", "github", SECRET).load_until_the_host_dies());
         tokio::time::timeout(life, std::future::pending::<()>()).await.unwrap_err();
         host.kill();
         let ids = load.await.unwrap();
@@ -63,23 +60,4 @@ async fn every_leg_of_every_202_is_settled_after_any_number_of_kills() {
     }
     assert!(repeats <= kills * IN_FLIGHT_MAX, "{repeats} repeats after {kills} kills");
     println!("{} deliveries accepted through {kills} kills, all settled, {repeats} repeats", accepted.len());
-}
-
-/// Sends from eight connections until the host is gone; gives the ids that were answered 202.
-async fn load_until_it_dies(sender: Sender) -> Vec<DeliveryId> {
-    let mut lanes = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let sender = sender.clone();
-        lanes.spawn(async move {
-            let mut ids = Vec::new();
-            loop {
-                let document = format!("{{\"n\":\"{:032x}\"}}", fastrand::u128(..));
-                match sender.try_send(Post::json("push", document)).await {
-                    Ok(answer) => ids.push(answer.accepted()),
-                    Err(_) => return ids,
-                }
-            }
-        });
-    }
-    lanes.join_all().await.concat()
 }

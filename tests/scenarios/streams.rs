@@ -16,7 +16,7 @@ use system_tests::{
     host::TestHost,
     process::{ProcessHost, binary},
     redis::{Entry, RedisServer},
-    sender::{Post, Sender},
+    sender::Sender,
 };
 
 /// What a stream repeats at most after each kill, on either side: a portion of 256, and what it sent in a tenth of a second.
@@ -300,7 +300,7 @@ async fn nothing_that_was_accepted_is_missing_though_host_and_redis_are_killed_i
     let mut accepted = BTreeSet::new();
     for _ in 0..kills {
         let host = ProcessHost::start(&folder);
-        let load = tokio::spawn(load_until_it_dies(Sender::new(host.ingest, "default", "github", SECRET)));
+        let load = tokio::spawn(Sender::new(host.ingest, "default", "github", SECRET).load_until_the_host_dies());
         wait(Duration::from_millis(fastrand::u64(20..400))).await;
         redis.kill();
         wait(Duration::from_millis(fastrand::u64(20..200))).await;
@@ -333,23 +333,4 @@ async fn nothing_that_was_accepted_is_missing_though_host_and_redis_are_killed_i
 
 async fn wait(span: Duration) {
     tokio::time::timeout(span, std::future::pending::<()>()).await.expect_err("nothing happens");
-}
-
-/// Sends from eight connections until the host is gone; gives the ids that were answered 202.
-async fn load_until_it_dies(sender: Sender) -> Vec<DeliveryId> {
-    let mut lanes = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let sender = sender.clone();
-        lanes.spawn(async move {
-            let mut ids = Vec::new();
-            loop {
-                let document = format!("{{\"n\":\"{:032x}\"}}", fastrand::u128(..));
-                match sender.try_send(Post::json("push", document)).await {
-                    Ok(answer) => ids.push(answer.accepted()),
-                    Err(_) => return ids,
-                }
-            }
-        });
-    }
-    lanes.join_all().await.concat()
 }

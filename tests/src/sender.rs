@@ -91,6 +91,25 @@ impl Sender {
         self.send_with_signature(post, &signature).await
     }
 
+    /// Sends small pushes from eight connections until the host is gone; gives the ids that were answered 202.
+    pub async fn load_until_the_host_dies(self) -> Vec<DeliveryId> {
+        let mut lanes = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let sender = self.clone();
+            lanes.spawn(async move {
+                let mut ids = Vec::new();
+                loop {
+                    let document = format!("{{\"n\":\"{:032x}\"}}", fastrand::u128(..));
+                    match sender.try_send(Post::json("push", document)).await {
+                        Ok(answer) => ids.push(answer.accepted()),
+                        Err(_) => return ids,
+                    }
+                }
+            });
+        }
+        lanes.join_all().await.concat()
+    }
+
     /// Sends a delivery under a signature of the caller's choice.
     pub async fn send_with_signature(&self, post: Post, signature: &str) -> Result<Answer, String> {
         let request = Request::post(&self.url)
