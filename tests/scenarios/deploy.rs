@@ -68,7 +68,7 @@ fn every_example_is_a_configuration_that_check_accepts() {
         assert_eq!(without.status.code(), Some(78), "{} is checked, not only read: {without:?}", example.display());
         examples += 1;
     }
-    assert!(examples >= 3, "{examples} examples");
+    assert!(examples >= 6, "{examples} examples");
 }
 
 #[test]

@@ -183,7 +183,11 @@ fn follow(tx: &mut Tx<'_>, streams: &[(StreamName, Followed, StreamStart)]) -> r
 
 /// Counts a delivery that is about to be deleted, and its emits, for every stream that has not come to them. How many were missed.
 pub(super) fn miss(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<usize> {
-    let deliveries = tx.execute("UPDATE streams SET gap = gap + 1 WHERE followed = 0 AND position < ?1", [seq])?;
+    let deliveries = tx.execute(
+        "UPDATE streams SET gap = gap + 1
+         WHERE followed = 0 AND position < ?1 AND NOT EXISTS (SELECT 1 FROM adopted WHERE seq = ?1)",
+        [seq],
+    )?;
     let emits = tx.execute(
         "UPDATE streams SET gap = gap + (SELECT count(*) FROM emits e WHERE e.seq = ?1 AND e.mark > streams.position)
          WHERE followed = 1 AND EXISTS (SELECT 1 FROM emits e WHERE e.seq = ?1 AND e.mark > streams.position)",

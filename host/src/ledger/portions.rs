@@ -127,14 +127,17 @@ fn deliveries_after(
 ) -> rusqlite::Result<Portion<Delivery>> {
     let snapshot = conn.unchecked_transaction()?;
     let head = Counters::read(&snapshot)?.seq;
-    let mut next =
-        snapshot.prepare_cached("SELECT seq, tenant, event, action, body_bytes FROM deliveries WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let mut next = snapshot.prepare_cached(
+        "SELECT seq, tenant, event, action, body_bytes, EXISTS (SELECT 1 FROM adopted a WHERE a.seq = d.seq) FROM deliveries d
+         WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    )?;
     let mut found = next.query(params![position.cast_signed(), ROWS_MAX.cast_signed()])?;
     let mut filling = Filling::after(position, most);
     while let Some(row) = found.next()? {
         let seq: i64 = row.get(0)?;
         let action: Option<String> = row.get(3)?;
-        let is_wanted = wanted(&parsed(row, 1)?, row.get_ref(2)?.as_str()?, action.as_deref());
+        // What came from another host with a leg was accepted there, and is streamed from there.
+        let is_wanted = !row.get::<_, bool>(5)? && wanted(&parsed(row, 1)?, row.get_ref(2)?.as_str()?, action.as_deref());
         if is_wanted && !filling.has_room(usize::try_from(row.get::<_, i64>(4)?).unwrap_or(usize::MAX)) {
             return Ok(filling.portion);
         }

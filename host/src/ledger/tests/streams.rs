@@ -141,6 +141,22 @@ async fn retention_waits_for_no_stream_that_is_configured_no_more_but_counts_for
 }
 
 #[tokio::test]
+async fn a_delivery_that_came_from_another_host_with_its_leg_is_streamed_there_and_not_here() {
+    let rig = Rig::new();
+    follow(&rig, StreamStart::Oldest).await;
+    rig.accept(1, &["a"]).await;
+    rig.accept(2, &[]).await;
+    rig.ledger.shared().write(0, |tx| tx.execute("INSERT INTO adopted VALUES (1)", [])).await.unwrap();
+    emit(&rig, 1).await;
+    let portion = rig.ledger.deliveries_after(0, MOST, |_, _, _| true).await.unwrap();
+    assert_eq!(portion.items.iter().map(|delivery| delivery.sequence).collect::<Vec<_>>(), [2]);
+    assert_eq!(rig.ledger.emits_after(0, MOST, |_| true).await.unwrap().items.len(), 1, "the plugin ran here");
+    rig.clock.advance(DAY * 15);
+    rig.ledger.retain().await.unwrap();
+    assert_eq!(cursor(&rig, Followed::Deliveries).await.1, 1, "only what was accepted here is missed");
+}
+
+#[tokio::test]
 async fn a_body_that_is_damaged_is_counted_and_holds_nobody_up() {
     let rig = Rig::new();
     rig.accept(1, &[]).await;
