@@ -116,12 +116,12 @@ async fn without_descriptors_a_connected_sender_is_served_and_afterwards_everybo
     let plugin =
         (("default".to_owned(), "ack".to_owned()), (guests::component("ack"), "sources = [\"github\"]\nevents = [\"*\"]\n".to_owned()));
     let folder = Folder::lay(&Layout { plugins: [plugin].into(), ..Layout::default() });
-    let limited = ["sh", "-c", "ulimit -n 96; exec \"$0\" \"$@\""].map(Into::into);
+    let limited = ["sh", "-c", "ulimit -n 160; exec \"$0\" \"$@\""].map(Into::into);
     let host = ProcessHost::start_under(&folder, &limited);
     let sender = sender(&host);
     assert_accepts(&sender, 1).await;
     let mut crowd = Vec::new();
-    for n in 0..200 {
+    for n in 0..300 {
         crowd.extend(stranger::connect(host.ingest, address(n)).await);
     }
     assert_accepts(&sender, 20).await;
