@@ -58,7 +58,8 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
     };
     parts.readiness.clear("starting");
     let (ingest_at, admin_at) = (door.as_ref().map(|door| door.address), admin.as_ref().map(|admin| admin.address));
-    tracing::info!(ingest = ?ingest_at, admin = ?admin_at, ?roles, "host_started");
+    let (ingest, admin_listener) = (ingest_at.map(tracing::field::display), admin_at.map(tracing::field::display));
+    tracing::info!(ingest, admin = admin_listener, ?roles, "host_started");
     let Foundation { config, options, ledger, queue, tenants, observer, readiness, board, catalog, .. } = parts;
     Ok(Host { ledger, catalog, tenants, observer, readiness, board, config, options, tasks, queue, workers, admin, door })
 }
