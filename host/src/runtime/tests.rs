@@ -109,7 +109,7 @@ fn expected(name: &str) -> Result<&'static str, &'static str> {
         "config" | "echo" | "kv-own-writes" | "once-twice" | "random" | "skip" | "sleep" | "wall-clock" => "skip",
         "retry" => "retry",
         "reject" | "emit-then-reject" => "reject",
-        "loop" | "start-loop" => "out_of_fuel",
+        "bulk-fill" | "loop" | "start-loop" => "out_of_fuel",
         "memory-bomb" | "memory-bombs" | "table-bomb" | "start-grow" => "out_of_memory",
         "burn-then-trap" | "exit" | "stack-overflow" | "start-trap" | "trap" => "trapped",
         "bad-text" | "call-flood" | "fat-string" | "huge-string" | "invalid-discriminant" | "log-flood" => "abi_limit",
