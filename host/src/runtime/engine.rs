@@ -81,10 +81,11 @@ pub(super) fn code_config(cache: Option<Cache>) -> Config {
     config
 }
 
-/// The cache of compiled code. What lies in it is run as native code: the folder is this user's alone.
+/// The cache of compiled code. What lies in it is run as native code: the folder is this user's alone. It has a folder of its own beneath `dir`,
+/// because wasmtime's cleaner removes what it does not know, and our marks of quarantine lie in `dir`.
 pub(super) fn open_cache(dir: &Path) -> anyhow::Result<Cache> {
     let mut config = CacheConfig::new();
-    config.with_directory(dir);
+    config.with_directory(dir.join("code"));
     let cache = Cache::new(config).map_err(anyhow::Error::from);
     cache.with_context(|| format!("the compile cache {} cannot be used", dir.display()))
 }
