@@ -21,6 +21,8 @@ use crate::{
 
 /// How long a test waits for a fact before it calls it missing.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How often it looks though nothing was stated.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What a test's host is made of.
 #[derive(Clone, Debug)]
@@ -153,8 +155,8 @@ impl TestHost {
                 if let Some(found) = look().await {
                     return found;
                 }
-                // A burst may overrun the channel: that, too, is a reason to look again.
-                let _ = facts.recv().await;
+                // A burst may overrun the channel: that, too, is a reason to look again. And not everything that changes is a fact.
+                let _ = tokio::time::timeout(LOOK_EVERY, facts.recv()).await;
             }
         });
         found.await.unwrap_or_else(|_| panic!("{what} did not happen within {PATIENCE:?}"))
