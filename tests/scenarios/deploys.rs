@@ -87,13 +87,14 @@ async fn poison_that_no_version_digests_neither_takes_a_deploy_back_nor_parks_th
     // A trial states no fact that could be awaited; each delivery that is handled meanwhile is a reason to look again.
     let mut watch = shown(&host).await.watch.unwrap();
     for n in 100..10_000 {
-        if watch.tried == 20 {
+        if watch.tried >= 20 {
             break;
         }
         handled(&host, &format!("{{\"n\":{n}}}")).await;
         watch = shown(&host).await.watch.unwrap();
     }
-    assert_eq!((watch.tried, watch.better_before), (20, 0));
+    // Two trials may be under way when the bound is met.
+    assert!((20..=21).contains(&watch.tried) && watch.better_before == 0, "{watch:?}");
     handled(&host, r#"{"n":2}"#).await;
     let after = shown(&host).await;
     assert_eq!((after.digest, after.status.as_str(), after.refusal.is_none()), (second, "active", true));
