@@ -135,9 +135,10 @@ async fn each_onlooker_gets_what_it_bound_for_and_a_full_one_harms_nobody() {
 async fn a_broker_that_is_killed_and_comes_back_misses_nothing() {
     let Some(node) = rabbit::node(&Settings::default()) else { return };
     let (connection, onlooker) = channel(&node.url()).await;
-    let quorum = [("x-queue-type", AMQPValue::LongString("quorum".into()))];
-    bind(&onlooker, "hookyard.events", "all", "ev.#", &quorum).await;
-    bind(&onlooker, "hookyard.emits", "labels", "emit.#", &quorum).await;
+    // Classic queues: their messages outlive a killed process, and a quorum queue of RabbitMQ 3.10.8 may come back without ever electing a leader
+    // (docs/rabbitmq.md), which is not what is tested here.
+    bind(&onlooker, "hookyard.events", "all", "ev.#", &[]).await;
+    bind(&onlooker, "hookyard.emits", "labels", "emit.#", &[]).await;
     drop((onlooker, connection));
     let host = host(&node.url()).await;
     let sender = host.sender();
