@@ -39,23 +39,13 @@ async fn swaps(bench: &mut Bench) -> anyhow::Result<()> {
     let folder = Folder::lay(&bench.folders, &[PUSH_PLUGIN])?;
     let mut host = folder.start(&bench.clock).await?;
     host.plugins_serve(&[PUSH_PLUGIN], &bench.clock).await?;
-    let (wasm, _) = bench.folders.plugin(PUSH_PLUGIN)?;
-    let wasm = fs::read(&wasm).with_context(|| format!("{} cannot be read", wasm.display()))?;
-    let place = folder.plugins().join(format!("{PUSH_PLUGIN}.wasm"));
     let mut took = Vec::new();
     for swap in 0..SWAPS * u32::try_from(bench.lengths.rounds).unwrap_or(1) {
-        let before = digest(&host).await?;
-        replace(&place, &distinct(&wasm, swap))?;
-        let began = bench.clock.instant();
-        while digest(&host).await? == before {
-            ensure!(bench.clock.instant().saturating_duration_since(began) < SWAP_MAX, "no swap within {SWAP_MAX:?}");
-            bench.clock.sleep(LOOK_EVERY).await;
-        }
-        took.push(bench.clock.instant().saturating_duration_since(began).as_secs_f64() * 1e3);
+        took.push(deploy(&folder, &host, swap, bench).await?);
     }
     host.stop(&bench.clock).await?;
     let worst = took.iter().copied().fold(0.0, f64::max);
-    let size = wasm.len() / 1000;
+    let size = component(bench)?.len() / 1000;
     bench.report.figures.extend([
         Figure { name: format!("swap, from rename to serving ({size} kB)"), value: median(took), unit: " ms", floor: Floor::AtMost(300.0) },
         Figure {
@@ -66,6 +56,23 @@ async fn swaps(bench: &mut Bench) -> anyhow::Result<()> {
         },
     ]);
     Ok(())
+}
+
+/// Drops another version of the plugin into the folder, and gives the milliseconds until it serves.
+pub(crate) async fn deploy(folder: &Folder, host: &Host, number: u32, bench: &Bench) -> anyhow::Result<f64> {
+    let before = digest(host).await?;
+    replace(&folder.plugins().join(format!("{PUSH_PLUGIN}.wasm")), &distinct(&component(bench)?, number))?;
+    let began = bench.clock.instant();
+    while digest(host).await? == before {
+        ensure!(bench.clock.instant().saturating_duration_since(began) < SWAP_MAX, "no swap within {SWAP_MAX:?}");
+        bench.clock.sleep(LOOK_EVERY).await;
+    }
+    Ok(bench.clock.instant().saturating_duration_since(began).as_secs_f64() * 1e3)
+}
+
+fn component(bench: &Bench) -> anyhow::Result<Vec<u8>> {
+    let (wasm, _) = bench.folders.plugin(PUSH_PLUGIN)?;
+    fs::read(&wasm).with_context(|| format!("{} cannot be read", wasm.display()))
 }
 
 /// A host with two hundred plugins: how soon it is back, and what a run costs on it.

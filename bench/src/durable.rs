@@ -164,7 +164,8 @@ pub(crate) async fn restart(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serving(folder: &Folder, plugins: &[&str], bench: &Bench) -> anyhow::Result<Host> {
+/// Starts a host and waits until these plugins serve.
+pub(crate) async fn serving(folder: &Folder, plugins: &[&str], bench: &Bench) -> anyhow::Result<Host> {
     let mut host = folder.start(&bench.clock).await?;
     host.plugins_serve(plugins, &bench.clock).await?;
     Ok(host)

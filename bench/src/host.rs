@@ -36,6 +36,7 @@ const TOKEN: &str = "a-token-for-the-bench-and-nothing-else";
 pub(crate) struct Folder {
     dir: TempDir,
     binary: PathBuf,
+    more: String,
 }
 
 /// A running host.
@@ -66,7 +67,17 @@ impl Folder {
             fs::copy(manifest, home.join(format!("plugins/{name}.toml")))?;
             fs::copy(wasm, home.join(format!("plugins/{name}.wasm")))?;
         }
-        Ok(Self { dir, binary: folders.hookyard()? })
+        Ok(Self { dir, binary: folders.hookyard()?, more: String::new() })
+    }
+
+    /// With more settings than a folder has by itself.
+    pub(crate) fn with(self, settings: &str) -> Self {
+        Self { more: self.more + settings, ..self }
+    }
+
+    /// Where the ledger is.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     /// Where plugins are dropped.
@@ -100,9 +111,10 @@ impl Folder {
         let root = self.dir.path();
         format!(
             "data_dir = {}\ntenants_dir = {}\n[ingest]\nlisten = \"{ingest}\"\naddress_rate_per_s_max = 1000000\n[admin]\nlisten = \
-             \"{admin}\"\n[log]\nfilter = \"warn\"\n",
+             \"{admin}\"\n[log]\nfilter = \"warn\"\n{}",
             quoted(&root.join("data")),
-            quoted(&root.join("tenants"))
+            quoted(&root.join("tenants")),
+            self.more
         )
     }
 }

@@ -23,6 +23,7 @@ mod process;
 mod reading;
 mod report;
 mod run_cost;
+mod soak;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -64,6 +65,12 @@ enum What {
     Idle,
     /// Start with a queue that was left behind
     Restart,
+    /// An hour at half load with a deploy every minute; no part of `all`
+    Soak {
+        /// For how long, 8 or more
+        #[arg(long, default_value_t = 60)]
+        minutes: u32,
+    },
     /// Serves the bare loop until it is ended
     BareServer {
         /// Where to listen
@@ -129,6 +136,9 @@ async fn measure(bench: &mut Bench, what: What) -> anyhow::Result<()> {
     }
     if has(What::Restart) {
         durable::restart(bench).await?;
+    }
+    if let What::Soak { minutes } = what {
+        soak::measure(bench, minutes).await?;
     }
     durable::compare(bench);
     Ok(())

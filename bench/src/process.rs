@@ -88,6 +88,11 @@ impl Server {
         group_stats(self.child.id()).map(|stat| stat.resident_pages * PAGE_BYTES).sum()
     }
 
+    /// Descriptors the leader of the group has open.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    }
+
     /// CPU time the group has used since it started.
     pub(crate) fn cpu_time(&self) -> Duration {
         ticks(group_stats(self.child.id()).map(|stat| stat.ticks).sum())
@@ -164,6 +169,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(server.resident_bytes() > 0);
+        assert!(server.open_files() >= 3, "standard input, output and error");
         server.stop(&clock).await.unwrap();
         assert!(group_stats(group).all(|stat| stat.resident_pages == 0), "a child lives on");
     }

@@ -43,6 +43,8 @@ pub(crate) struct Report {
     pub(crate) readings: Vec<Readings>,
     /// What was left out, and why.
     pub(crate) skipped: Vec<String>,
+    /// What has a table of its own.
+    pub(crate) pages: Vec<String>,
 }
 
 impl Floor {
@@ -108,6 +110,7 @@ impl Report {
             lines.extend(self.readings.iter().map(server_row));
             lines.extend(["", SERVERS_WORDS].map(str::to_owned));
         }
+        lines.extend(self.pages.iter().flat_map(|page| [String::new(), page.clone()]));
         if !self.skipped.is_empty() {
             lines.extend(["", "## Left out", ""].map(str::to_owned));
             lines.extend(self.skipped.iter().map(|words| format!("* {words}")));
