@@ -75,6 +75,11 @@ impl Folder {
         Self { more: self.more + settings, ..self }
     }
 
+    /// Where another tenant's folder belongs.
+    pub(crate) fn tenant(&self, name: &str) -> PathBuf {
+        self.dir.path().join("tenants").join(name)
+    }
+
     /// Where the ledger is.
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
@@ -168,7 +173,7 @@ fn quoted(path: &Path) -> toml::Value {
 }
 
 /// A secret's file is for its owner alone.
-fn private_file(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn private_file(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("{} cannot be written", path.display()))

@@ -17,6 +17,7 @@ mod host;
 mod lengths;
 mod load;
 mod machine;
+mod neighbours;
 mod payload;
 mod peers;
 mod process;
@@ -61,6 +62,8 @@ enum What {
     RunCost,
     /// Swaps, a start with two hundred plugins, a run among them
     Deploys,
+    /// A tenant beside another one's hostile plugins
+    Neighbours,
     /// Memory of a host that has nothing to do
     Idle,
     /// Start with a queue that was left behind
@@ -70,6 +73,9 @@ enum What {
         /// For how long, 8 or more
         #[arg(long, default_value_t = 60)]
         minutes: u32,
+        /// Deliveries a second
+        #[arg(long, default_value_t = 500)]
+        per_s: u32,
     },
     /// Serves the bare loop until it is ended
     BareServer {
@@ -131,14 +137,17 @@ async fn measure(bench: &mut Bench, what: What) -> anyhow::Result<()> {
     if has(What::Deploys) {
         deploys::measure(bench).await?;
     }
+    if has(What::Neighbours) {
+        neighbours::measure(bench).await?;
+    }
     if has(What::Idle) {
         durable::idle(bench).await?;
     }
     if has(What::Restart) {
         durable::restart(bench).await?;
     }
-    if let What::Soak { minutes } = what {
-        soak::measure(bench, minutes).await?;
+    if let What::Soak { minutes, per_s } = what {
+        soak::measure(bench, minutes, per_s).await?;
     }
     durable::compare(bench);
     Ok(())

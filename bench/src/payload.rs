@@ -27,6 +27,7 @@ pub(crate) struct Key(Hmac<Sha256>);
 
 /// A series of deliveries that all differ in their id, from everything another series made too.
 pub(crate) struct Deliveries {
+    path: &'static str,
     document: Bytes,
     key: Key,
     series: u64,
@@ -87,6 +88,11 @@ impl Deliveries {
         Ok(Self { events: Some(events.max(1)), ..Self::of(PUSH, series)? })
     }
 
+    /// The same to another path.
+    pub(crate) fn to(self, path: &'static str) -> Self {
+        Self { path, ..self }
+    }
+
     /// The name of one of them.
     pub(crate) fn event(number: u32) -> String {
         format!("push_{number}")
@@ -94,7 +100,15 @@ impl Deliveries {
 
     fn of(document: &'static [u8], series: u64) -> anyhow::Result<Self> {
         let host = HeaderValue::from_static("127.0.0.1");
-        Ok(Self { document: Bytes::from_static(document), key: Key::new()?, series, events: None, next: AtomicU64::new(0), host })
+        Ok(Self {
+            path: PATH,
+            document: Bytes::from_static(document),
+            key: Key::new()?,
+            series,
+            events: None,
+            next: AtomicU64::new(0),
+            host,
+        })
     }
 
     /// The next delivery, signed.
@@ -102,7 +116,7 @@ impl Deliveries {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:08x}-{:04x}-4000-8000-{n:012x}", self.series >> 16 & 0xffff_ffff, self.series & 0xffff);
         let event = self.events.map_or_else(|| "push".to_owned(), |events| Self::event(u32::try_from(n % u64::from(events)).unwrap_or(0)));
-        Request::post(PATH)
+        Request::post(self.path)
             .header(header::HOST, &self.host)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, "GitHub-Hookshot/bench")
