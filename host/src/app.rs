@@ -4,6 +4,7 @@
 //! it lets in must find everything behind it. Stopping follows the data forwards: the door closes, accepts finish, leasing ends, runs
 //! finish, the ledger closes. This is the only place that names a concrete broker.
 
+mod migrate;
 mod queue;
 mod start;
 mod upkeep;
@@ -26,6 +27,7 @@ use crate::{
     tenants::Tenants,
     work::Workers,
 };
+pub use migrate::{Engine, migrate};
 use queue::Queue;
 pub use queue::WaitsElsewhere;
 

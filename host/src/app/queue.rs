@@ -18,8 +18,8 @@ pub(super) enum Queue {
 /// The configured broker is not the one that has the legs this host once accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{legs} legs of this host are in RabbitMQ's keeping, and `broker.kind` is \"embedded\": they would not run. Go on with `broker.kind = \
-     \"rabbitmq\"` until none is left; docs/rabbitmq.md says how"
+    "{legs} legs of this host are in RabbitMQ's keeping, and `broker.kind` is \"embedded\": they would not run. Take them back with \
+     `hookyard queue migrate --to embedded`, or go on with `broker.kind = \"rabbitmq\"`"
 )]
 pub struct WaitsElsewhere {
     /// How many.

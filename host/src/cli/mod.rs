@@ -11,6 +11,7 @@ mod exit;
 mod output;
 mod plugin;
 mod plugins;
+mod queue;
 mod replay;
 mod samples;
 mod send;
@@ -68,6 +69,8 @@ enum Command {
     Emits(plugins::EmitsArgs),
     /// Where deliveries and emits are sent on to
     Streams(streams::Args),
+    /// Change the engine: move what is open to RabbitMQ or back
+    Queue(queue::Args),
     /// Copy the ledger to a file, also while the host runs
     Backup(store::BackupArgs),
     /// Put a copy in place of the ledger, while no host runs
@@ -124,6 +127,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Plugin(args) => plugin::run(args),
         Command::Emits(args) => block_on(plugins::emits(args)),
         Command::Streams(args) => block_on(streams::run(args)),
+        Command::Queue(args) => block_on(queue::run(args)),
         Command::Backup(args) => store::backup(&args),
         Command::Restore(args) => store::restore(&args),
         Command::Completions { shell } => {

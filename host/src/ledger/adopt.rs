@@ -20,7 +20,7 @@ use crate::delivery::LegState;
 
 /// What a message of a leg is, seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     /// Of a leg that is not known here, or further on than what is known here.
     Newer,
     /// Of a leg that stands at the same place.
@@ -29,7 +29,7 @@ enum Standing {
     Older,
 }
 
-fn standing(row: &LegRow, position: Position) -> Standing {
+pub(super) fn standing(row: &LegRow, position: Position) -> Standing {
     match (position.generation, position.runs).cmp(&(row.generation, row.runs)) {
         std::cmp::Ordering::Greater => Standing::Newer,
         std::cmp::Ordering::Equal => Standing::Same,
@@ -99,7 +99,7 @@ pub(super) fn arrive(tx: &mut Tx<'_>, arrival: Arrival) -> rusqlite::Result<Arri
 }
 
 /// A leg known here has been re-run or retried by another host: its row follows.
-fn catch_up(tx: &Tx<'_>, leg: Key, position: Position) -> rusqlite::Result<()> {
+pub(super) fn catch_up(tx: &Tx<'_>, leg: Key, position: Position) -> rusqlite::Result<()> {
     let Position { generation, runs, attempts, crashes } = position;
     tx.execute(
         "UPDATE legs SET state = -1, generation = ?3, runs = ?4, attempts = ?5, crashes = ?6, due_ms = NULL, settled_ms = NULL, mark = NULL,
@@ -110,7 +110,7 @@ fn catch_up(tx: &Tx<'_>, leg: Key, position: Position) -> rusqlite::Result<()> {
 }
 
 /// Writes what is missing of a delivery and its leg, and gives the delivery with its sequence here.
-fn adopt(
+pub(super) fn adopt(
     tx: &mut Tx<'_>,
     arrival: Arrival,
     known: Option<i64>,

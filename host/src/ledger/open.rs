@@ -42,7 +42,7 @@ use crate::{clock::Clock, delivery::FaultKind};
 /// Larger databases are not checked page by page after an unclean end: it would take minutes.
 const CHECK_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// The longest a stored due time may lie ahead: a clock that was wrong when it was written must not park a leg for years.
-const DUE_MAX: Duration = Duration::from_hours(7 * 24);
+pub(super) const DUE_MAX: Duration = Duration::from_hours(7 * 24);
 /// Legs loaded in one go.
 const LOAD_CHUNK: usize = 8192;
 

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Address, Connected, Publisher, PublisherSettings, Topology,
+    Address, Connected, Topology,
     handling::Handling,
     inbox::Inbox,
     intake::{Intake, Source},
-    relay::{Queues, Relay},
+    relay::Relay,
     waiters::Waiters,
 };
 use crate::{
@@ -87,30 +87,10 @@ impl Amqp {
     pub async fn start(settings: Settings, parts: Parts) -> Result<Arc<Self>, LedgerError> {
         let Parts { ledger, clock, observer, readiness } = parts;
         let (tasks, for_sharing) = (Tasks::new(), readiness.clone());
-        let origin = ledger.instance().await?;
         let scope = RelayScope { all: !settings.works, outcomes_elsewhere: settings.shared_work || !settings.works };
         ledger.relay(scope);
-        let topology = settings.topology.clone();
-        let name = format!("hookyard {origin:016x}");
-        let prepare = move |channel| {
-            let topology = topology.clone();
-            Box::pin(async move { topology.lay(&channel).await }) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
-        };
-        let publisher =
-            Publisher::start(&tasks, settings.address.clone(), PublisherSettings::new(format!("{name} publishes")), Arc::new(prepare));
-        let (inbox, waiters, died) = (Arc::<Inbox>::default(), Arc::<Waiters>::default(), Arc::<Notify>::default());
-        let relay = Arc::new(Relay {
-            ledger: ledger.clone(),
-            publisher: publisher.clone(),
-            topology: settings.topology.clone(),
-            inbox: Arc::clone(&inbox),
-            waiters: Arc::clone(&waiters),
-            clock: clock.clone(),
-            origin,
-            message_bytes_max: settings.message_bytes_max,
-            runs_here: settings.works,
-            queues: Queues::default(),
-        });
+        let relay = Arc::new(Relay::new(&settings, &ledger, &clock, &tasks).await?);
+        let (inbox, waiters, died) = (Arc::clone(&relay.inbox), Arc::clone(&relay.waiters), Arc::<Notify>::default());
         tasks.spawn("relay", Arc::clone(&relay).run(tasks.clone()));
         let (served, _) = watch::channel(QueueSet::default());
         let (foreign, _) = watch::channel(settings.shared_work);
@@ -120,7 +100,7 @@ impl Amqp {
         between.extend(settings.archives.then_some(Source::Dead));
         let consumes = !between.is_empty();
         if consumes {
-            let (address, name) = (settings.address.clone(), format!("{name} consumes"));
+            let (address, name) = (settings.address.clone(), format!("{} consumes", relay.name()));
             let intake = Intake { address, name, handling, between, served: served.subscribe(), away };
             tasks.spawn("intake", intake.run(tasks.clone()));
         } else {
@@ -133,7 +113,8 @@ impl Amqp {
             readiness.block("broker_away", "RabbitMQ: not connected yet");
         }
         readiness.note("rabbitmq_unverified", unverified(&settings));
-        let watching = Watching { publishing: publisher.connected(), consuming, observer, readiness, needed: settings.ack_after_broker };
+        let watching =
+            Watching { publishing: relay.publisher.connected(), consuming, observer, readiness, needed: settings.ack_after_broker };
         tasks.spawn("watch_broker", watching.run(tasks.clone()));
         tasks.spawn("watch_sharing", watch_sharing(foreign.subscribe(), ledger.clone(), (scope, for_sharing), tasks.clone()));
         let local = Embedded::new(ledger.clone());

@@ -31,7 +31,8 @@ pub(super) struct Handling {
 }
 
 /// What a message became.
-enum Fate {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
     /// It can go.
     Done,
     /// It is held for its leg.
@@ -59,10 +60,8 @@ impl Handling {
         let id = received.properties.message_id().as_ref().map_or_else(String::new, ToString::to_string);
         let body = Bytes::from(received.data);
         let fate = match source {
-            Source::Legs(tenant, plugin) => match envelope::decode(&body, &headers) {
-                Ok(arrival) if arrival.delivery.tenant == *tenant && arrival.leg.plugin == *plugin && is_of(&headers, &arrival) => {
-                    self.arrive(arrival, &headers, &message).await
-                }
+            Source::Legs(..) => match envelope::decode(&body, &headers) {
+                Ok(arrival) if source.may_hold(&arrival) && is_of(&headers, &arrival) => self.arrive(arrival, &headers, &message).await,
                 Ok(_) => self.reject(body, "it says it is another queue's").await,
                 Err(unreadable) => self.unreadable(unreadable, &headers, (body, id)).await,
             },
@@ -177,7 +176,7 @@ impl Handling {
     }
 
     /// Puts a message aside that is no leg of ours: it may be evidence.
-    async fn reject(&self, body: Bytes, why: &'static str) -> Fate {
+    pub(super) async fn reject(&self, body: Bytes, why: &'static str) -> Fate {
         tracing::error!(why, bytes = body.len(), "message_rejected");
         let message = Message {
             exchange: String::new(),
@@ -223,6 +222,6 @@ impl Handling {
 }
 
 /// Whether the headers, which decide about its way, name the leg of the head, which decides what runs.
-fn is_of(headers: &Headers, arrival: &Arrival) -> bool {
+pub(super) fn is_of(headers: &Headers, arrival: &Arrival) -> bool {
     headers.queue().is_some_and(|(tenant, plugin)| tenant == arrival.delivery.tenant && plugin == arrival.leg.plugin)
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     delivery::{PluginName, TenantId},
-    ledger::QueueSet,
+    ledger::{Arrival, QueueSet},
     tasks::Tasks,
 };
 
@@ -44,6 +44,16 @@ pub(super) enum Source {
     Unrouted,
     /// Dead letters for the archive.
     Dead,
+}
+
+impl Source {
+    /// Whether a leg may come from there: a plugin's queue has its own legs only.
+    pub(super) fn may_hold(&self, arrival: &Arrival) -> bool {
+        match self {
+            Self::Legs(tenant, plugin) => arrival.delivery.tenant == *tenant && arrival.leg.plugin == *plugin,
+            Self::Due | Self::Unrouted | Self::Dead => true,
+        }
+    }
 }
 
 /// What consumes.

@@ -12,6 +12,7 @@ mod handling;
 mod inbox;
 mod intake;
 mod link;
+mod migration;
 mod names;
 mod onlookers;
 mod publisher;
@@ -23,6 +24,7 @@ mod waiters;
 
 pub use engine::{Amqp, Parts, Settings};
 pub use link::{Address, Lost};
+pub use migration::{Migration, Moved, Progress, Stopped};
 pub use names::{Names, RUNGS, Rung};
 pub use onlookers::{EMITS, EVENTS, topic_exchange};
 pub use publisher::{Connected, HeaderValue, Message, Prepare, Published, Publisher, Settings as PublisherSettings};

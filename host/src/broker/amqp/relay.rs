@@ -12,17 +12,18 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    engine::Settings,
     envelope,
     inbox::Inbox,
     names::Rung,
-    publisher::{Connected, Message, Published, Publisher},
+    publisher::{Connected, Message, Prepare, Published, Publisher, Settings as PublisherSettings},
     topology::Topology,
     waiters::Waiters,
 };
 use crate::{
     clock::Clock,
     delivery::{PluginName, TenantId},
-    ledger::{Ledger, Outbound},
+    ledger::{Ledger, LedgerError, Outbound},
     tasks::Tasks,
 };
 
@@ -66,6 +67,34 @@ struct Known {
 }
 
 impl Relay {
+    /// A relay whose publisher connects by itself, and finds or makes what is there once before it publishes.
+    pub(super) async fn new(settings: &Settings, ledger: &Ledger, clock: &Clock, tasks: &Tasks) -> Result<Self, LedgerError> {
+        let origin = ledger.instance().await?;
+        let topology = settings.topology.clone();
+        let prepare: Prepare = Arc::new(move |channel| {
+            let topology = topology.clone();
+            Box::pin(async move { topology.lay(&channel).await })
+        });
+        let publishing = PublisherSettings::new(format!("{} publishes", name(origin)));
+        Ok(Self {
+            ledger: ledger.clone(),
+            publisher: Publisher::start(tasks, settings.address.clone(), publishing, prepare),
+            topology: settings.topology.clone(),
+            inbox: Arc::default(),
+            waiters: Arc::default(),
+            clock: clock.clone(),
+            origin,
+            message_bytes_max: settings.message_bytes_max,
+            runs_here: settings.works,
+            queues: Queues::default(),
+        })
+    }
+
+    /// What the broker's operator sees of this host.
+    pub(super) fn name(&self) -> String {
+        name(self.origin)
+    }
+
     /// Relays until the tasks are told to stop.
     pub(super) async fn run(self: Arc<Self>, tasks: Tasks) {
         let window = Arc::new(Semaphore::new(WINDOW));
@@ -204,6 +233,10 @@ impl Relay {
         self.queues.laid(&queue);
         Ok(())
     }
+}
+
+fn name(origin: u64) -> String {
+    format!("hookyard {origin:016x}")
 }
 
 impl Queues {

@@ -7,7 +7,7 @@ use std::{cmp::Reverse, time::Instant};
 
 use super::{
     From, Key, Picked, Place, RelayScope, Schedule,
-    state::{Handing, State},
+    state::{Handing, QueueState, State},
 };
 use crate::{delivery::LegState, ledger::lend::Loaded};
 
@@ -36,6 +36,32 @@ impl Schedule {
         state.handing.get_mut(&leg)?.token = token;
         let plugin = state.queues.get(&leg.1)?.plugin.clone();
         Some(Picked { leg, plugin, token, fresh: state.cache.take(leg), loaded: None })
+    }
+
+    /// Has the relay take next what waits for its time, and what is suspected.
+    pub(in crate::ledger) fn hand_all(&self) {
+        let mut state = self.state();
+        for Reverse((due, seq, number)) in std::mem::take(&mut state.due) {
+            if let Some(queue) = state.queues.get_mut(&number) {
+                queue.retry -= 1;
+            }
+            state.hand((seq, number), due);
+        }
+        for queue in state.queues.values_mut() {
+            queue.ready.append(&mut queue.suspects);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Legs that RabbitMQ is to get, and legs that it cannot have.
+    pub(in crate::ledger) fn not_given(&self) -> (u64, u64) {
+        let state = self.state();
+        let count = |(to_give, kept): (u64, u64), queue: &QueueState| {
+            let lanes = (queue.ready.len() + queue.suspects.len()) as u64;
+            (to_give + lanes + queue.retry + queue.handing, kept + queue.arrived.len() as u64)
+        };
+        state.queues.values().fold((0, 0), count)
     }
 
     /// RabbitMQ did not take it: it waits on, its queue until `back_off` where one is given. False where it went on meanwhile.

@@ -114,7 +114,10 @@ impl State {
             }
             Change::Confirmed { leg, token } => self.confirm(leg, token),
             Change::Arrived { leg, loaded, from } => self.arrive(leg, loaded, from),
-            Change::Withdrawn { leg } => self.withdraw(leg),
+            Change::Withdrawn { leg } => {
+                self.withdraw(leg);
+                self.forget_bytes(leg);
+            }
             Change::Dead { queue, by } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     queue.dead = queue.dead.saturating_add_signed(by);

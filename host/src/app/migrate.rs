@@ -1,0 +1,47 @@
+//! Changing the engine: moving a host's open legs from one queue to the other, while no host runs on its ledger.
+
+use anyhow::Context as _;
+
+use crate::{
+    broker::{
+        Kind,
+        amqp::{Migration, Moved, Progress},
+    },
+    clock::Clock,
+    config::Config,
+    ledger::{Ledger, Unaccounted},
+};
+
+/// Where the legs are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// In the ledger.
+    Embedded,
+    /// In RabbitMQ.
+    RabbitMq,
+}
+
+/// Moves every open leg to `engine`. Can be ended at any moment and begun again. What has been moved is told as it goes.
+pub async fn migrate(
+    config: Config,
+    engine: Engine,
+    unaccounted: Option<Unaccounted>,
+    tell: &(dyn Fn(Progress) + Sync),
+) -> anyhow::Result<Moved> {
+    let Kind::RabbitMq(settings) = config.broker else { anyhow::bail!("the configuration does not tell where RabbitMQ is") };
+    let clock = Clock::system();
+    let ledger = {
+        let (settings, clock) = (config.ledger, clock.clone());
+        tokio::task::spawn_blocking(move || Ledger::open(settings, clock)).await?.context("the ledger")?
+    };
+    let migration = Migration { settings: *settings, ledger: ledger.clone(), clock };
+    let moved = match engine {
+        Engine::RabbitMq => migration.to_rabbitmq(tell).await,
+        Engine::Embedded => migration.to_embedded(unaccounted, tell).await,
+    };
+    let gap = ledger.books().await?.gap;
+    ledger.close().await;
+    let moved = moved?;
+    anyhow::ensure!(gap == 0, "the books of the ledger do not balance any more (gap {gap}); keep the folder, and report it");
+    Ok(moved)
+}
