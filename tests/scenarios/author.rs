@@ -98,13 +98,16 @@ fn a_new_rust_plugin_builds_and_passes_its_fixtures_outside_any_checkout() {
 
     // A fixture that expects something else: every difference is told, and the run is not repeated by hand to see why.
     let fixture = fs::read_to_string(desk.path("sizes/fixtures/large.toml")).expect("the fixture");
-    let other = fixture.replace("\"ack\"", "\"skip\"").replace("pull/7", "pull/8");
+    let other = fixture.replace("\"ack\"", "\"skip\"").replace("labels = [\"review-wanted\"]", "labels = [\"large\"]");
     fs::write(desk.path("sizes/fixtures/large.toml"), other).expect("a file");
     let test = desk.run(&["plugin", "test", "sizes", "--no-build"]);
     assert_eq!(code(&test), 1);
-    for line in
-        ["FAIL  large", "      verdict\n        expected  skip\n        found     ack\n", "      emits[0].body\n", "1 passed, 1 failed"]
-    {
+    for line in [
+        "FAIL  large",
+        "      verdict\n        expected  skip\n        found     ack\n",
+        "      http[0].body.labels\n",
+        "1 passed, 1 failed",
+    ] {
         assert!(data(&test).contains(line), "{line:?} is not in {}", data(&test));
     }
     let object = desk.run(&["plugin", "test", "sizes", "--no-build", "--json", "--only", "large"]);
@@ -148,7 +151,7 @@ fn a_new_javascript_plugin_says_what_it_needs_then_builds_and_follows_every_chan
 
     let test = desk.run(&["plugin", "test", "sizes"]);
     assert_eq!(code(&test), 0, "{}\n{}", data(&test), words(&test));
-    assert!(words(&test).contains("asks for config, emit, log"), "it asks for what its source names: {}", words(&test));
+    assert!(words(&test).contains("asks for config, http, log"), "it asks for what its source names: {}", words(&test));
     assert!(data(&test).contains("2 passed, 0 failed"), "{}", data(&test));
 
     let mut dev =
@@ -174,6 +177,80 @@ fn a_new_javascript_plugin_says_what_it_needs_then_builds_and_follows_every_chan
     assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
     until(&mut said, "stopped");
     assert!(dev.wait().expect("it ends").success(), "Ctrl-C is its good end");
+}
+
+/// A folder as an author has it, with a shipped plugin's component; none, and a word about it, where the plugins were not built.
+fn shipped(plugin: &str) -> Option<Desk> {
+    let built = repository().join("target/plugins").join(plugin).with_extension("wasm");
+    if !built.is_file() {
+        skip(&format!("{}, which `cargo xtask plugins` builds", built.display()));
+        return None;
+    }
+    let (desk, from) = (Desk::new(), repository().join("plugins").join(plugin));
+    fs::create_dir_all(desk.path(plugin).join("fixtures")).expect("a folder");
+    fs::copy(&built, desk.path(plugin).join(plugin).with_extension("wasm")).expect("the component");
+    let manifest = format!("{plugin}.toml");
+    let fixtures = fs::read_dir(from.join("fixtures")).expect("fixtures").map(|entry| entry.expect("an entry").file_name());
+    let fixtures = fixtures.map(|name| format!("fixtures/{}", name.display()));
+    for file in [manifest, "Cargo.toml".to_owned()].into_iter().chain(fixtures) {
+        fs::copy(from.join(&file), desk.path(plugin).join(&file)).expect("a copy");
+    }
+    Some(desk)
+}
+
+#[test]
+fn a_fixture_answers_the_requests_of_the_handlers_and_checks_them() {
+    for (plugin, passed) in [("issue-triage", 3), ("check-issues", 2), ("workflow-alert", 3)] {
+        let Some(desk) = shipped(plugin) else { continue };
+        let test = desk.run(&["plugin", "test", plugin, "--no-build"]);
+        assert_eq!(code(&test), 0, "{}\n{}", data(&test), words(&test));
+        assert!(data(&test).contains(&format!("{passed} passed, 0 failed")), "{}", data(&test));
+    }
+}
+
+#[test]
+fn a_request_a_fixture_does_not_expect_is_told_and_one_no_grant_covers_is_denied_as_in_a_host() {
+    let Some(desk) = shipped("issue-triage") else { return };
+    let place = "issue-triage/fixtures/error.toml";
+    let fixture = fs::read_to_string(desk.path(place)).expect("the fixture");
+    let only = ["plugin", "test", "issue-triage", "--no-build", "--only", "error"];
+    fs::write(
+        desk.path(place),
+        fixture.replace("labels = [\"bug\"]", "labels = [\"feature\"]").replace("issues/3/assignees", "issues/4/assignees"),
+    )
+    .expect("a file");
+    let test = desk.run(&only);
+    assert_eq!(code(&test), 1, "{}", data(&test));
+    for line in [
+        "      http[1].body.labels\n        expected  [\"feature\"]\n        found     [\"bug\"]\n",
+        "      http[2]\n        expected  POST https://api.github.com/repos/acme/harbour/issues/4/assignees\n",
+        "      verdict\n        expected  ack\n        found     retry: ",
+    ] {
+        assert!(data(&test).contains(line), "{line:?} is not in {}", data(&test));
+    }
+    // A manifest that asks for less than its plugin needs fails here, not in production.
+    fs::write(desk.path(place), &fixture).expect("a file");
+    let manifest = fs::read_to_string(desk.path("issue-triage/issue-triage.toml")).expect("the manifest");
+    fs::write(desk.path("issue-triage/issue-triage.toml"), manifest.replace("\"GET\", \"POST\"", "\"GET\"")).expect("a file");
+    let test = desk.run(&only);
+    assert!(data(&test).contains("found     reject: ") && data(&test).contains("the manifest asks for no"), "{}", data(&test));
+}
+
+#[test]
+fn a_fixture_gives_keys_and_earlier_steps_and_is_shown_whole_by_a_run() {
+    let desk = Desk::with_guest("sign", "[\"push\"]");
+    let manifest = fs::read_to_string(desk.path("guest/guest.toml")).expect("the manifest");
+    let granted = format!("{manifest}[[grants.secrets]]\ncredential = \"partner\"\npurposes = [\"sign\"]\n");
+    fs::write(desk.path("guest/guest.toml"), granted).expect("a file");
+    fs::create_dir(desk.path("guest/fixtures")).expect("a folder");
+    let fixture = desk.path("guest/fixtures/signed.toml");
+    fs::write(&fixture, "event = \"push\"\n[secrets]\npartner = \"a key of its own\"\n[expect]\nverdict = \"skip\"\n").expect("a file");
+    assert_eq!(code(&desk.run(&["plugin", "test", "guest", "--no-build"])), 0);
+    let shown = desk.run(&["plugin", "run", "guest/guest.wasm", "--fixture", "guest/fixtures/signed.toml", "--expect", "skip"]);
+    assert_eq!(code(&shown), 0, "{}", words(&shown));
+    assert!(data(&shown).contains("call      secrets.hmac-sha256(partner "), "{}", data(&shown));
+    fs::write(&fixture, "event = \"push\"\n[expect]\nverdict = \"reject\"\nreason = \"no credential `partner`\"\n").expect("a file");
+    assert_eq!(code(&desk.run(&["plugin", "test", "guest", "--no-build"])), 0, "a key is there only where the fixture gives it");
 }
 
 #[test]

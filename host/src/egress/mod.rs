@@ -142,13 +142,17 @@ impl Egress {
 
     /// Sends a request of a run and waits for the answer until `deadline`. An answer of any status is an answer, a redirect among them.
     pub async fn send(&self, reach: &Reach, request: Request, deadline: Instant) -> Result<Response, SendError> {
-        let (method, headers) = checked(&request)?;
-        let granted = reach.grant(method.as_str(), &request.url, request.credential.as_deref())?;
+        let (method, headers, granted) = judged(reach, &request)?;
         let call = Call { egress: &self.0, reach, credential: granted.credential.map(|(name, _)| name) };
         match tokio::time::timeout_at(deadline, call.run(granted, (method, headers, request.body.into()))).await {
             Ok(answer) => answer,
             Err(_) => Err(SendError::Timeout),
         }
+    }
+
+    /// Whether a run may send this request: all that [`Self::send`] looks at before a name is resolved.
+    pub fn judge(reach: &Reach, request: &Request) -> Result<(), SendError> {
+        judged(reach, request).map(drop)
     }
 
     /// HMAC-SHA256 under a named key.
@@ -268,6 +272,13 @@ impl Call<'_> {
             truncated: raw.truncated,
         }
     }
+}
+
+/// A request that is well formed, and granted.
+fn judged<'a>(reach: &'a Reach, request: &Request) -> Result<(Method, HeaderMap, Granted<'a>), SendError> {
+    let (method, headers) = checked(request)?;
+    let granted = reach.grant(method.as_str(), &request.url, request.credential.as_deref())?;
+    Ok((method, headers, granted))
 }
 
 /// What can be said of a request without looking at grants.

@@ -72,6 +72,7 @@ pub(super) struct Overlay {
 impl Overlay {
     /// Nothing read or written yet.
     pub(super) fn new(gate: Gate, tenant: TenantId, leg: LegId, started_at: Timestamp, wall: Duration) -> Self {
+        let steps = if let Gate::Scripted(script) = &gate { script.steps.clone() } else { BTreeMap::new() };
         Self {
             gate,
             tenant,
@@ -82,7 +83,7 @@ impl Overlay {
             written_bytes: 0,
             emits: Vec::new(),
             emitted_bytes: 0,
-            steps: BTreeMap::new(),
+            steps,
             requests: Requests::within(wall),
         }
     }
@@ -101,6 +102,7 @@ impl Overlay {
                 outside.ledger.kv_get(&self.tenant, &self.leg.plugin, key).map_err(|error| unavailable("kv.get", &error))?
             }
             Gate::Dry => None,
+            Gate::Scripted(script) => script.kv.get(key).map(|value| KvValue { value: value.clone(), version: 1 }),
             Gate::Replay(recording) => match recording.next(question) {
                 Some(Recorded::Value(value)) => value.map(|value| KvValue { value: value.0, version: 1 }),
                 other => return Err(Denial::recorded(other.as_ref())),

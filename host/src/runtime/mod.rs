@@ -17,6 +17,7 @@ mod limiter;
 mod logbook;
 mod reach;
 mod recording;
+mod script;
 mod selftest;
 mod shape;
 mod state;
@@ -30,7 +31,11 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{ComponentExportIndex, Linker};
 
 use self::{bindings::WebhookHandlerPre, compile::Workshop, engine::Sandbox, state::State};
-pub use self::{compile::compile_child, recording::Recording};
+pub use self::{
+    compile::compile_child,
+    recording::Recording,
+    script::{Exchange, Script},
+};
 use crate::{
     clock::Clock,
     delivery::{
@@ -136,6 +141,8 @@ pub enum Gate {
     Live(Box<Outside>),
     /// There is no way out: kv and once begin empty and live for the run, effects are collected and shown, no request is sent.
     Dry,
+    /// There is no way out either: the store and every answer are written down beforehand.
+    Scripted(Box<Script>),
     /// There is no way out either: what is asked is answered as it was in the past.
     Replay(Box<Recording>),
 }

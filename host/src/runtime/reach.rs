@@ -26,7 +26,7 @@ const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 /// What is left of the run's time when a request is given up, so that the guest can still decide what to do about it.
 const LEFT_TO_DECIDE: Duration = Duration::from_millis(50);
 /// The answer of a gate that has none.
-const NO_WAY_OUT: &str = "this run has no way out: it is a trial, and no request leaves the host";
+pub(super) const NO_WAY_OUT: &str = "this run has no way out: it is a trial, and no request leaves the host";
 
 const NO_SECRETS: &str = "this run is a trial and holds no secrets";
 
@@ -70,6 +70,7 @@ impl Overlay {
         let answer = match &mut self.gate {
             Gate::Live(outside) => outside.egress.send(&outside.reach, request, self.requests.deadline(timeout)).await,
             Gate::Dry => Err(SendError::Unavailable(NO_WAY_OUT.to_owned())),
+            Gate::Scripted(script) => script.answer(request),
             Gate::Replay(recording) => match recording.next(question) {
                 Some(Recorded::Response { status, headers, body, truncated }) => Ok(Response { status, headers, body: body.0, truncated }),
                 other => Err(error_of(other)),
@@ -86,6 +87,7 @@ impl Overlay {
         match &mut self.gate {
             Gate::Live(outside) => Egress::sign(&outside.reach, name, data),
             Gate::Dry => Err(SendError::Denied(NO_SECRETS.to_owned())),
+            Gate::Scripted(script) => Egress::sign(&script.reach, name, data),
             Gate::Replay(recording) => match recording.next(question) {
                 Some(Recorded::Tag(tag)) => Ok(tag.0),
                 other => Err(error_of(other)),
@@ -98,6 +100,7 @@ impl Overlay {
         match &mut self.gate {
             Gate::Live(outside) => Egress::verify(&outside.reach, name, data, tag),
             Gate::Dry => Err(SendError::Denied(NO_SECRETS.to_owned())),
+            Gate::Scripted(script) => Egress::verify(&script.reach, name, data, tag),
             Gate::Replay(recording) => match recording.next(question) {
                 Some(Recorded::Verified(truth)) => Ok(truth),
                 other => Err(error_of(other)),

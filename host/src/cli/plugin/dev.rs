@@ -20,7 +20,7 @@ use super::{
     fixture::Fixture,
     project::Project,
     report, testing,
-    trial::{self, Sandbox},
+    trial::Sandbox,
 };
 
 /// How often the folder is looked at; a change is taken once it stays the same for as long.
@@ -83,8 +83,7 @@ async fn once(args: &Args, sandbox: &Sandbox) -> Result<(), Failure> {
         None => last_touched(&project)?,
     };
     let output = Output::new(false);
-    let delivery = trial::delivery(&last.event, last.document.clone())?;
-    let run = trial.run(delivery, last.attempt, last.configured(trial.config())).await;
+    let (run, _) = trial.fixture(&last).await?;
     output.line(&format!("{} of {}", last.event, last.name))?;
     report::print(output, &run)?;
     testing::summary(&trial, &testing::fixtures(&project, false)?, output).await

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    delivery::{FaultKind, Outcome},
+    delivery::{FaultKind, Outcome, Verdict},
     runtime::RunReport,
 };
 
@@ -22,6 +22,8 @@ pub(super) struct Expect {
     verdict: Option<String>,
     /// A part of the reason, or of what befell the run.
     reason: Option<String>,
+    /// The time a `retry` asks for.
+    after_ms: Option<u64>,
     /// All events, in order.
     emits: Option<Vec<Emitted>>,
     /// All calls but those of `config`, `log` and `emit`, in order; each by its beginning, such as `kv.set seen`.
@@ -73,6 +75,11 @@ impl Expect {
         if let Some(reason) = &self.reason {
             note(&mut found, "reason", outcome.detail().contains(reason), &format!("…{reason}…"), outcome.detail());
         }
+        if let Some(after_ms) = self.after_ms {
+            let asked = if let Outcome::Verdict(Verdict::Retry { after, .. }) = outcome { *after } else { None };
+            let shown = asked.map_or_else(|| "no time".to_owned(), |after| after.as_millis().to_string());
+            note(&mut found, "after_ms", shown == after_ms.to_string(), &after_ms.to_string(), &shown);
+        }
         if let Some(emits) = &self.emits {
             compare_emits(emits, report, &mut found);
         }
@@ -84,7 +91,8 @@ impl Expect {
     }
 }
 
-fn note(differences: &mut Vec<Difference>, what: &str, same: bool, expected: &str, found: &str) {
+/// Notes what is not the same.
+pub(super) fn note(differences: &mut Vec<Difference>, what: &str, same: bool, expected: &str, found: &str) {
     if !same {
         differences.push(Difference { what: what.to_owned(), expected: expected.to_owned(), found: found.to_owned() });
     }
@@ -100,12 +108,25 @@ fn compare_emits(expected: &[Emitted], report: &RunReport, differences: &mut Vec
                 note(differences, &what, false, "nothing", &format!("{} {}", found.name, String::from_utf8_lossy(&found.body)));
             }
             (Some(expected), Some(found)) if expected.name != found.name => note(differences, &what, false, &expected.name, &found.name),
-            (Some(Emitted { body: Some(body), .. }), Some(found)) => match serde_json::from_slice(&found.body) {
-                Ok(value) => compare(&format!("{what}.body"), body, &value, differences),
-                Err(_) => note(differences, &what, false, &body.to_string(), &String::from_utf8_lossy(&found.body)),
-            },
+            (Some(Emitted { body: Some(body), .. }), Some(found)) => {
+                compare_body(&format!("{what}.body"), body, &found.body, differences);
+            }
             _ => {}
         }
+    }
+}
+
+/// The fields of `expected` in a body of JSON; of any other body, the whole text.
+pub(super) fn compare_body(what: &str, expected: &Value, found: &[u8], differences: &mut Vec<Difference>) {
+    match serde_json::from_slice(found) {
+        Ok(value) => compare(what, expected, &value, differences),
+        Err(_) => note(
+            differences,
+            what,
+            expected.as_str().map(str::as_bytes) == Some(found),
+            &expected.to_string(),
+            &String::from_utf8_lossy(found),
+        ),
     }
 }
 
@@ -148,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::delivery::{
-        Effects, Emit, Fault, Verdict,
+        Effects, Emit, Fault,
         view::{HostCall, LogLine},
     };
 
@@ -207,6 +228,14 @@ mod tests {
         let found = differences("verdict = \"ack\"\nreason = \"many\"", skipped());
         assert_eq!(found[0], ("verdict".to_owned(), "ack".to_owned(), "skip: 7 lines are few".to_owned()));
         assert_eq!(found[1], ("reason".to_owned(), "…many…".to_owned(), "7 lines are few".to_owned()));
+    }
+
+    #[test]
+    fn a_retry_is_compared_by_the_time_it_asks_for() {
+        let retry = |after| Outcome::Verdict(Verdict::Retry { after, reason: String::new() });
+        assert_eq!(differences("after_ms = 7000", retry(Some(Duration::from_secs(7)))), []);
+        let found = differences("after_ms = 7000", retry(None));
+        assert_eq!(found, [("after_ms".to_owned(), "7000".to_owned(), "no time".to_owned())]);
     }
 
     #[test]

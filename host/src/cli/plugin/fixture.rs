@@ -2,7 +2,7 @@
 //!
 //! A small file makes a whole delivery: the payload is the event's built-in document unless one is named, and `change` alters it in places.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path, sync::mpsc};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,8 +13,12 @@ use super::{
         read_bounded, samples,
     },
     expect::{Difference, Expect},
+    outside::{Expected, Outside, Step},
 };
-use crate::runtime::RunReport;
+use crate::{
+    egress::{Asked, Request},
+    runtime::{Gate, RunReport},
+};
 
 /// One delivery and what is expected of its run.
 #[derive(Clone, Debug)]
@@ -27,6 +31,7 @@ pub(super) struct Fixture {
     pub(super) attempt: u32,
     /// What is changed in the manifest's `[config]`.
     pub(super) config: Value,
+    outside: Outside,
     expect: Expect,
 }
 
@@ -44,6 +49,13 @@ struct Written {
     attempt: u32,
     #[serde(default)]
     config: toml::Table,
+    #[serde(default)]
+    kv: BTreeMap<String, Value>,
+    #[serde(default)]
+    once: BTreeMap<String, Step>,
+    #[serde(default)]
+    secrets: BTreeMap<String, String>,
+    http: Option<Vec<Expected>>,
     expect: Expect,
 }
 
@@ -58,20 +70,30 @@ impl Fixture {
         let text = String::from_utf8(read_bounded(file)?).map_err(|error| invalid(&error))?;
         let written: Written = toml::from_str(&text).map_err(|error| invalid(&error.to_string().trim_end().to_owned()))?;
         written.expect.check().map_err(|problem| invalid(&problem))?;
+        let outside = Outside { kv: written.kv, once: written.once, secrets: written.secrets, http: written.http };
+        outside.check().map_err(|problem| invalid(&problem))?;
         let document = match &written.payload {
             Some(name) => read_bounded(&file.with_file_name(name))?,
             None => samples::document(&written.event)?.as_bytes().to_vec(),
         };
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let document = changed(document, &written.change).map_err(|error| invalid(&format!("the payload is not JSON: {error}")))?;
-        Ok(Self { name, event: written.event, document, attempt: written.attempt, config: as_json(written.config), expect: written.expect })
+        Ok(Self {
+            name,
+            event: written.event,
+            document,
+            attempt: written.attempt,
+            config: as_json(written.config),
+            outside,
+            expect: written.expect,
+        })
     }
 
     /// The built-in document of an event, of which only is expected that its run does not end by a fault.
     pub(super) fn sample(event: &str) -> Result<Self, Failure> {
         let document = samples::document(event)?.as_bytes().to_vec();
         let (name, event) = (format!("{event} (built in)"), event.to_owned());
-        Ok(Self { name, event, document, attempt: 1, config: Value::Null, expect: Expect::default() })
+        Ok(Self { name, event, document, attempt: 1, config: Value::Null, outside: Outside::default(), expect: Expect::default() })
     }
 
     /// The plugin's configuration as this fixture wants it.
@@ -80,9 +102,16 @@ impl Fixture {
         config
     }
 
-    /// Everything that is not as expected.
-    pub(super) fn differences(&self, report: &RunReport) -> Vec<Difference> {
-        self.expect.differences(report)
+    /// The outside it is run in; what is sent there can be read behind it.
+    pub(super) fn gate(&self, asked: &Asked) -> Result<(Gate, mpsc::Receiver<Request>), Failure> {
+        self.outside.gate(asked).map_err(|problem| Failure::new(Exit::ConfigInvalid, format!("{}: {problem}", self.name)))
+    }
+
+    /// Everything that is not as expected of a run and what it sent.
+    pub(super) fn differences(&self, report: &RunReport, sent: &[Request]) -> Vec<Difference> {
+        let mut found = self.expect.differences(report);
+        found.extend(self.outside.differences(sent));
+        found
     }
 }
 
@@ -161,6 +190,8 @@ mod tests {
             ("event = \"push\"\n[expect]\nverdikt = \"ack\"\n", "verdikt"),
             ("event = \"push\"\n[expect]\nverdict = \"acked\"\n", "ack, skip, retry, reject"),
             ("event = \"push\"\n", "expect"),
+            ("event = \"push\"\n[secrets]\npartner = \"short\"\n[expect]\n", "secrets.partner"),
+            ("event = \"push\"\n[[http]]\nurl = \"GET https://a/\"\n[expect]\n", "request"),
             ("event = \"isues\"\n[expect]\n", "isues"),
         ] {
             let failure = read(text).unwrap_err();

@@ -18,7 +18,7 @@ use super::{
     fixture::Fixture,
     project::Project,
     report,
-    trial::{self, Sandbox, Trial},
+    trial::{Sandbox, Trial},
     try_out, words,
 };
 use crate::{delivery::Outcome, runtime::RunReport};
@@ -120,9 +120,8 @@ fn subscribes(project: &Project, event: &str) -> bool {
 }
 
 async fn attempt(trial: &Trial<'_>, fixture: &Fixture) -> Result<Tried, Failure> {
-    let delivery = trial::delivery(&fixture.event, fixture.document.clone())?;
-    let report = trial.run(delivery, fixture.attempt, fixture.configured(trial.config())).await;
-    Ok(Tried { name: fixture.name.clone(), differences: fixture.differences(&report), report })
+    let (report, sent) = trial.fixture(fixture).await?;
+    Ok(Tried { name: fixture.name.clone(), differences: fixture.differences(&report, &sent), report })
 }
 
 /// Runs all fixtures for `plugin dev`: the failures in full, the rest as a number.

@@ -13,6 +13,7 @@ use super::{
         exit::{Exit, Failure},
         read_bounded,
     },
+    fixture::Fixture,
     refused,
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     delivery::{BodyEncoding, Delivery, DeliveryId, DeliveryKey, Digest, Header, PluginName, SourceId, TenantId},
+    egress::Request,
     runtime::{Compiler, Component, Gate, Run, RunReport, Runtime, Settings},
 };
 
@@ -88,8 +90,17 @@ impl Trial<'_> {
         self.manifest.as_ref().map_or_else(|| json!({}), |manifest| manifest.config.clone())
     }
 
+    /// One run of a fixture, and what it sent into the outside the fixture makes.
+    pub(super) async fn fixture(&self, fixture: &Fixture) -> Result<(RunReport, Vec<Request>), Failure> {
+        let asked = self.manifest.as_ref().map(|manifest| manifest.asked.clone()).unwrap_or_default();
+        let (gate, sent) = fixture.gate(&asked)?;
+        let delivery = delivery(&fixture.event, fixture.document.clone())?;
+        let report = self.run((delivery, fixture.attempt), fixture.configured(self.config()), gate).await;
+        Ok((report, sent.try_iter().collect()))
+    }
+
     /// One run.
-    pub(super) async fn run(&self, delivery: Delivery, attempt: u32, config: Value) -> RunReport {
+    pub(super) async fn run(&self, (delivery, attempt): (Delivery, u32), config: Value, gate: Gate) -> RunReport {
         let limits = self.manifest.as_ref().map(|manifest| manifest.limits).unwrap_or_default();
         let run = Run {
             started_at: delivery.received_at,
@@ -100,7 +111,7 @@ impl Trial<'_> {
             digest: self.digest,
             config: Arc::new(config),
             budget: limits.budget(self.sandbox.host.catalog.default_budget, self.sandbox.host.ceiling),
-            gate: Gate::Dry,
+            gate,
         };
         self.sandbox.runtime.invoke(&self.component, run).await
     }

@@ -13,12 +13,13 @@ use super::{
         output::Output,
         read_bounded, replay, samples,
     },
+    fixture::Fixture,
     report,
     trial::{self, Sandbox},
 };
 use crate::{
     delivery::{FaultKind, Outcome},
-    runtime::RunReport,
+    runtime::{Gate, RunReport},
 };
 
 /// The arguments of `plugin run`.
@@ -27,11 +28,14 @@ pub(super) struct Args {
     /// The component; limits and configuration are those of the manifest beside it, where there is one
     file: PathBuf,
     /// The event's name, such as `pull_request`
-    #[arg(long, required_unless_present = "replay")]
+    #[arg(long, required_unless_present_any = ["replay", "fixture"])]
     event: Option<String>,
     /// The JSON document, or `-`; the built-in one of the event where absent
     #[arg(long, value_name = "FILE")]
     payload: Option<PathBuf>,
+    /// Run this fixture instead, in the outside it makes, and show all of it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["event", "payload", "config", "replay"])]
+    fixture: Option<PathBuf>,
     /// Another `[config]` table: JSON, or TOML where the name ends in `.toml`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -64,6 +68,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
     let sandbox = Sandbox::open()?;
     let trial = sandbox.admit(&args.file).await?;
+    if let Some(file) = &args.fixture {
+        let (report, _) = trial.fixture(&Fixture::read(file)?).await?;
+        print(Output::new(args.json), &report, trial.admitted_in, &[report.duration])?;
+        return verdict_of(&report.outcome, args.expect);
+    }
     let config = args.config.as_deref().map_or_else(|| Ok(trial.config()), read_table)?;
     let event = args.event.unwrap_or_default();
     let document = match &args.payload {
@@ -71,10 +80,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         None => samples::document(&event)?.as_bytes().to_vec(),
     };
     let delivery = trial::delivery(&event, document)?;
-    let mut report = trial.run(delivery.clone(), 1, config.clone()).await;
+    let once = || trial.run((delivery.clone(), 1), config.clone(), Gate::Dry);
+    let mut report = once().await;
     let mut took = vec![report.duration];
     for _ in 1..args.times {
-        report = trial.run(delivery.clone(), 1, config.clone()).await;
+        report = once().await;
         took.push(report.duration);
     }
     took.sort();
