@@ -77,6 +77,8 @@ pub(super) fn arrive(tx: &mut Tx<'_>, arrival: Arrival) -> rusqlite::Result<Arri
                     }
                     match row.state {
                         LegState::Relayed => From::Relayed,
+                        // It had come before its confirm was marked, and the connection it came on was lost: RabbitMQ's keeping since.
+                        state if state.is_open() && place == Place::Nowhere => From::Relayed,
                         state if state.is_open() => From::Lane,
                         LegState::Dead => {
                             tx.changes.push(Change::Dead { queue, by: -1 });

@@ -5,6 +5,7 @@
 mod crash;
 mod dedup;
 mod effects;
+mod handover;
 mod house;
 mod lending;
 mod refund;
