@@ -27,7 +27,7 @@ use std::{
 
 use bytes::Bytes;
 use lapin::{Channel, Confirmation, PublisherConfirm};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::link::{ANSWER_MAX, Address, Lost};
@@ -119,6 +119,7 @@ pub struct Publisher(Arc<Shared>);
 struct Shared {
     requests: mpsc::Sender<Request>,
     errands: mpsc::Sender<Errand>,
+    renew: Arc<Notify>,
     messages: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     window_bytes: usize,
@@ -159,16 +160,18 @@ impl Publisher {
         let (requests, taken) = mpsc::channel(settings.window_messages.max(1));
         let (errands, sent_on) = mpsc::channel(ERRANDS_MAX);
         let (sender, connected) = watch::channel(Connected::Away("not connected yet".to_owned()));
+        let renew = Arc::new(Notify::new());
         let shared = Shared {
             requests,
             errands,
+            renew: Arc::clone(&renew),
             messages: Arc::new(Semaphore::new(settings.window_messages.max(1))),
             bytes: Arc::new(Semaphore::new(settings.window_bytes.max(1))),
             window_bytes: settings.window_bytes.max(1),
             confirm_max: settings.confirm_max,
             connected,
         };
-        let owner = Owner { address, settings, prepare, requests: taken, errands: sent_on, connected: sender };
+        let owner = Owner { address, settings, prepare, requests: taken, errands: sent_on, renew, connected: sender };
         let stop = tasks.clone();
         tasks.spawn("publish", async move { owner.run(&stop).await });
         Self(Arc::new(shared))
@@ -208,6 +211,12 @@ impl Publisher {
         let (done, told) = oneshot::channel();
         self.0.errands.send(Errand { work, done }).await.map_err(|_| ended())?;
         told.await.unwrap_or_else(|_| Err(Lost("the connection ended meanwhile".to_owned())))
+    }
+
+    /// Goes on with another channel, at most once in ten seconds. A channel of RabbitMQ (3.10.8) that has published to a quorum queue while it
+    /// had no leader may be refused by that queue for as long as it lives, though the queue has room.
+    pub fn renew(&self) {
+        self.0.renew.notify_one();
     }
 
     async fn room(&self, bytes: usize) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {

@@ -155,6 +155,9 @@ impl Relay {
             Published::Refused => {
                 let back_off = self.queues.refused(&queue);
                 tracing::debug!(queue, ?back_off, "queue_refused");
+                if back_off == BACK_OFF_MAX {
+                    self.publisher.renew();
+                }
                 self.ledger.not_relayed(outbound, Some(self.clock.instant() + back_off));
                 self.waiters.refused(outbound.leg.delivery);
             }

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     sync::{Arc, atomic::Ordering},
     task::Poll,
+    time::Duration,
 };
 
 use lapin::{
@@ -11,7 +12,10 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{Instant, sleep},
+};
 
 use super::{Connected, Errand, HeaderValue, Message, Prepare, Request, Sent, Session, Settings, not_now};
 use crate::{
@@ -21,6 +25,8 @@ use crate::{
 
 /// Requests written in one go: more adds nothing to the rate.
 const BATCH_MAX: usize = 64;
+/// A channel is given up no sooner than this after it was opened, and closed as long after.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// Persistent: a quorum queue ignores it, what it is forwarded to may not.
 const PERSISTENT: u8 = 2;
 
@@ -31,6 +37,7 @@ pub(super) struct Owner {
     pub(super) prepare: Prepare,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) errands: mpsc::Receiver<Errand>,
+    pub(super) renew: Arc<Notify>,
     pub(super) connected: watch::Sender<Connected>,
 }
 
@@ -42,7 +49,7 @@ impl Owner {
             let lost = match self.open(tasks).await {
                 Ok((connection, channel)) => {
                     patience.reset();
-                    let lost = self.serve(&connection, &channel, tasks).await;
+                    let lost = self.serve(&connection, channel, tasks).await;
                     close(&connection).await;
                     lost
                 }
@@ -53,7 +60,7 @@ impl Owner {
                 return;
             }
             tracing::warn!(broker = %self.address, connection = self.settings.name, %lost, "broker_lost");
-            self.refuse_until(tokio::time::sleep(patience.next()), tasks).await;
+            self.refuse_until(sleep(patience.next()), tasks).await;
         }
     }
 
@@ -63,8 +70,7 @@ impl Owner {
         let opening = async move {
             let connection = address.connect(&name).await?;
             prepare(channel(&connection).await?).await?;
-            let channel = channel(&connection).await?;
-            within("asking for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+            let channel = confirming(&connection).await?;
             Ok((connection, channel))
         };
         self.refuse_until(opening, tasks).await.unwrap_or_else(|| Err(Lost("the host stops".to_owned())))
@@ -85,10 +91,11 @@ impl Owner {
     }
 
     /// Publishes until the connection ends; says why it did.
-    async fn serve(&mut self, connection: &Connection, channel: &Channel, tasks: &Tasks) -> Lost {
+    async fn serve(&mut self, connection: &Connection, mut channel: Channel, tasks: &Tasks) -> Lost {
         let session = Arc::<Session>::default();
         let _ended = session.ended.clone().drop_guard();
         let mut events = connection.events_listener();
+        let mut opened = Instant::now();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         self.connected.send_replace(Connected::Ready);
         tracing::info!(broker = %self.address, connection = self.settings.name, "broker_connected");
@@ -98,6 +105,13 @@ impl Owner {
                 () = tasks.stopping() => return Lost("the host stops".to_owned()),
                 () = session.ended.cancelled() => return Lost("confirms stopped coming".to_owned()),
                 event = next(&mut events) => if let Err(lost) = self.note(connection, event) { return lost },
+                () = self.renew.notified(), if opened.elapsed() >= RENEW_EVERY => match confirming(connection).await {
+                    Ok(fresh) => {
+                        opened = Instant::now();
+                        tasks.spawn_brief(close_after_confirms(std::mem::replace(&mut channel, fresh), tasks.clone()));
+                    }
+                    Err(lost) => return lost,
+                },
                 Some(Errand { work, done }) = self.errands.recv() => {
                     // A refusal ends the errand's channel and nothing else.
                     let told = match link::channel(connection).await {
@@ -114,7 +128,7 @@ impl Owner {
                         batch.drain(..).for_each(|request: Request| request.refuse(&self.connected.borrow()));
                         continue;
                     }
-                    let mut writing = std::pin::pin!(write(channel, std::mem::take(&mut batch), &session));
+                    let mut writing = std::pin::pin!(write(&channel, std::mem::take(&mut batch), &session));
                     loop {
                         tokio::select! {
                             biased;
@@ -150,6 +164,23 @@ impl Owner {
             None => Err(Lost("the connection has ended".to_owned())),
         }
     }
+}
+
+/// A channel that confirms.
+async fn confirming(connection: &Connection) -> Result<Channel, Lost> {
+    let channel = channel(connection).await?;
+    within("asking for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok(channel)
+}
+
+/// The confirms of what was written on it are still to come.
+async fn close_after_confirms(channel: Channel, tasks: Tasks) {
+    tokio::select! {
+        () = tasks.stopping() => {}
+        () = sleep(RENEW_EVERY) => {}
+    }
+    // It ends with its connection at the latest.
+    let _ = within("closing a channel", channel.close(200, "another is used".into())).await;
 }
 
 /// Writes a batch. Each publish is polled for the first time in order and by this task alone: that is where it gets its number and its place
