@@ -159,7 +159,11 @@ impl TestHost {
                 let _ = tokio::time::timeout(LOOK_EVERY, facts.recv()).await;
             }
         });
-        found.await.unwrap_or_else(|_| panic!("{what} did not happen within {PATIENCE:?}"))
+        if let Ok(found) = found.await {
+            return found;
+        }
+        let queues = self.host().ledger().queues().await;
+        panic!("{what} did not happen within {PATIENCE:?}; the queues: {queues:?}")
     }
 
     /// The delivery, once none of its legs is open.
@@ -180,7 +184,7 @@ impl TestHost {
     pub async fn drained(&self) {
         self.until("the end of all work", || async {
             let queues = self.host().ledger().queues().await.expect("a readable ledger");
-            queues.iter().all(|queue| queue.waiting + queue.leased + queue.retry + queue.parked == 0).then_some(())
+            queues.iter().all(|queue| queue.waiting + queue.leased + queue.retry + queue.parked + queue.relayed == 0).then_some(())
         })
         .await;
     }

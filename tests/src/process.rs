@@ -19,6 +19,9 @@ use crate::folder::Folder;
 /// How long a process may take to open its door.
 const START_MAX: Duration = Duration::from_mins(1);
 
+/// The address of a listener that a host's roles do not include.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
 /// A running `hookyard serve`; killed when dropped.
 #[derive(Debug)]
 pub struct ProcessHost {
@@ -138,7 +141,8 @@ impl ProcessHost {
 /// The addresses in the line a host logs once its door is open.
 fn addresses_of(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let address = |name: &str| line[name].as_str().and_then(|text| text.parse().ok());
+    // What a host is not there for has no address.
+    let address = |name: &str| line[name].as_str().map_or(Some(NOWHERE), |text| text.parse().ok());
     if line["message"] == "host_started" { address("ingest").zip(address("admin")) } else { None }
 }
 

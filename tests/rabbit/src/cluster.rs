@@ -39,24 +39,21 @@ impl Cluster {
 
     /// Cuts a node off: it and the others take each other for gone. Its clients still reach it.
     pub fn cut_off(&self, node: &Node) -> anyhow::Result<()> {
-        for other in self.others(node) {
-            let name = other.name();
-            node.ctl(&["eval", &format!("erlang:set_cookie('{name}', stranger), erlang:disconnect_node('{name}').")])?;
-        }
-        Ok(())
+        // In one breath: cut off from one and not yet from the other, all three would see a split and two of them pause.
+        let others = self.names_beside(node);
+        let cut = format!("[begin erlang:set_cookie(N, stranger), erlang:disconnect_node(N) end || N <- [{others}]].");
+        node.ctl(&["eval", &cut]).map(drop)
     }
 
     /// Lets a node that was cut off find the others again.
     pub fn join_again(&self, node: &Node) -> anyhow::Result<()> {
-        for other in self.others(node) {
-            let name = other.name();
-            node.ctl(&["eval", &format!("erlang:set_cookie('{name}', erlang:get_cookie()), net_adm:ping('{name}').")])?;
-        }
-        Ok(())
+        let others = self.names_beside(node);
+        let join = format!("[begin erlang:set_cookie(N, erlang:get_cookie()), net_adm:ping(N) end || N <- [{others}]].");
+        node.ctl(&["eval", &join]).map(drop)
     }
 
-    fn others<'a>(&'a self, node: &Node) -> impl Iterator<Item = &'a Node> {
-        let name = node.name();
-        self.nodes.iter().filter(move |other| other.name() != name)
+    fn names_beside(&self, node: &Node) -> String {
+        let others = self.nodes.iter().filter(|other| other.name() != node.name());
+        others.map(|other| format!("'{}'", other.name())).collect::<Vec<_>>().join(",")
     }
 }

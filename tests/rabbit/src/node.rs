@@ -17,6 +17,14 @@ use crate::{Management, Settings, group::Group, packages::Packages, ports, site:
 const START_MAX: Duration = Duration::from_mins(3);
 /// How long a killed node may take to be gone.
 const END_MAX: Duration = Duration::from_secs(30);
+/// How long the queues of a node may take to elect their leaders once it takes connections.
+const ELECTION_MAX: Duration = Duration::from_secs(15);
+/// Restarts beyond this heal nothing.
+const RESTARTS_MAX: usize = 3;
+/// Gives the names of the quorum queues of a kind that have no leader.
+const LEADERLESS: &str = "[N || Q <- rabbit_amqqueue:list_by_type(quorum), {resource, _, queue, N} <- [amqqueue:get_name(Q)], \
+                          string:prefix(N, <<\"PREFIX\">>) =/= nomatch, \
+                          case ra:members(amqqueue:get_pid(Q), 2000) of {ok, _, {_, _}} -> false; _ -> true end].";
 
 /// A RabbitMQ node of one's own; killed when dropped.
 #[derive(Debug)]
@@ -79,6 +87,24 @@ impl Node {
         self.restarted()
     }
 
+    /// Does what an operator does where queues came back from a SIGKILL without a leader (docs/rabbitmq.md): restarts the node, until each queue
+    /// whose name begins so has one. Gives how often that took; an election that is only late takes none.
+    pub fn heal(&self, prefix: &str) -> anyhow::Result<usize> {
+        let (ask, mut leaderless) = (LEADERLESS.replace("PREFIX", prefix), String::new());
+        for restarts in 0..=RESTARTS_MAX {
+            let is_led = self.until("a leader for each queue", ELECTION_MAX, || {
+                leaderless = self.ctl(&["eval", &ask]).unwrap_or_else(|error| format!("{error:#}"));
+                leaderless == "[]"
+            });
+            if is_led.is_ok() {
+                return Ok(restarts);
+            }
+            self.kill()?;
+            self.restart()?;
+        }
+        bail!("RabbitMQ {}: queues without a leader after {RESTARTS_MAX} restarts: {leaderless}. It says:\n{}", self.name(), self.log())
+    }
+
     /// Waits until it takes connections.
     pub fn restarted(&self) -> anyhow::Result<()> {
         self.until("its door", START_MAX, || ports::speaks_amqp(self.amqp))
@@ -121,6 +147,11 @@ impl Node {
         Ok(format!("amqp://guest:guest@127.0.0.1:{}/{name}", self.amqp))
     }
 
+    /// Removes a vhost with all that is in it.
+    pub fn remove_vhost(&self, name: &str) -> anyhow::Result<()> {
+        self.ctl(&["delete_vhost", name]).map(drop)
+    }
+
     /// Raises or clears the memory alarm, as a node does that has used up what it may.
     pub fn alarm_memory(&self, is_on: bool) -> anyhow::Result<()> {
         self.ctl(&["set_vm_memory_high_watermark", if is_on { "0" } else { "0.8" }]).map(drop)
@@ -128,7 +159,7 @@ impl Node {
 
     /// Raises or clears the disk alarm, as a node does whose disk is full.
     pub fn alarm_disk(&self, is_on: bool) -> anyhow::Result<()> {
-        self.ctl(&["set_disk_free_limit", if is_on { "1000TB" } else { "50MB" }]).map(drop)
+        self.ctl(&["set_disk_free_limit", if is_on { "100000GB" } else { "50MB" }]).map(drop)
     }
 
     /// The last of what it has logged.
@@ -163,7 +194,7 @@ impl Node {
     }
 
     #[expect(clippy::disallowed_methods, reason = "another process lives in the machine's time")]
-    fn until(&self, what: &str, patience: Duration, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
+    fn until(&self, what: &str, patience: Duration, mut is_so: impl FnMut() -> bool) -> anyhow::Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < patience {
             if is_so() {

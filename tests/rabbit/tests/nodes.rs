@@ -16,6 +16,11 @@ fn a_killed_node_comes_back_on_the_same_data() {
     node.restart().unwrap();
     let vhosts = node.ctl(&["list_vhosts", "name"]).unwrap();
     assert!(vhosts.lines().any(|line| line == "kept"), "{vhosts}");
+    node.management().unwrap().call("PUT", "/api/queues/kept/led", r#"{"durable":true,"arguments":{"x-queue-type":"quorum"}}"#).unwrap();
+    assert_eq!(node.heal("led").unwrap(), 0, "a queue that is well costs no restart");
+    node.ctl(&["eval", "ok = ra:stop_server(quorum_queues, {kept_led, node()})."]).unwrap();
+    assert_eq!(node.heal("other").unwrap(), 0, "nobody asks for it");
+    assert_eq!(node.heal("led").unwrap(), 1, "one without a leader costs one");
     node.management().unwrap().remove_vhost("kept").unwrap();
 }
 

@@ -1,0 +1,71 @@
+//! Two hosts on one RabbitMQ: they share the work, and what one has not heard of it does not call a duplicate.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use system_tests::{
+    folder::{Folder, Layout, SECRET},
+    guests,
+    process::ProcessHost,
+    rabbit::{self, Queue, Vhost},
+    sender::{Post, Sender},
+};
+
+use super::desk::{ALL, after, fresh_document, send};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn folder(vhost: &Vhost, guest: &str) -> Folder {
+    let plugins = BTreeMap::from([(("default".to_owned(), "p".to_owned()), (guests::component(guest), ALL.to_owned()))]);
+    Folder::lay(&Layout { rabbitmq: Some(Queue::at(vhost.url())), plugins, ..Layout::default() })
+}
+
+/// Waits until the host has logged a finished attempt for this many legs.
+async fn finished(host: &ProcessHost, wanted: impl Fn(usize) -> bool) {
+    let waiting = async {
+        while !wanted(host.log().matches("attempt_finished").count()) {
+            after(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("the host did not work: {}", host.log()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_died_on_another_host_is_accepted_again() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let (door, bench) = (folder(&vhost, "reject"), folder(&vhost, "reject"));
+    let door = ProcessHost::start_with(&door, &["--roles", "ingest,admin"]);
+    let bench = ProcessHost::start_with(&bench, &["--roles", "work,admin"]);
+    let sender = Sender::new(door.ingest, "default", "github", SECRET);
+    let post = Post::json("push", fresh_document());
+    let id = sender.send(post.clone()).await.accepted();
+    finished(&bench, |count| count >= 1).await;
+    let again = async {
+        while sender.send(post.clone()).await.status != 202 {
+            after(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("a redelivery of what died is accepted");
+    finished(&bench, |count| count >= 2).await;
+    assert!(bench.log().contains(&id.to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_share_the_work() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let (one, two) = (folder(&vhost, "ack"), folder(&vhost, "ack"));
+    let (one, two) = (ProcessHost::start(&one), ProcessHost::start(&two));
+    let sender = Sender::new(one.ingest, "default", "github", SECRET);
+    let ids = send(&sender, 400).await;
+    let waiting = async {
+        let done = |id: &str| {
+            [&one, &two].iter().any(|host| host.log().lines().any(|line| line.contains("attempt_finished") && line.contains(id)))
+        };
+        for id in &ids {
+            while !done(&id.to_string()) {
+                after(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("every delivery runs on one of the two");
+    finished(&two, |count| count > 0).await;
+}
