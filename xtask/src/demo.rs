@@ -6,22 +6,60 @@ mod github;
 use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, bail, ensure};
+use rabbit_node::{Shared, Vhost};
 use serde_json::Value;
 
 use self::desk::Desk;
 use crate::{plugins, say, succeed};
 
-/// Shows the main job; with `once` it ends when all is shown, otherwise it keeps serving.
-pub(crate) fn run(root: &Path, once: bool) -> anyhow::Result<()> {
+/// How the demo is wished for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// It ends when all is shown; otherwise it keeps serving.
+    once: bool,
+    /// With RabbitMQ as the queue: that of `HOOKYARD_AMQP_URL`, or a private node.
+    rabbitmq: bool,
+}
+
+impl Wish {
+    /// Reads what stands behind `demo`; nothing where it is not understood.
+    pub(crate) fn read(mut words: &[&str]) -> Option<Self> {
+        let mut wish = Self::default();
+        loop {
+            words = match words {
+                [] => return Some(wish),
+                ["--once", rest @ ..] => {
+                    wish.once = true;
+                    rest
+                }
+                ["--broker", kind @ ("embedded" | "rabbitmq"), rest @ ..] => {
+                    wish.rabbitmq = *kind == "rabbitmq";
+                    rest
+                }
+                _ => return None,
+            };
+        }
+    }
+}
+
+/// Shows the main job.
+pub(crate) fn run(root: &Path, wish: Wish) -> anyhow::Result<()> {
     plugins::run(root)?;
-    let desk = Desk::open(root)?;
-    say(&format!("\nA host serves {} with two plugins, from {}\n", desk.url(), desk.folder().display()));
+    // Asked for by name, so its absence is a failure and no reason to skip.
+    let rabbit = wish.rabbitmq.then(Shared::find).transpose().context("the demo on RabbitMQ needs one")?;
+    let vhost = rabbit.as_ref().map(Shared::vhost).transpose()?;
+    let desk = Desk::open(root, vhost.as_ref().map(Vhost::url))?;
+    say(&format!("\nA host serves {} with two plugins, from {}", desk.url(), desk.folder().display()));
+    if let Some(server) = vhost.as_ref().and_then(|vhost| vhost.url().rsplit_once('@')) {
+        say(&format!("Its queue is RabbitMQ at {}", server.1));
+    }
+    say("");
     desk.until_active(&["push-deploy", "pr-size"])?;
     deliveries_are_handled(&desk)?;
     what_must_not_pass_does_not(&desk)?;
     a_plugin_is_replaced_while_it_serves(&desk)?;
     say("\nEverything was as it should be.");
-    if once { desk.close() } else { desk.keep_serving() }
+    if wish.once { desk.close() } else { desk.keep_serving() }
 }
 
 fn deliveries_are_handled(desk: &Desk) -> anyhow::Result<()> {
@@ -88,4 +126,20 @@ fn json_of(command: &mut Command) -> anyhow::Result<Value> {
 
 fn terminate(pid: u32) -> anyhow::Result<()> {
     succeed(Command::new("kill").args(["-TERM", &pid.to_string()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_takes_its_words_in_any_order_and_no_others() {
+        let read = |words: &[&str]| Wish::read(words).map(|wish| (wish.once, wish.rabbitmq));
+        assert_eq!(read(&[]), Some((false, false)));
+        assert_eq!(read(&["--once", "--broker", "rabbitmq"]), Some((true, true)));
+        assert_eq!(read(&["--broker", "rabbitmq", "--once"]), Some((true, true)));
+        assert_eq!(read(&["--broker", "embedded"]), Some((false, false)));
+        assert_eq!(read(&["--broker"]), None);
+        assert_eq!(read(&["--broker", "kafka"]), None);
+    }
 }

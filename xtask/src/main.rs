@@ -13,15 +13,14 @@ use std::{ffi::OsString, io::Write as _, path::Path, process::Command};
 
 use anyhow::{Context as _, bail, ensure};
 
-const SCRIPTS: &str = "demo [--once] · test · plugins · tidy · bench [ARGUMENTS]";
+const SCRIPTS: &str = "demo [--once] [--broker rabbitmq] · test · plugins · tidy · bench [ARGUMENTS]";
 
 fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["demo"] => demo::run(root, false),
-        ["demo", "--once"] => demo::run(root, true),
+        ["demo", rest @ ..] => demo::run(root, demo::Wish::read(rest).with_context(|| format!("expected {SCRIPTS}"))?),
         ["test"] => test::run(root),
         ["plugins"] => plugins::run(root),
         ["tidy"] => tidy::run(root),

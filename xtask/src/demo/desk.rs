@@ -30,8 +30,8 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// Lays the folder out as an operator would and starts the host.
-    pub(super) fn open(root: &Path) -> anyhow::Result<Self> {
+    /// Lays the folder out as an operator would and starts the host, on RabbitMQ where its URL is given.
+    pub(super) fn open(root: &Path, rabbitmq: Option<&str>) -> anyhow::Result<Self> {
         let folder = root.join("target/demo");
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -52,11 +52,14 @@ impl Desk {
             fs::write(tenant.join("plugins").join(name).with_extension("toml"), manifest)?;
         }
         let (ingest, admin) = (free_port()?, free_port()?);
-        let settings =
-            format!("[ingest]\nlisten = \"127.0.0.1:{ingest}\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n[log]\nfilter = \"warn\"\n");
+        let broker = rabbitmq.map_or("", |_| "[broker]\nkind = \"rabbitmq\"\n[broker.rabbitmq]\nurl = { env = \"HOOKYARD_AMQP_URL\" }\n");
+        let settings = format!(
+            "[ingest]\nlisten = \"127.0.0.1:{ingest}\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n[log]\nfilter = \"warn\"\n{broker}"
+        );
         fs::write(folder.join("hookyard.toml"), settings)?;
-        let host =
-            hookyard(root, &folder).arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("the host does not start")?;
+        let mut serve = hookyard(root, &folder);
+        serve.arg("serve").envs(rabbitmq.map(|url| ("HOOKYARD_AMQP_URL", url))).stdin(Stdio::null()).stdout(Stdio::null());
+        let host = serve.spawn().context("the host does not start")?;
         Ok(Self { root: root.to_owned(), folder, ingest, admin, github, host: RefCell::new(host) })
     }
 
