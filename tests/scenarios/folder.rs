@@ -105,6 +105,43 @@ async fn odd_things_in_the_folder_are_refused_by_name_and_stop_nobody() {
     under_traffic(&host, &[version("ack")], async {}).await;
 }
 
+/// What is no component: each is refused by its own name, and forgotten when it goes or is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_component_is_refused_by_name_and_its_refusal_ends_with_it() {
+    let host = host().await;
+    let (here, whole) = (plugins(&host), guests::component("ack"));
+    let odd: [(&str, &[u8], &str); 5] = [
+        ("text", b"not a component, but words", "not_a_component"),
+        ("compiled", b"\x7fELF\x02\x01\x01", "not_a_component"),
+        ("half", &whole[..whole.len() / 2], "component_invalid"),
+        ("empty", b"", "not_a_component"),
+        ("huge", b"\0asm\x0d\0\x01\0", "component_too_large"),
+    ];
+    let refused = async {
+        for (name, bytes, _) in odd {
+            fs::write(here.join(format!("{name}.toml")), MANIFEST.replace('*', "star")).unwrap();
+            fs::write(here.join(format!("{name}.wasm")), bytes).unwrap();
+        }
+        fs::File::options().write(true).open(here.join("huge.wasm")).unwrap().set_len(200 << 20).unwrap();
+        // Compiled code under its own ending is no plugin's file at all.
+        fs::write(here.join("other.cwasm"), b"\x7fELF\x02\x01\x01").unwrap();
+        for (name, _, code) in odd {
+            host.plugin("default", name, |plugin| plugin.refusal.as_ref().is_some_and(|refusal| refusal.code == code)).await;
+        }
+    };
+    under_traffic(&host, &[version("ack")], refused).await;
+    let is_known = |name: &str| host.inner().catalog().views(None).iter().any(|view| view.name.as_str() == name);
+    assert!(!is_known("other"));
+    folder::write(&here.join("text.wasm"), &whole);
+    host.plugin("default", "text", |plugin| plugin.status == "active" && plugin.refusal.is_none()).await;
+    for name in ["compiled", "half", "empty", "huge"] {
+        fs::remove_file(here.join(format!("{name}.wasm"))).unwrap();
+        fs::remove_file(here.join(format!("{name}.toml"))).unwrap();
+        host.until("the end of the refusal", || async { (!is_known(name)).then_some(()) }).await;
+    }
+    send(&host, 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_renames_under_traffic_runs_whole_versions_only() {
     let host = host().await;

@@ -64,6 +64,19 @@ async fn under_a_new_id_as_another_event_or_from_another_hook_it_is_flagged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_an_event_whose_documents_have_another_subject_it_is_refused() {
+    let mut captured = Captured::with("").await;
+    captured.body = r#"{"action":"opened","issue":{"number":7},"repository":{"full_name":"acme/shop"}}"#;
+    assert_eq!(captured.send("issues", "1", &fresh_guid()).await.0, 202);
+    for event in ["push", "pull_request", "deployment"] {
+        let (status, body) = captured.send(event, "1", &fresh_guid()).await;
+        assert_eq!((status, body["code"].as_str()), (400, Some("event_mismatch")), "{event}");
+    }
+    captured.host.drained().await;
+    assert_eq!(captured.host.emits().await.len(), 2, "the first of the house, and the issue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_the_source_says_so_each_of_them_is_refused_and_only_the_first_runs() {
     let captured = Captured::with("refuse_replays = true").await;
     for (event, hook_id, guid) in

@@ -1,8 +1,9 @@
-//! The project's scripts, in its language: `cargo xtask demo|test|plugins|tidy|bench`.
+//! The project's scripts, in its language: `cargo xtask demo|test|plugins|tidy|bench|fuzz`.
 
 mod debian;
 mod demo;
 mod fixtures;
+mod fuzz;
 mod plugins;
 mod test;
 mod tidy;
@@ -13,7 +14,7 @@ use std::{ffi::OsString, io::Write as _, path::Path, process::Command};
 
 use anyhow::{Context as _, bail, ensure};
 
-const SCRIPTS: &str = "demo [--once] [--broker rabbitmq] · test · plugins · tidy · bench [ARGUMENTS]";
+const SCRIPTS: &str = "demo [--once] [--broker rabbitmq] · test · plugins · tidy · bench [ARGUMENTS] · fuzz TARGET [--minutes N | --keep]";
 
 fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
@@ -24,6 +25,9 @@ fn main() -> anyhow::Result<()> {
         ["test"] => test::run(root),
         ["plugins"] => plugins::run(root),
         ["tidy"] => tidy::run(root),
+        ["fuzz", target] => fuzz::run(root, target, "30"),
+        ["fuzz", target, "--minutes", minutes] => fuzz::run(root, target, minutes),
+        ["fuzz", target, "--keep"] => fuzz::keep(root, target),
         ["bench", rest @ ..] => bench(root, rest),
         _ => bail!("`{}` is no script; expected {SCRIPTS}", arguments.join(" ")),
     }

@@ -48,6 +48,8 @@ pub enum Refusal {
     BodyNotJson,
     /// A form without exactly one field `payload`.
     FormPayloadInvalid,
+    /// The document is one of another event than the header names.
+    EventMismatch,
     /// The same body came before under another id, and the source refuses such replays.
     BodyReplayed,
     /// The tenant has more waiting bytes than its quota.
@@ -66,7 +68,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every slug, in the order of the enum; the documents are checked against it.
-    pub const SLUGS: [&'static str; 24] = [
+    pub const SLUGS: [&'static str; 25] = [
         "route_not_found",
         "method_not_allowed",
         "https_required",
@@ -84,6 +86,7 @@ impl Refusal {
         "body_budget_exhausted",
         "body_not_json",
         "form_payload_invalid",
+        "event_mismatch",
         "body_replayed",
         "tenant_quota_exceeded",
         "not_ready",
@@ -114,6 +117,7 @@ impl Refusal {
             Self::BodyBudgetExhausted => "body_budget_exhausted",
             Self::BodyNotJson => "body_not_json",
             Self::FormPayloadInvalid => "form_payload_invalid",
+            Self::EventMismatch => "event_mismatch",
             Self::BodyReplayed => "body_replayed",
             Self::TenantQuotaExceeded => "tenant_quota_exceeded",
             Self::NotReady => "not_ready",

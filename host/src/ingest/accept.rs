@@ -108,6 +108,9 @@ impl Acceptor {
         let meta = Meta::read(&call.head.headers)?; //                                  only now is anything of it read
         let authentic = self.document(&shape, raw)?;
         let fields = Fields::read(&authentic.document)?;
+        if !fields.subjects.fits(&meta.event) {
+            return Err(Refusal::EventMismatch); //                                      nobody signed the event's name
+        }
         self.limits.admit_authentic(&sender.tenant, &recipient.source, fields.installation_id)?;
         let delivery = self.delivery(call, &sender, shape.encoding, (meta, fields, authentic));
         self.offer(recipient.offer(delivery, &self.routes), deadline, call.began).await //  durable, and only then a receipt

@@ -11,6 +11,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use super::subject::Subjects;
 use crate::delivery::Refusal;
 
 /// Nesting a document may have; the recursion limit of `serde_json`, so that what we accept a plugin can read.
@@ -22,39 +23,45 @@ const REPOSITORY_BYTES_MAX: usize = 256;
 
 /// What the host itself wants to know of a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Fields {
-    pub(super) action: Option<String>,
-    pub(super) installation_id: Option<u64>,
-    pub(super) repository: Option<String>,
+pub struct Fields {
+    /// `action`, where it is a string of at most 64 bytes.
+    pub action: Option<String>,
+    /// `installation.id`.
+    pub installation_id: Option<u64>,
+    /// `repository.full_name`, where it is a string of at most 256 bytes.
+    pub repository: Option<String>,
+    /// Which events the document can be of.
+    pub(super) subjects: Subjects,
 }
 
-/// The raw values of up to three keys of one object.
+/// The raw values of up to three keys of one object, and what its other keys tell.
 #[derive(Debug, Default)]
-struct Picked<'a>([Option<&'a RawValue>; 3]);
+struct Picked<'a>([Option<&'a RawValue>; 3], Subjects);
 
 /// Picks `keys` out of an object and passes over the rest.
 struct Pick<'k>(&'k [&'k str]);
 
-/// A key's place in `keys`, or `None`.
-struct Place<'k>(&'k [&'k str]);
+/// A key's place in `keys`, or `None`; what it tells of the subject is noted.
+struct Place<'k>(&'k [&'k str], &'k mut Subjects);
 
 impl Fields {
     /// Reads the fields of a document, which must be one JSON value in UTF-8 (RFC 8259 §8.1), nested at most 128 deep.
-    pub(super) fn read(document: &[u8]) -> Result<Self, Refusal> {
+    pub fn read(document: &[u8]) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(document).map_err(|_| Refusal::BodyNotJson)?;
-        if is_deeper_than(DEPTH_MAX, document) {
+        if goes_unnoticed(DEPTH_MAX, document) {
             return Err(Refusal::BodyNotJson);
         }
         if !is_object(text) {
             serde_json::from_str::<IgnoredAny>(text).map_err(|_| Refusal::BodyNotJson)?;
             return Ok(Self::default());
         }
-        let Picked([action, installation, repository]) =
+        let Picked([action, installation, repository], subjects) =
             pick(text, &["action", "installation", "repository"]).ok_or(Refusal::BodyNotJson)?;
         Ok(Self {
             action: action.and_then(|raw| string(raw, ACTION_BYTES_MAX)),
             installation_id: installation.and_then(|raw| inner(raw, "id")).and_then(|raw| serde_json::from_str(raw.get()).ok()),
             repository: repository.and_then(|raw| inner(raw, "full_name")).and_then(|raw| string(raw, REPOSITORY_BYTES_MAX)),
+            subjects,
         })
     }
 }
@@ -68,7 +75,7 @@ impl<'de> Visitor<'de> for Pick<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut picked = Picked::default();
-        while let Some(place) = map.next_key_seed(Place(self.0))? {
+        while let Some(place) = map.next_key_seed(Place(self.0, &mut picked.1))? {
             match place.and_then(|place| picked.0.get_mut(place)) {
                 Some(slot) => *slot = Some(map.next_value()?),
                 None => {
@@ -97,6 +104,7 @@ impl Visitor<'_> for Place<'_> {
     }
 
     fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
+        self.1.note(key);
         Ok(self.0.iter().position(|known| known.as_bytes() == key))
     }
 }
@@ -124,12 +132,14 @@ fn is_object(text: &str) -> bool {
     text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{')
 }
 
-/// Whether brackets outside strings nest deeper than `depth_max`. `serde_json` passes over values without recursion and without a limit, so
-/// the limit is ours.
-fn is_deeper_than(depth_max: usize, document: &[u8]) -> bool {
+/// Whether the document has what `serde_json` does not see while it passes over it, and a guest's parser would refuse: brackets outside strings
+/// that nest deeper than `depth_max` (it passes over values without recursion and without a limit), or a bare control character in a string
+/// (it reads keys as bytes without looking at them).
+fn goes_unnoticed(depth_max: usize, document: &[u8]) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in document {
         match byte {
+            0..=0x1f if in_string => return true,
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
             b'"' => in_string = !in_string,
@@ -163,6 +173,7 @@ mod tests {
             action: value["action"].as_str().filter(|text| text.len() <= ACTION_BYTES_MAX).map(str::to_owned),
             installation_id: value["installation"]["id"].as_u64(),
             repository: value["repository"]["full_name"].as_str().filter(|text| text.len() <= REPOSITORY_BYTES_MAX).map(str::to_owned),
+            subjects: Subjects::default(),
         }
     }
 
@@ -217,6 +228,14 @@ mod tests {
         }
         assert_eq!(Fields::read(b"{\"a\":\"\xff\"}"), Err(Refusal::BodyNotJson));
         assert_eq!(read("{\"a\":\"\u{1f980}\"}"), Ok(Fields::default()));
+    }
+
+    #[test]
+    fn a_bare_control_character_in_a_key_is_refused_as_in_any_string() {
+        for bad in ["{\"a\0b\":1}", "{\"repository\":{\"full\u{1f}\":1}}", "{\"\n\":1}", "[{\"\t\":1}]"] {
+            assert_eq!(read(bad), Err(Refusal::BodyNotJson), "{bad:?}");
+        }
+        assert_eq!(read("{\"a\\u0000\":1,\n\t\"b\":2}"), Ok(Fields::default()));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use crate::delivery::Refusal;
 
 /// The decoded value of the only `payload` field, where it has at most `bytes_max` bytes.
-pub(super) fn payload(form: &[u8], bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+pub fn payload(form: &[u8], bytes_max: usize) -> Result<Vec<u8>, Refusal> {
     let mut found = None;
     for field in form.split(|byte| *byte == b'&') {
         let (name, value) = split_field(field);

@@ -18,6 +18,7 @@ mod read;
 mod recipient;
 mod response;
 mod server;
+mod subject;
 mod tls;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ use crate::{
     tenants::Tenants,
 };
 
+pub use self::{document::Fields, form::payload};
 use accept::{Acceptor, Routes};
 use anyhow::Context as _;
 use tokio::net::TcpListener;

@@ -88,6 +88,7 @@ fn words(refusal: &Refusal) -> (StatusCode, String) {
             (S::BAD_REQUEST, "the signature is right, but the document is not one JSON value in UTF-8, or is nested deeper than 128")
         }
         Refusal::FormPayloadInvalid => (S::BAD_REQUEST, "the form does not have exactly one well-formed field `payload`"),
+        Refusal::EventMismatch => (S::BAD_REQUEST, "the document is one of another event than X-GitHub-Event names"),
         Refusal::BodyReplayed => (S::BAD_REQUEST, "the same body came before under another id or event, and this source refuses that"),
         Refusal::BodyBudgetExhausted => (S::SERVICE_UNAVAILABLE, "no memory left for more bodies now"),
         Refusal::TenantQuotaExceeded => (S::SERVICE_UNAVAILABLE, "too much is waiting here already; nothing was kept"),

@@ -56,7 +56,7 @@ impl Prepared {
     fn again(&self, tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<Taken> {
         let delivery = &self.offer.delivery;
         let duplicate = Ok(Ok(Receipt::Duplicate { id: delivery.id }));
-        if !rows::delivery_exists(tx.conn, seq)? {
+        if !rows::delivery_exists(tx.conn, seq, delivery.id)? {
             return duplicate;
         }
         let mut legs = BTreeMap::new();

@@ -51,7 +51,7 @@ const PASSED_ON: [&str; 8] = [TENANT, PLUGIN, GENERATION, RUNS, ATTEMPTS, CRASHE
 
 /// Why a message is no leg, in words for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// Written by a host of a later kind: it is passed on until one of those takes it.
     #[error("it has envelope version {0}, this host reads {MAJOR}: upgrade this host, or keep one that can read it")]
     Newer(u8),
@@ -82,7 +82,7 @@ struct Head {
 
 /// The headers of a message that are ours.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Headers(BTreeMap<&'static str, HeaderValue>);
+pub struct Headers(BTreeMap<&'static str, HeaderValue>);
 
 /// The message of a leg to `exchange`.
 pub(super) fn encode(outbound: &Outbound, origin: u64, (exchange, routing_key): (String, String)) -> Message {
@@ -147,7 +147,7 @@ fn headers(outbound: &Outbound, origin: u64) -> Vec<(&'static str, HeaderValue)>
 }
 
 /// The leg of a message.
-pub(super) fn decode(body: &[u8], headers: &Headers) -> Result<Arrival, Unreadable> {
+pub fn decode(body: &[u8], headers: &Headers) -> Result<Arrival, Unreadable> {
     let foreign = Unreadable::Foreign;
     let rest = body.strip_prefix(MAGIC).ok_or(foreign("it does not begin like an envelope"))?;
     let (major, rest) = rest.split_first().ok_or(foreign("it ends in its version"))?;
@@ -201,7 +201,7 @@ fn decompress(compressed: &[u8], bytes: usize) -> Option<Bytes> {
 
 impl Headers {
     /// Ours among those of a message.
-    pub(super) fn read(table: Option<&FieldTable>) -> Self {
+    pub fn read(table: Option<&FieldTable>) -> Self {
         let all = [PASSED_ON.as_slice(), &[DUE_MS, REASON, OUTCOME, DETAIL]].concat();
         let value = |name: &str| match table?.inner().get(name)? {
             AMQPValue::LongLongInt(number) => Some(HeaderValue::Number(*number)),

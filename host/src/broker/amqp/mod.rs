@@ -23,6 +23,7 @@ mod topology;
 mod waiters;
 
 pub use engine::{Amqp, Parts, Settings};
+pub use envelope::{Headers, Unreadable, decode};
 pub use link::{Address, Lost};
 pub use migration::{Migration, Moved, Progress, Stopped};
 pub use names::{Names, RUNGS, Rung};

@@ -112,3 +112,24 @@ async fn a_whole_delivery_runs_again_with_the_plugins_that_match_now() {
     rig.run(Settlement::Ack).await;
     assert_eq!(rig.assert_books_balance().await.by_state[4], 3);
 }
+
+/// One flipped bit in the row that leads from an id to its delivery must not lead to another's.
+#[tokio::test]
+async fn an_id_whose_row_leads_to_another_delivery_leads_to_none() {
+    let rig = Rig::new();
+    let first = rig.accept(1, &["a"]).await;
+    rig.run(DEAD).await;
+    let second = rig.accept(2, &["a"]).await;
+    rig.run(DEAD).await;
+    rig.ledger.close().await;
+    let conn = rusqlite::Connection::open(rig.dir.path().join("ledger.db")).unwrap();
+    conn.execute("UPDATE dedup SET seq = 2 WHERE id = ?1", [first.as_bytes()]).unwrap();
+    drop(conn);
+    let ledger = Ledger::open(settings(rig.dir.path(), |_| {}), rig.clock.clone()).unwrap();
+    ledger.serve(everything(8));
+    assert!(ledger.delivery(first).await.unwrap().is_none());
+    let again = ledger.offer(offer(1, &["a"]), rig.clock.instant() + Duration::from_secs(1)).await;
+    assert_eq!(again, Ok(Receipt::Duplicate { id: first }));
+    assert_eq!(ledger.rerun(&tenant("default"), &leg(first, "a"), false).await.unwrap(), LegChange::NotFound);
+    assert_eq!(ledger.delivery(second).await.unwrap().unwrap().legs[0].state, LegState::Dead, "nobody's redelivery revives it");
+}

@@ -1,0 +1,234 @@
+//! What would take the host with it: components that bomb the compiler, and a plugin whose run ends the process. Real components, real
+//! processes, real signals; the culprit alone pays.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use hookyard::{
+    clock::Clock,
+    delivery::{DeliveryId, Digest, LegState},
+};
+use system_tests::{
+    folder::{Folder, Layout, SECRET},
+    guests,
+    host::TestHost,
+    process::ProcessHost,
+    sender::Sender,
+};
+
+const MANIFEST: &str = "sources = [\"github\"]\nevents = [\"*\"]\n";
+/// Of one compilation: enough for any plugin of ours, and quickly used up.
+const LIMITS: &str = "[plugins]\ncompile_memory_bytes_max = 1073741824\n";
+
+/// A small component that is valid, and whose one function makes any compiler that keeps values in registers hold `loops` × `locals` of them:
+/// every loop is entered from its inside again, with every local changed.
+fn compiler_bomb(loops: usize, locals: usize) -> Vec<u8> {
+    let mut text = String::from("(func $bomb (local");
+    text.push_str(&" i64".repeat(locals));
+    text.push_str(")\n");
+    text.push_str(&"(loop ".repeat(loops));
+    for local in 0..locals {
+        let _ = write!(text, "(local.set {local} (i64.add (local.get {local}) (i64.const {local})))");
+    }
+    for depth in 0..loops {
+        let _ = write!(text, "(br_if {depth} (i32.wrap_i64 (local.get {})))", depth % locals);
+    }
+    text.push_str(&")".repeat(loops));
+    text.push_str(")\n(func (export \"hookyard:plugin/handler@0.1.0#handle\") (param i32) (result i32) (call $bomb) (call $ack))");
+    guests::encode(&text)
+}
+
+fn with_neighbour() -> Folder {
+    let plugins = BTreeMap::from([(("default".to_owned(), "neighbour".to_owned()), (guests::component("ack"), MANIFEST.to_owned()))]);
+    Folder::lay(&Layout { hookyard_toml: LIMITS.to_owned(), plugins, ..Layout::default() })
+}
+
+fn marker(folder: &Folder, wasm: &[u8]) -> PathBuf {
+    folder.path().join("data/compiled").join(format!("compiling-{}", Digest::of(&[wasm])))
+}
+
+fn since(begun: Instant) -> Duration {
+    Clock::system().instant().saturating_duration_since(begun)
+}
+
+/// Sends deliveries to the neighbour until `done`; gives their ids and the longest answer.
+async fn traffic_until(host: &ProcessHost, done: impl Fn() -> bool) -> (Vec<DeliveryId>, Duration) {
+    let (sender, begun) = (Sender::new(host.ingest, "default", "github", SECRET), Clock::system().instant());
+    let (mut ids, mut slowest) = (Vec::new(), Duration::ZERO);
+    while !done() {
+        assert!(since(begun) < Duration::from_mins(2), "it does not happen: {}", host.log());
+        let asked = Clock::system().instant();
+        ids.push(sender.post("push", format!("{{\"n\":\"{:032x}\"}}", fastrand::u128(..))).await.accepted());
+        slowest = slowest.max(since(asked));
+    }
+    (ids, slowest)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the figures of the run, for who reads it")]
+async fn a_component_that_bombs_the_compiler_dies_with_its_child_and_is_never_compiled_again() {
+    let (folder, bomb) = (with_neighbour(), compiler_bomb(3000, 3000));
+    let host = ProcessHost::start(&folder);
+    let begun = Clock::system().instant();
+    folder.deploy("default", "bomb", &bomb, MANIFEST);
+    let (mut ids, slowest) = traffic_until(&host, || host.log().contains("compile_failed")).await;
+    let log = host.log();
+    assert!(log.contains("the compiler ended with signal"), "the child was killed: {log}");
+    assert!(marker(&folder, &bomb).is_file(), "the digest is marked");
+    println!(
+        "a component of {} bytes ended its compiler after {:?}; {} deliveries meanwhile, the slowest answered in {slowest:?}; the host peaked at {} MiB",
+        bomb.len(),
+        since(begun),
+        ids.len(),
+        host.peak_rss_bytes() >> 20
+    );
+    host.kill();
+
+    let begun = Clock::system().instant();
+    let host = ProcessHost::start(&folder);
+    let (more, _) = traffic_until(&host, || host.log().contains("compile_quarantined")).await;
+    println!("after a kill the host serves and has refused it in {:?}", since(begun));
+    assert!(!host.log().contains("compile_failed"), "it was not compiled again: {}", host.log());
+    ids.extend(more);
+    host.kill();
+    all_handled(folder, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_killed_while_it_compiles_does_not_compile_the_same_bytes_at_its_next_start() {
+    let (folder, bomb) = (with_neighbour(), compiler_bomb(1000, 1000));
+    let host = ProcessHost::start(&folder);
+    folder.deploy("default", "bomb", &bomb, MANIFEST);
+    let (mut ids, _) = traffic_until(&host, || marker(&folder, &bomb).is_file()).await;
+    assert!(!host.log().contains("compile_failed"), "it is still under way: {}", host.log());
+    host.kill();
+    let host = ProcessHost::start(&folder);
+    let (more, _) = traffic_until(&host, || host.log().contains("compile_quarantined")).await;
+    ids.extend(more);
+    host.kill();
+    all_handled(folder, &ids).await;
+}
+
+/// Every delivery found the neighbour, and only it.
+async fn all_handled(folder: Folder, ids: &[DeliveryId]) {
+    let host = TestHost::start_on(folder, Clock::system()).await;
+    host.drained().await;
+    for &id in ids {
+        let legs: Vec<_> = host.delivery(id).await.legs.into_iter().map(|leg| (leg.plugin.to_string(), leg.state)).collect();
+        assert_eq!(legs, [("neighbour".to_owned(), LegState::Acked)], "{id}");
+    }
+}
+
+const INNOCENTS: usize = 30;
+const ATTEMPTS_MAX: u32 = 3;
+
+/// A server by whose hand one plugin's requests end the host: it says when one is under way, and never answers. Everybody else's requests
+/// are held until that has happened once: those are the long runs beside it.
+struct Outside {
+    port: u16,
+    crashes: mpsc::Receiver<()>,
+}
+
+impl Outside {
+    fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let (crash, crashes) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Never dropped: who asked waits until its host is dead.
+            let (mut held, mut culprits, mut is_first_life) = (Vec::new(), Vec::new(), true);
+            for mut stream in listener.incoming().flatten() {
+                let is_culprit = path(&mut stream).starts_with("/crash");
+                if is_culprit {
+                    culprits.push(stream);
+                } else if is_first_life {
+                    held.push(stream);
+                } else {
+                    drop(stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\ndone"));
+                }
+                let all_are_here = held.len() == INNOCENTS && culprits.len() == 1;
+                if if is_first_life { all_are_here } else { is_culprit } {
+                    is_first_life = false;
+                    let _ = crash.send(());
+                }
+            }
+        });
+        Self { port, crashes }
+    }
+
+    fn manifest(&self, path: &str) -> String {
+        let port = self.port;
+        format!(
+            "sources = [\"github\"]\nevents = [\"{path}\"]\n[config]\nurl = \"http://127.0.0.1:{port}/{path}\"\n[limits]\nwall_ms = 60000\n\
+             [retry]\nattempts_max = {ATTEMPTS_MAX}\n\
+             [[grants.http]]\nhost = \"127.0.0.1:{port}\"\nmethods = [\"GET\"]\ncredential = \"github\"\n"
+        )
+    }
+
+    fn layout(&self) -> Layout {
+        let plugin = |name: &str| (("default".to_owned(), name.to_owned()), (guests::component("fetch"), self.manifest(name)));
+        let tenant_toml = format!(
+            "[credentials.github]\nkind = \"github-token\"\ntoken = {{ file = \"secrets/github\" }}\n\
+             [[grants.http]]\nhost = \"127.0.0.1:{}\"\nmethods = [\"GET\"]\ncredential = \"github\"\nallow_http = true\n\
+             [egress]\nallow_addresses = [\"127.0.0.1\"]\n",
+            self.port
+        );
+        Layout { tenant_toml, plugins: BTreeMap::from([plugin("crash"), plugin("innocent")]), ..Layout::default() }
+    }
+}
+
+fn path(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            break;
+        }
+        head.push(byte[0]);
+    }
+    String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the figures of the run, for who reads it")]
+async fn of_all_runs_under_way_only_the_one_that_ends_the_host_each_time_is_charged() {
+    let outside = Outside::open();
+    let folder = Folder::lay(&outside.layout());
+    let host = ProcessHost::start(&folder);
+    let sender = Sender::new(host.ingest, "default", "github", SECRET);
+    let mut innocents = Vec::new();
+    for n in 0..INNOCENTS {
+        innocents.push(sender.post("innocent", format!("{{\"n\":{n}}}")).await.accepted());
+    }
+    let culprit = sender.post("crash", "{}").await.accepted();
+    let under_way = |host: ProcessHost| {
+        outside.crashes.recv_timeout(Duration::from_mins(1)).unwrap_or_else(|_| panic!("the culprit does not run: {}", host.log()));
+        host.kill();
+    };
+    under_way(host);
+    // Once beside the others, when nobody is charged, and then alone, as often as it may.
+    for _ in 0..ATTEMPTS_MAX {
+        under_way(ProcessHost::start(&folder));
+    }
+    let host = TestHost::start_on(folder, Clock::system()).await;
+    host.drained().await;
+    let leg = host.leg(culprit, "crash").await;
+    assert_eq!((leg.state, leg.outcome.as_deref()), (LegState::Dead, Some("host_crashed")), "{leg:?}");
+    for &id in &innocents {
+        let leg = host.leg(id, "innocent").await;
+        assert_eq!((leg.state, leg.attempts, leg.reason.as_deref()), (LegState::Skipped, 1, Some("done")), "{leg:?}");
+    }
+    assert!(outside.crashes.try_recv().is_err(), "it is not run once more");
+    println!(
+        "{} kills, {INNOCENTS} innocents handled at their first attempt, the culprit dead after {} attempts",
+        ATTEMPTS_MAX + 1,
+        leg.attempts
+    );
+}
