@@ -10,11 +10,19 @@ use hookyard::{
     clock::Clock,
     delivery::{Receipt, Settlement},
     ledger::OfferError,
+    observe::Scrape,
+};
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties,
+    options::{BasicGetOptions, BasicPublishOptions},
+    types::{AMQPValue, FieldTable},
 };
 use system_tests::{
     amqp::{Node, PATIENCE, settings},
     contract::{finished, offer, queues},
-    rabbit,
+    guests,
+    host::TestHost,
+    rabbit::{self, Queue},
 };
 
 /// Waits for the next leg to run, never for ever.
@@ -220,4 +228,101 @@ async fn ready(node: &Node) {
     })
     .await
     .expect("a connection in time");
+}
+
+/// A message of a queue, as soon as there is one.
+async fn message(channel: &Channel, queue: &str) -> lapin::message::BasicGetMessage {
+    tokio::time::timeout(PATIENCE, async {
+        loop {
+            let options = BasicGetOptions { no_ack: true };
+            if let Some(message) = channel.basic_get(queue.into(), options).await.expect("a queue") {
+                return message;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("a message in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_not_its_queues_is_put_aside_and_runs_nowhere() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let door = Node::start(Settings { works: false, archives: false, ..settings(vhost.url()) }, Clock::system()).await;
+    accept(&door, 1, &["b"]).await.unwrap();
+    accept(&door, 2, &["a"]).await.unwrap();
+    relayed(&door, 2).await;
+    let connection = Connection::connect(vhost.url(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let stolen = message(&channel, "hookyard.leg.default.b").await.delivery;
+    // Once as it is, and once with headers that call it what its head does not say.
+    let mut forged = FieldTable::default();
+    for (name, value) in stolen.properties.headers().as_ref().unwrap() {
+        let value = if name.as_str() == "hookyard-plugin" { AMQPValue::LongString("a".into()) } else { value.clone() };
+        forged.insert(name.clone(), value);
+    }
+    for headers in [stolen.properties.headers().clone().unwrap(), forged] {
+        let properties = BasicProperties::default().with_headers(headers);
+        let options = BasicPublishOptions::default();
+        channel.basic_publish("".into(), "hookyard.leg.default.a".into(), options, &stolen.data, properties).await.unwrap().await.unwrap();
+    }
+    let worker = Node::start(settings(vhost.url()), Clock::system()).await;
+    worker.engine.serve(queues());
+    for _ in 0..2 {
+        let rejected = message(&channel, "hookyard.rejected").await.delivery;
+        assert_eq!(rejected.data, stolen.data, "it may be evidence");
+        let why = rejected.properties.headers().as_ref().and_then(|headers| headers.inner().get("hookyard-why")).cloned();
+        assert_eq!(why, Some(AMQPValue::LongString("it says it is another queue's".into())));
+    }
+    let own = lease(&worker).await;
+    assert_eq!(&own.delivery.document[..], b"{\"number\":2}", "what is the queue's own runs");
+    settle(&worker, &own, Settlement::Ack).await;
+    assert!(worker.ledger.queues().await.unwrap().iter().all(|queue| queue.waiting + queue.leased == 0), "and nothing else");
+    door.stop().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_relay_does_is_counted_and_a_plugin_that_goes_has_its_queue_named() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let host = Node::start(settings(vhost.url()), Clock::system()).await;
+    host.engine.serve(queues());
+    accept(&host, 1, &["a", "b"]).await.unwrap();
+    for _ in 0..2 {
+        let leased = lease(&host).await;
+        settle(&host, &leased, Settlement::Ack).await;
+    }
+    let text = host.observer.encode(&Scrape { relay_lag: host.ledger.relay_lag(), ..Scrape::default() });
+    for line in ["hookyard_relay_messages_total{result=\"confirmed\"} 2", "hookyard_relay_lag 0", "hookyard_broker_blocked 0"] {
+        assert!(text.contains(line), "{line} is missing:\n{text}");
+    }
+    let mut left = queues();
+    left.queues.retain(|queue| queue.plugin.as_str() == "a");
+    host.engine.serve(left);
+    let said = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Some((_, said)) = host.readiness.notes().into_iter().find(|(note, _)| *note == "rabbitmq_queues_unserved") {
+                return said;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the queue is named in time");
+    assert!(said.contains("hookyard.leg.default.b:") && !said.contains("hookyard.leg.default.a"), "{said}");
+    assert!(said.contains(&format!("delete_queue --vhost {}", vhost.name())) && said.contains("purge_queue"), "{said}");
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_keeps_state_is_refused_where_work_is_shared() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let mut queue = Queue::of(&std::sync::Arc::new(vhost));
+    queue.more.push_str("shared_work = true");
+    let host =
+        TestHost::builder().on(queue).plugin("counts", guests::component("count")).plugin("acks", guests::component("ack")).start().await;
+    let refused = host.plugin("default", "counts", |view| view.refusal.is_some()).await.refusal.unwrap();
+    assert_eq!(refused.code, "state_not_shared");
+    assert!(refused.reason.contains("kv") && refused.reason.contains("shared_work"), "{}", refused.reason);
+    assert!(host.plugin("default", "acks", |view| view.digest.is_some()).await.refusal.is_none(), "what keeps nothing serves");
 }

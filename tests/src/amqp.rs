@@ -46,6 +46,8 @@ pub struct Node {
     pub ledger: Ledger,
     /// Its reasons not to be ready.
     pub readiness: Readiness,
+    /// Its metrics.
+    pub observer: Observer,
     clock: Clock,
     dir: TempDir,
 }
@@ -60,10 +62,10 @@ impl Node {
     pub async fn start_in(dir: TempDir, settings: Settings, clock: Clock) -> Self {
         let ledger = open(dir.path(), &clock);
         let readiness = Readiness::new();
-        let parts =
-            Parts { ledger: ledger.clone(), clock: clock.clone(), observer: Observer::new(clock.clone()), readiness: readiness.clone() };
+        let observer = Observer::new(clock.clone());
+        let parts = Parts { ledger: ledger.clone(), clock: clock.clone(), observer: observer.clone(), readiness: readiness.clone() };
         let engine = Amqp::start(settings, parts).await.expect("a readable ledger");
-        Self { engine, ledger, readiness, clock, dir }
+        Self { engine, ledger, readiness, observer, clock, dir }
     }
 
     /// As the contract suite takes it.

@@ -60,6 +60,7 @@ pub(super) async fn metrics(State(parts): State<Parts>) -> Response {
         books_gap: books.ok().map(|books| books.gap),
         streams,
         broken,
+        relay_lag: parts.ledger.relay_lag(),
         oldest_parked: parked.unwrap_or_default().into_iter().map(age).collect(),
     };
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 
+use super::queue;
 use crate::{
     broker::{
         Kind,
@@ -21,11 +22,12 @@ pub enum Engine {
     RabbitMq,
 }
 
-/// Moves every open leg to `engine`. Can be ended at any moment and begun again. What has been moved is told as it goes.
+/// Moves every open leg to `engine`. Can be ended at any moment and begun again. What has been moved is told as it goes. Legs that RabbitMQ should
+/// have and has not are settled by `unaccounted`; with `same_broker` the configured one is taken for the one that has them.
 pub async fn migrate(
     config: Config,
     engine: Engine,
-    unaccounted: Option<Unaccounted>,
+    (unaccounted, same_broker): (Option<Unaccounted>, bool),
     tell: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<Moved> {
     let Kind::RabbitMq(settings) = config.broker else { anyhow::bail!("the configuration does not tell where RabbitMQ is") };
@@ -34,6 +36,7 @@ pub async fn migrate(
         let (settings, clock) = (config.ledger, clock.clone());
         tokio::task::spawn_blocking(move || Ledger::open(settings, clock)).await?.context("the ledger")?
     };
+    queue::give_to(&ledger, &settings, same_broker).await?;
     let migration = Migration { settings: *settings, ledger: ledger.clone(), clock };
     let moved = match engine {
         Engine::RabbitMq => migration.to_rabbitmq(tell).await,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     broker::{Amqp, Broker, DeadLetters, Embedded, Kind, amqp},
     config::Roles,
-    ledger::Ledger,
+    ledger::{KeptElsewhere, Ledger},
 };
 
 /// An engine.
@@ -16,14 +16,40 @@ pub(super) enum Queue {
 }
 
 /// The configured broker is not the one that has the legs this host once accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{legs} legs of this host are in RabbitMQ's keeping, and `broker.kind` is \"embedded\": they would not run. Take them back with \
-     `hookyard queue migrate --to embedded`, or go on with `broker.kind = \"rabbitmq\"`"
-)]
-pub struct WaitsElsewhere {
-    /// How many.
-    pub legs: u64,
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WaitsElsewhere {
+    /// They are at RabbitMQ, and the embedded queue is configured.
+    #[error(
+        "{legs} legs of this host are in RabbitMQ's keeping, and `broker.kind` is \"embedded\": they would not run. Take them back with \
+         `hookyard queue migrate --to embedded`, or go on with `broker.kind = \"rabbitmq\"`"
+    )]
+    AtRabbitMq {
+        /// How many.
+        legs: u64,
+    },
+    /// They are at another RabbitMQ, or under other names.
+    #[error(
+        "{legs} legs of this host are in the keeping of RabbitMQ at {keeper}, and `broker.rabbitmq` names {configured}: they would not run. Take them \
+         back with `hookyard queue migrate --to embedded` under the former settings; or, where both are the same broker, say so with `hookyard \
+         queue migrate --to rabbitmq --same-broker`"
+    )]
+    AtAnother {
+        /// How many.
+        legs: u64,
+        /// Who has them.
+        keeper: String,
+        /// Who is configured.
+        configured: String,
+    },
+}
+
+/// Refuses where legs are in the keeping of another broker than the configured one; `is_same` is the operator's word that it is not another.
+pub(super) async fn give_to(ledger: &Ledger, settings: &amqp::Settings, is_same: bool) -> anyhow::Result<()> {
+    let configured = settings.keeper();
+    match ledger.give_to(configured.clone(), is_same).await? {
+        Some(KeptElsewhere { legs, keeper }) => Err(WaitsElsewhere::AtAnother { legs, keeper, configured }.into()),
+        None => Ok(()),
+    }
 }
 
 impl Queue {
@@ -33,11 +59,12 @@ impl Queue {
             Kind::Embedded => {
                 let legs = relayed(&parts.ledger).await?;
                 if legs > 0 {
-                    return Err(WaitsElsewhere { legs }.into());
+                    return Err(WaitsElsewhere::AtRabbitMq { legs }.into());
                 }
                 Ok(Self::Embedded(Arc::new(Embedded::new(parts.ledger))))
             }
             Kind::RabbitMq(settings) => {
+                give_to(&parts.ledger, settings, false).await?;
                 let settings = amqp::Settings { works: roles.work, ..(**settings).clone() };
                 Ok(Self::RabbitMq(Amqp::start(settings, parts).await?))
             }

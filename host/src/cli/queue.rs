@@ -11,7 +11,7 @@ use super::{
     output::{Output, say},
 };
 use crate::{
-    app::{Engine, migrate},
+    app::{Engine, WaitsElsewhere, migrate},
     broker::{
         Kind,
         amqp::{Moved, Progress, Stopped},
@@ -41,6 +41,9 @@ struct MigrateArgs {
     /// With `--to embedded`: legs that RabbitMQ should have and has not are run again, or given up
     #[arg(long, value_name = "WHAT")]
     unaccounted: Option<Word>,
+    /// The configured RabbitMQ is the one that has this host's legs, though its address, vhost or prefix is another
+    #[arg(long)]
+    same_broker: bool,
     /// The host's configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -98,7 +101,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             say(&format!("{} moved, {} left", progress.moved, progress.left));
         }
     };
-    let moved = migrate(config, engine, unaccounted, &tell).await.map_err(|error| failed(&error, args.to))?;
+    let moved = migrate(config, engine, (unaccounted, args.same_broker), &tell).await.map_err(|error| failed(&error, args.to))?;
     show(output, args.to, moved)
 }
 
@@ -127,6 +130,9 @@ fn show(output: Output, to: To, moved: Moved) -> Result<(), Failure> {
 }
 
 fn failed(error: &anyhow::Error, to: To) -> Failure {
+    if error.is::<WaitsElsewhere>() {
+        return Failure::new(Exit::ConfigInvalid, format!("nothing has moved: {error}"));
+    }
     let exit = match error.downcast_ref::<Stopped>() {
         Some(Stopped::Unreachable(..)) => Exit::Unreachable,
         _ => Exit::Failed,

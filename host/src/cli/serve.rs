@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn legs_that_wait_elsewhere_are_a_configuration_error_that_names_the_way_out() {
-        let failure = not_started(&WaitsElsewhere { legs: 3 }.into());
+        let failure = not_started(&WaitsElsewhere::AtRabbitMq { legs: 3 }.into());
         assert_eq!(failure.exit, Exit::ConfigInvalid);
         assert!(failure.message.contains("`hookyard queue migrate --to embedded`"), "{failure}");
         assert_eq!(not_started(&anyhow::anyhow!("no disk")).exit, Exit::Failed);

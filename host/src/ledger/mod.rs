@@ -17,6 +17,7 @@ mod counters;
 mod cursors;
 mod handover;
 mod inflight;
+mod keeper;
 mod kv;
 mod lanes;
 mod lend;
@@ -57,6 +58,7 @@ use crate::{
 
 pub use backup::{backup_beside, restore};
 pub use cursors::{Followed, Heads, HeadsWatch, StreamCursor, StreamStart};
+pub use keeper::KeptElsewhere;
 use lanes::Lane;
 pub use portions::{Emitted, Portion, PortionMax};
 use readers::READ_MAX;

@@ -43,6 +43,11 @@ impl Ledger {
         self.shared().schedule.not_given()
     }
 
+    /// Legs of the relay's scope that RabbitMQ is to get and has not confirmed; none without a relay.
+    pub fn relay_lag(&self) -> u64 {
+        self.shared().schedule.relay_lag()
+    }
+
     /// Takes a leg from RabbitMQ back, to wait here until `due_at`. False where its message is of no more use: the leg waits here already, has
     /// gone on or is settled.
     pub async fn recall(&self, arrival: Arrival, due_at: Option<Timestamp>) -> Result<bool, LedgerError> {

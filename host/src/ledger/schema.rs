@@ -12,7 +12,7 @@ use super::OpenError;
 
 /// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
 /// was ever released is frozen; a change of the tables is a new step at the end.
-const STEPS: [&str; 5] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY];
+const STEPS: [&str; 6] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY, KEEPER];
 /// The schema this program writes.
 pub(super) const SCHEMA_VERSION: i64 = STEPS.len().cast_signed() as i64;
 /// `SQLite` before 3.51.3 can lose a write-ahead log that is reset while another connection reads it.
@@ -103,6 +103,9 @@ ALTER TABLE counters ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE adopted(seq INTEGER PRIMARY KEY);
 INSERT INTO meta VALUES ('instance', random() & 9223372036854775807);
 ";
+
+/// Which RabbitMQ has the legs that are in RabbitMQ's keeping.
+const KEEPER: &str = "CREATE TABLE keeper(id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL);";
 
 /// Refuses a `SQLite` library that is known to corrupt what it writes.
 pub(super) fn check_library() -> Result<(), OpenError> {

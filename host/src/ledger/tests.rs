@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test starts its callers itself and awaits every one")]
 
+mod bodies;
 mod crash;
 mod dedup;
 mod effects;

@@ -46,6 +46,8 @@ pub struct Scrape {
     pub broken: Vec<(TenantId, PluginName)>,
     /// Parked queues, and how old their oldest leg is.
     pub oldest_parked: Vec<(TenantId, PluginName, Duration)>,
+    /// Legs that RabbitMQ is to get; none with the embedded queue.
+    pub relay_lag: u64,
 }
 
 type Histograms = Family<PluginLabels, Histogram, Buckets>;
@@ -76,6 +78,9 @@ pub struct Metrics {
     stream_lag: Family<StreamLabels, Gauge>,
     stream_gap: Family<StreamLabels, Gauge>,
     broker_connected: Gauge,
+    broker_blocked: Gauge,
+    relay_messages: Family<ResultLabels, Counter>,
+    relay_lag: Gauge,
     broker_away: AtomicBool,
     books_gap: Gauge,
     log_lines_suppressed: Counter,
@@ -127,6 +132,9 @@ impl Default for Metrics {
             stream_lag: Family::default(),
             stream_gap: Family::default(),
             broker_connected: Gauge::default(),
+            broker_blocked: Gauge::default(),
+            relay_messages: Family::default(),
+            relay_lag: Gauge::default(),
             broker_away: AtomicBool::new(false),
             books_gap: Gauge::default(),
             log_lines_suppressed: Counter::default(),
@@ -175,6 +183,9 @@ impl Metrics {
             "Whether the queue answered at this scrape and its connections stand",
             self.broker_connected.clone(),
         );
+        registry.register("broker_blocked", "1 while RabbitMQ has an alarm and takes no messages", self.broker_blocked.clone());
+        registry.register("relay_messages", "Legs that were given to RabbitMQ, by what came of it", self.relay_messages.clone());
+        registry.register("relay_lag", "Legs that RabbitMQ is to get and has not confirmed", self.relay_lag.clone());
         registry.register("books_gap", "What does not add up between the two counts of everything; must be 0", self.books_gap.clone());
         registry.register("log_lines_suppressed", "Sampled log lines that were not written", self.log_lines_suppressed.clone());
         registry.register("series_refused", "Observations dropped because their metric has too many series", self.series_refused.clone());
@@ -257,6 +268,14 @@ impl Metrics {
         self.broker_away.store(is_away, Ordering::Relaxed);
     }
 
+    pub(super) fn broker_is_blocked(&self, is_blocked: bool) {
+        self.broker_blocked.set(i64::from(is_blocked));
+    }
+
+    pub(super) fn relayed(&self, result: &'static str) {
+        self.with(&self.relay_messages, &ResultLabels { result }, |counter| _ = counter.inc());
+    }
+
     pub(super) fn stream_published(&self, stream: &StreamName, count: usize) {
         self.with(&self.stream_published, &StreamLabels { stream: stream.clone() }, |counter| _ = counter.inc_by(count as u64));
     }
@@ -308,6 +327,7 @@ impl Metrics {
             self.books_gap.set(i64::try_from(gap).unwrap_or(i64::MAX));
         }
         let value = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.relay_lag.set(value(scrape.relay_lag));
         for stream in &scrape.streams {
             let labels = StreamLabels { stream: stream.name.clone() };
             self.stream_connected.get_or_create(&labels).set(i64::from(stream.connected));

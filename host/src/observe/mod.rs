@@ -78,6 +78,16 @@ impl Observer {
         self.0.metrics.broker_is_away(!is_connected);
     }
 
+    /// Whether RabbitMQ has an alarm and takes no messages.
+    pub fn broker_blocked(&self, is_blocked: bool) {
+        self.0.metrics.broker_is_blocked(is_blocked);
+    }
+
+    /// What came of giving a leg to RabbitMQ: `confirmed`, `refused`, `unknown` or `not_sent`.
+    pub fn relayed(&self, result: &'static str) {
+        self.0.metrics.relayed(result);
+    }
+
     /// An observer that has seen nothing.
     #[must_use]
     pub fn new(clock: Clock) -> Self {

@@ -78,6 +78,8 @@ fn state_everything(observer: &Observer) {
     };
     observer.record(&DeliveryDuplicate { id, tenant: tenant(), source: accepted.source.clone(), took: accepted.took });
     observer.record(&accepted);
+    observer.relayed("confirmed");
+    observer.broker_blocked(true);
     observer.record(&refused());
     observer.record(&finished());
     observer.record(&SettlementVoid { leg: leg(), tenant: tenant(), attempt: 1, cause: "stale", detail: String::new() });
@@ -109,6 +111,7 @@ fn scrape() -> Scrape {
         streams: vec![stream],
         broken: vec![(self::tenant(), self::plugin())],
         oldest_parked: vec![(self::tenant(), self::plugin(), Duration::from_mins(1))],
+        relay_lag: 5,
     }
 }
 
@@ -156,6 +159,9 @@ fn every_fact_moves_its_metrics() {
         r#"hookyard_stream_lag{stream="redis"} 6"#,
         r#"hookyard_stream_gap{stream="redis"} 7"#,
         "hookyard_broker_connected 1",
+        "hookyard_broker_blocked 1",
+        r#"hookyard_relay_messages_total{result="confirmed"} 1"#,
+        "hookyard_relay_lag 5",
         "hookyard_books_gap 0",
     ] {
         assert_has(&text, line);

@@ -11,6 +11,7 @@ use super::{
     intake::{Intake, Source},
     relay::Relay,
     waiters::Waiters,
+    watching::{Watching, unverified, watch_sharing, watch_unserved},
 };
 use crate::{
     broker::{
@@ -51,6 +52,14 @@ pub struct Settings {
     pub shared_work: bool,
 }
 
+impl Settings {
+    /// What tells this broker's queues from all others: host, port, vhost and prefix.
+    #[must_use]
+    pub fn keeper(&self) -> String {
+        format!("{}, vhost {}, prefix {}", self.address.authority(), self.address.vhost(), self.topology.names)
+    }
+}
+
 /// What the engine is built from.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -89,7 +98,7 @@ impl Amqp {
         let (tasks, for_sharing) = (Tasks::new(), readiness.clone());
         let scope = RelayScope { all: !settings.works, outcomes_elsewhere: settings.shared_work || !settings.works };
         ledger.relay(scope);
-        let relay = Arc::new(Relay::new(&settings, &ledger, &clock, &tasks).await?);
+        let relay = Arc::new(Relay::new(&settings, &ledger, (&clock, &observer), &tasks).await?);
         let (inbox, waiters, died) = (Arc::clone(&relay.inbox), Arc::clone(&relay.waiters), Arc::<Notify>::default());
         tasks.spawn("relay", Arc::clone(&relay).run(tasks.clone()));
         let (served, _) = watch::channel(QueueSet::default());
@@ -105,6 +114,10 @@ impl Amqp {
             tasks.spawn("intake", intake.run(tasks.clone()));
         } else {
             away.send_replace(None);
+        }
+        if settings.works {
+            let unserved = (served.subscribe(), ledger.clone(), Arc::clone(&relay), readiness.clone());
+            tasks.spawn("watch_unserved", watch_unserved(unserved, tasks.clone()));
         }
         if !settings.archives {
             tasks.spawn("dead_letters", hand_over_dead(Arc::clone(&relay), Arc::clone(&died), tasks.clone()));
@@ -256,17 +269,6 @@ impl DeadLetters for Amqp {
     }
 }
 
-/// What AMQP has no question for, so that nobody takes silence for a check.
-fn unverified(settings: &Settings) -> String {
-    let cap = format!("that the broker's message cap is at least {} bytes", settings.message_bytes_max);
-    if settings.topology.passive {
-        return format!(
-            "existence only was checked: AMQP does not tell arguments, policies, bindings and alternate exchanges of what others made, nor {cap}"
-        );
-    }
-    format!("AMQP does not tell policies laid over our queues, nor {cap}")
-}
-
 fn elsewhere() -> BrokerError {
     BrokerError("this host does not keep the dead letters: ask the one with `broker.rabbitmq.archive = true`".to_owned())
 }
@@ -286,60 +288,5 @@ async fn hand_over_dead(relay: Arc<Relay>, died: Arc<Notify>, tasks: Tasks) {
             () = tokio::time::sleep(DEAD_EVERY), if !is_more => {}
             () = std::future::ready(()), if is_more => {}
         }
-    }
-}
-
-/// Tells the host what the connections tell.
-struct Watching {
-    publishing: watch::Receiver<Connected>,
-    consuming: watch::Receiver<Option<String>>,
-    observer: Observer,
-    readiness: Readiness,
-    /// Nothing can be accepted without RabbitMQ.
-    needed: bool,
-}
-
-impl Watching {
-    async fn run(mut self, tasks: Tasks) {
-        loop {
-            let publishing = match &*self.publishing.borrow_and_update() {
-                Connected::Ready => None,
-                Connected::Away(why) => Some(why.clone()),
-                Connected::Blocked(why) => Some(format!("it takes nothing at the moment: {why}")),
-            };
-            let consuming = self.consuming.borrow_and_update().clone();
-            let away = publishing.clone().or(consuming);
-            self.observer.broker_connected(away.is_none());
-            match publishing.filter(|_| self.needed) {
-                Some(why) => self.readiness.block("broker_away", format!("RabbitMQ: {why}")),
-                None => self.readiness.clear("broker_away"),
-            }
-            match away.filter(|_| !self.needed) {
-                Some(why) => self.readiness.note("broker_away", format!("deliveries are taken and wait in the ledger; RabbitMQ: {why}")),
-                None => self.readiness.clear_note("broker_away"),
-            }
-            tokio::select! {
-                () = tasks.stopping() => return,
-                changed = self.publishing.changed() => if changed.is_err() { return },
-                changed = self.consuming.changed() => if changed.is_err() { return },
-            }
-        }
-    }
-}
-
-/// When the first leg of another host comes although nobody said that work is shared, outcomes count as unknown from then on.
-async fn watch_sharing(mut foreign: watch::Receiver<bool>, ledger: Ledger, (scope, readiness): (RelayScope, Readiness), tasks: Tasks) {
-    if scope.outcomes_elsewhere {
-        return;
-    }
-    tokio::select! {
-        () = tasks.stopping() => {}
-        seen = foreign.wait_for(|foreign| *foreign) => if seen.is_ok() {
-            let words = "legs of another host come from this RabbitMQ; set `broker.rabbitmq.shared_work = true` on all of them, so that \
-                         plugins whose state is one host's are refused";
-            tracing::error!(words, "work_is_shared_unannounced");
-            readiness.note("work_is_shared_unannounced", words);
-            ledger.relay(RelayScope { outcomes_elsewhere: true, ..scope });
-        },
     }
 }

@@ -78,6 +78,12 @@ impl Address {
         &self.uri.vhost
     }
 
+    /// Host and port.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+
     /// Opens a connection under a name that the broker's operator sees.
     pub(super) async fn connect(&self, name: &str) -> Result<Connection, Lost> {
         let properties = ConnectionProperties::default().with_connection_name(name.into());

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     clock::Clock,
     ledger::{Ledger, LedgerError, Unaccounted},
+    observe::Observer,
     tasks::Tasks,
 };
 use back::Back;
@@ -132,7 +133,7 @@ impl Migration {
         let tasks = Tasks::new();
         // What RabbitMQ cannot have stays, whatever this host's role is.
         let settings = Settings { works: true, ..self.settings.clone() };
-        let relay = Arc::new(Relay::new(&settings, &self.ledger, &self.clock, &tasks).await?);
+        let relay = Arc::new(Relay::new(&settings, &self.ledger, (&self.clock, &Observer::new(self.clock.clone())), &tasks).await?);
         let given = async {
             self.connected(&relay).await?;
             self.ledger.give_all();
@@ -174,7 +175,7 @@ impl Migration {
     /// Why it could not take all of them.
     pub async fn to_embedded(&self, unaccounted: Option<Unaccounted>, tell: &(dyn Fn(Progress) + Sync)) -> Result<Moved, Stopped> {
         let tasks = Tasks::new();
-        let relay = Arc::new(Relay::new(&self.settings, &self.ledger, &self.clock, &tasks).await?);
+        let relay = Arc::new(Relay::new(&self.settings, &self.ledger, (&self.clock, &Observer::new(self.clock.clone())), &tasks).await?);
         let taken = async {
             // It lays what is there once; beyond that it publishes only what is to be put aside.
             self.connected(&relay).await?;

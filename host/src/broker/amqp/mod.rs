@@ -21,6 +21,7 @@ mod relay;
 mod tests;
 mod topology;
 mod waiters;
+mod watching;
 
 pub use engine::{Amqp, Parts, Settings};
 pub use envelope::{Headers, Unreadable, decode};

@@ -98,6 +98,18 @@ pub enum Published {
     NotSent(String),
 }
 
+impl Published {
+    /// As a label.
+    pub(super) fn slug(&self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Refused => "refused",
+            Self::Unknown(_) => "unknown",
+            Self::NotSent(_) => "not_sent",
+        }
+    }
+}
+
 /// Whether the broker takes messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Connected {

@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     delivery::{PluginName, TenantId},
     ledger::{Ledger, LedgerError, Outbound},
+    observe::Observer,
     tasks::Tasks,
 };
 
@@ -54,6 +55,9 @@ pub(super) struct Relay {
     /// Legs too big for RabbitMQ can be run in this process.
     pub(super) runs_here: bool,
     pub(super) queues: Queues,
+    /// Counts what becomes of messages.
+    pub(super) observer: Observer,
+    vhost: String,
 }
 
 /// Which queues were found or made, and how often each refused in a row.
@@ -68,7 +72,12 @@ struct Known {
 
 impl Relay {
     /// A relay whose publisher connects by itself, and finds or makes what is there once before it publishes.
-    pub(super) async fn new(settings: &Settings, ledger: &Ledger, clock: &Clock, tasks: &Tasks) -> Result<Self, LedgerError> {
+    pub(super) async fn new(
+        settings: &Settings,
+        ledger: &Ledger,
+        (clock, observer): (&Clock, &Observer),
+        tasks: &Tasks,
+    ) -> Result<Self, LedgerError> {
         let origin = ledger.instance().await?;
         let topology = settings.topology.clone();
         let prepare: Prepare = Arc::new(move |channel| {
@@ -87,7 +96,14 @@ impl Relay {
             message_bytes_max: settings.message_bytes_max,
             runs_here: settings.works,
             queues: Queues::default(),
+            observer: observer.clone(),
+            vhost: settings.address.vhost().to_owned(),
         })
+    }
+
+    /// Where at the broker everything is.
+    pub(super) fn vhost(&self) -> &str {
+        &self.vhost
     }
 
     /// What the broker's operator sees of this host.
@@ -141,7 +157,9 @@ impl Relay {
             tracing::warn!(queue, %lost, "queue_not_laid");
             return self.ledger.not_relayed(outbound, Some(self.clock.instant() + self.queues.refused(&queue)));
         }
-        match self.publisher.publish(message).await {
+        let published = self.publisher.publish(message).await;
+        self.observer.relayed(published.slug());
+        match published {
             Published::Confirmed => {
                 self.queues.took(&queue);
                 match self.ledger.relayed(outbound).await {
@@ -185,7 +203,9 @@ impl Relay {
                 tracing::error!(leg = %outbound.leg, "dead_letter_too_big_for_rabbitmq");
                 continue;
             }
-            if self.publisher.publish(message).await != Published::Confirmed {
+            let published = self.publisher.publish(message).await;
+            self.observer.relayed(published.slug());
+            if published != Published::Confirmed {
                 return false;
             }
             match self.ledger.relayed(outbound).await {

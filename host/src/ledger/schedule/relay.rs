@@ -64,6 +64,13 @@ impl Schedule {
         state.queues.values().fold((0, 0), count)
     }
 
+    /// Legs that RabbitMQ is to get now; none without a relay.
+    pub(in crate::ledger) fn relay_lag(&self) -> u64 {
+        let state = self.state();
+        let worked = state.queues.values().filter(|queue| state.relay.is_some() && state.is_worked(queue));
+        worked.map(|queue| queue.ready.len() as u64 + queue.handing).sum()
+    }
+
     /// RabbitMQ did not take it: it waits on, its queue until `back_off` where one is given. False where it went on meanwhile.
     pub(in crate::ledger) fn take_back(&self, leg: Key, token: u64, back_off: Option<Instant>) -> bool {
         let mut state = self.state();

@@ -1,148 +1,29 @@
 //! Changing the engine with `hookyard queue migrate`, as a process that may be killed at any moment, against a real broker.
 
+mod desk;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    process::{Command, Output, Stdio},
     time::Duration,
 };
 
 use hookyard::{
     broker::amqp::Settings,
     clock::Clock,
-    delivery::{DeadReason, DeliveryId, LegId, LegState, Receipt, Settlement, TenantId, Timestamp},
-    ledger::{self, Lease, Ledger, Queue, QueueSet},
+    delivery::{DeadReason, DeliveryId, LegId, LegState, Settlement, Timestamp},
+    ledger::{Lease, QueueSet},
 };
 use system_tests::{
     amqp::{Node, PATIENCE, settings},
     contract::{finished, offer},
-    folder,
-    process::binary,
     rabbit::{self, Vhost},
 };
-use tempfile::TempDir;
+
+use desk::{Desk, Standing, accept, served, words};
 
 const HOUR: Duration = Duration::from_hours(1);
 /// Kills of each way.
 const KILLS: u32 = 25;
-
-/// A host's data folder and configuration, without the host.
-struct Desk {
-    data: TempDir,
-    config: TempDir,
-}
-
-/// How one leg stands by the ledger's rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Standing {
-    state: LegState,
-    generation: u32,
-    attempts: u32,
-    runs: usize,
-    due_at: Option<Timestamp>,
-}
-
-impl Desk {
-    fn new(vhost: &Vhost) -> Self {
-        Self::at(vhost.url())
-    }
-
-    fn at(url: &str) -> Self {
-        let desk =
-            Self { data: tempfile::tempdir().expect("a temporary folder"), config: tempfile::tempdir().expect("a temporary folder") };
-        desk.configure(url, "embedded", "");
-        desk
-    }
-
-    fn configure(&self, url: &str, kind: &str, more: &str) {
-        folder::write(&self.config.path().join("amqp"), url.as_bytes());
-        let (data, amqp) = (self.data.path().display(), self.config.path().join("amqp"));
-        let amqp = amqp.display();
-        let tenants = self.config.path().join("tenants");
-        std::fs::create_dir_all(&tenants).expect("a folder");
-        let tenants = tenants.display();
-        // A queue has the same arguments for the engine of a test and for this host.
-        let bytes_max = settings("amqp://localhost/%2f").topology.queue_bytes_max;
-        let toml = format!(
-            "data_dir = \"{data}\"\ntenants_dir = \"{tenants}\"\n[broker]\nkind = \"{kind}\"\n[broker.rabbitmq]\nurl = {{ file = \
-             \"{amqp}\" }}\nqueue_bytes_max = {bytes_max}\n{more}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n"
-        );
-        folder::write(&self.config_file(), toml.as_bytes());
-    }
-
-    fn config_file(&self) -> PathBuf {
-        self.config.path().join("hookyard.toml")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
-        command.args(arguments).arg("--config").arg(self.config_file()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn migrate(&self, to: &str, more: &[&str]) -> Output {
-        let mut arguments = vec!["queue", "migrate", "--to", to];
-        arguments.extend(more);
-        tokio::task::block_in_place(|| self.command(&arguments).output()).expect("a binary that starts")
-    }
-
-    /// Migrates to the end; gives what it prints as an object.
-    fn migrate_all(&self, to: &str) -> serde_json::Value {
-        let output = self.migrate(to, &["--json"]);
-        assert!(output.status.success(), "{}", words(&output));
-        serde_json::from_slice(&output.stdout).expect("an object")
-    }
-
-    /// Begins to migrate and kills it after a time; true where it had ended before.
-    async fn migrate_and_kill(&self, to: &str, after: Duration) -> bool {
-        let mut child = self.command(&["queue", "migrate", "--to", to]).stderr(Stdio::null()).spawn().expect("a binary that starts");
-        tokio::time::sleep(after).await;
-        let ended = child.try_wait().expect("a process that can be started and ended");
-        child.kill().expect("a process that can be started and ended");
-        child.wait().expect("a process that can be started and ended");
-        assert!(ended.is_none_or(|status| status.success()), "{ended:?}");
-        ended.is_some()
-    }
-
-    fn open(&self, clock: &Clock) -> Ledger {
-        let settings = ledger::Settings { free_bytes_min: 0, ..ledger::Settings::new(self.data.path()) };
-        Ledger::open(settings, clock.clone()).expect("a ledger")
-    }
-
-    /// Every leg of these deliveries, with books that balance.
-    async fn legs(&self, ids: &BTreeSet<DeliveryId>) -> BTreeMap<LegId, Standing> {
-        let ledger = self.open(&Clock::system());
-        let books = ledger.books().await.expect("a ledger that works");
-        assert_eq!(books.gap, 0, "{books:?}");
-        let mut legs = BTreeMap::new();
-        for id in ids {
-            for leg in ledger.delivery(*id).await.expect("a readable ledger").expect("a delivery").legs {
-                let runs = leg.history.len();
-                let standing = Standing { state: leg.state, generation: leg.generation, attempts: leg.attempts, runs, due_at: leg.due_at };
-                legs.insert(LegId { delivery: *id, plugin: leg.plugin }, standing);
-            }
-        }
-        ledger.close().await;
-        legs
-    }
-}
-
-fn words(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn served(names: &[&str]) -> QueueSet {
-    let queue = |name: &&str| Queue { tenant: TenantId::default_tenant(), plugin: name.parse().expect("a name"), concurrency_max: 100 };
-    QueueSet { queues: names.iter().map(queue).collect(), tenant_concurrency_max: 100 }
-}
-
-async fn accept(ledger: &Ledger, number: u32, plugins: &[&str], ids: &mut BTreeSet<DeliveryId>) {
-    let clock = Clock::system();
-    let receipt =
-        ledger.offer(offer(number, plugins, clock.now()), clock.instant() + Duration::from_secs(8)).await.expect("a ledger that works");
-    let Receipt::Accepted { id, .. } = receipt else { panic!("{receipt:?}") };
-    ids.insert(id);
-}
 
 /// What is done in turn with the legs that come, besides those that are left.
 fn settlement(turn: usize) -> Settlement {
@@ -387,4 +268,30 @@ async fn legs_that_rabbitmq_has_lost_are_told_by_number_and_go_on_by_the_operato
     assert!(output.status.success(), "{}", words(&output));
     let legs = desk.legs(&ids).await;
     assert!(legs.values().all(|leg| leg.state.is_open() && leg.state != LegState::Relayed && leg.generation == 1), "{legs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_does_not_start_under_other_names_while_legs_wait_under_the_former() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let desk = Desk::new(&vhost);
+    let (ledger, mut ids) = (desk.open(&Clock::system()), BTreeSet::new());
+    accept(&ledger, 1, &["a"], &mut ids).await;
+    ledger.close().await;
+    desk.migrate_all("rabbitmq");
+    desk.configure(vhost.url(), "rabbitmq", "prefix = \"hooks\"");
+    let serve = tokio::task::block_in_place(|| desk.command(&["serve"]).output()).unwrap();
+    assert_eq!(serve.status.code(), Some(78), "{}", words(&serve));
+    assert!(words(&serve).contains("prefix hookyard") && words(&serve).contains("prefix hooks"), "{}", words(&serve));
+    let migrate = desk.migrate("embedded", &[]);
+    assert_eq!(migrate.status.code(), Some(78), "{}", words(&migrate));
+    // The same broker by another name, on the operator's word.
+    let alias = vhost.url().replace("127.0.0.1", "localhost");
+    desk.configure(&alias, "rabbitmq", "");
+    assert_eq!(desk.migrate("embedded", &[]).status.code(), Some(78));
+    let output = desk.migrate("embedded", &["--same-broker", "--json"]);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(desk.legs(&ids).await.values().all(|leg| leg.state != LegState::Relayed));
+    // Without a leg there, any name will do.
+    desk.configure(vhost.url(), "rabbitmq", "prefix = \"hooks\"");
+    desk.migrate_all("rabbitmq");
 }
