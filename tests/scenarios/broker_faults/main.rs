@@ -14,3 +14,4 @@ mod outage;
 mod queues;
 mod relayed;
 mod retries;
+mod tls;
