@@ -326,3 +326,56 @@ async fn a_plugin_that_keeps_state_is_refused_where_work_is_shared() {
     assert!(refused.reason.contains("kv") && refused.reason.contains("shared_work"), "{}", refused.reason);
     assert!(host.plugin("default", "acks", |view| view.digest.is_some()).await.refusal.is_none(), "what keeps nothing serves");
 }
+
+/// Waits until a note of `readyz` has these words, and gives it.
+async fn noted(host: &Node, note: &str, words: &str) -> String {
+    tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Some(said) = host.readiness.notes().get(note).filter(|said| said.contains(words)) {
+                return said.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it is said in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_with_other_arguments_is_told_with_the_argument_and_nothing_is_lost() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let (path, due) = (format!("/api/queues/{}/hookyard.due", vhost.name()), r#"{"x-queue-type":"quorum","x-max-length":5}"#);
+    vhost.management().call("PUT", &path, &format!(r#"{{"durable":true,"arguments":{due}}}"#)).unwrap();
+    let host = Node::start(settings(vhost.url()), Clock::system()).await;
+    let said = noted(&host, "broker_away", "x-max-length").await;
+    assert!(said.contains("the queue `hookyard.due` is there with other settings") && said.contains("drain"), "{said}");
+    host.engine.serve(queues());
+    accept(&host, 1, &["a"]).await.unwrap();
+    vhost.management().call("DELETE", &path, "").unwrap();
+    let leased = lease(&host).await;
+    settle(&host, &leased, Settlement::Ack).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passive_host_makes_nothing_names_what_is_missing_and_says_what_it_cannot_check() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let passive = settings(vhost.url());
+    let passive = Settings { topology: Topology { passive: true, ..passive.topology.clone() }, ..passive };
+    let host = Node::start(passive, Clock::system()).await;
+    let said = noted(&host, "broker_away", "is not there").await;
+    assert!(said.contains("`hookyard.unrouted`") && said.contains("passive"), "{said}");
+    let said = noted(&host, "rabbitmq_unverified", "existence only").await;
+    assert!(["arguments", "policies", "bindings", "alternate exchanges"].iter().all(|what| said.contains(what)), "{said}");
+    // An administrator makes it; here another host does.
+    let maker = Node::start(settings(vhost.url()), Clock::system()).await;
+    tokio::time::timeout(PATIENCE, async {
+        while host.readiness.notes().contains_key("broker_away") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("what was missing is found in time");
+    maker.stop().await;
+    host.stop().await;
+}
