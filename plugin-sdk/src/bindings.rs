@@ -18,3 +18,13 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     export_macro_name: "export_handler",
 });
+
+/// What a plugin exports beside its handler, if it wants to: a world of its own, because an export of a world is never optional.
+pub mod validating {
+    wit_bindgen::generate!({
+        inline: "package hookyard:validating; world validating { export hookyard:plugin/lifecycle@0.1.0; }",
+        path: "../wit",
+        pub_export_macro: true,
+        export_macro_name: "export_lifecycle",
+    });
+}

@@ -23,6 +23,11 @@ where
     }
 }
 
+/// Whether the table is a `T`: what `plugin!(handle, validate = …)` asks first of all.
+pub fn check<T: DeserializeOwned>() -> Result<T, Vec<String>> {
+    parse().map_err(|problem| vec![problem])
+}
+
 /// The whole table as the plugin's own struct; `#[serde(default, deny_unknown_fields)]` on it turns typing errors into words.
 pub fn parse<T: DeserializeOwned>() -> Result<T, String> {
     serde_json::from_str(&host::config::document()).map_err(|error| format!("the [config] table does not fit: {error}"))

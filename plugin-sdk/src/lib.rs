@@ -54,9 +54,28 @@ pub use verdict::{IntoVerdict, Verdict};
 /// Makes `fn handle(delivery: Delivery) -> Verdict` the plugin's export, or `-> Result<Verdict, E>` with an error that knows its verdict:
 /// `Result<Verdict, Verdict>` takes every error of this crate with `?`, and a text means `retry`.
 ///
+/// With `validate = check` the host asks `fn check() -> Result<(), Vec<String>>` what it thinks of the configuration before a version serves; one
+/// it objects to is not taken, and `hookyard plugins show` tells why.
+///
 /// Written once, in a crate with `crate-type = ["cdylib", "rlib"]`. On other targets than WebAssembly it only checks the function's type.
 #[macro_export]
 macro_rules! plugin {
+    ($handle:path, validate = $validate:path) => {
+        $crate::plugin!($handle);
+
+        const _: () = {
+            struct Validated;
+
+            impl $crate::bindings::validating::exports::hookyard::plugin::lifecycle::Guest for Validated {
+                fn validate_config() -> ::core::result::Result<(), ::std::vec::Vec<::std::string::String>> {
+                    $validate()
+                }
+            }
+
+            #[cfg(target_arch = "wasm32")]
+    $crate::bindings::validating::export_lifecycle!(Validated with_types_in $crate::bindings::validating);
+        };
+    };
     ($handle:path) => {
         const _: () = {
             struct Plugin;

@@ -2,7 +2,7 @@
 //!
 //! A chat cannot be asked what was said in it, so a notice is at least once: [`once`] keeps a retry, a redelivery and a second delivery of the
 //! same thing from saying it again, and after a crash between the post and its record it is said twice rather than never. Two deliveries
-//! about the same thing at the same moment can both find nothing said; `concurrency_max = 1` in the manifest keeps them apart on one host.
+//! about the same thing at the same moment can both find nothing said; `serialize_by` in the manifest keeps them apart on one host.
 
 use std::time::Duration;
 

@@ -21,7 +21,8 @@ impl Desk {
         let folder = tempfile::tempdir().expect("a folder");
         let program = folder.path().join("bin/hookyard");
         fs::create_dir(folder.path().join("bin")).expect("a folder");
-        fs::copy(binary(), &program).expect("a copy of the program");
+        // By another process: a file this one has open for writing is "busy" in whatever a neighbouring test starts meanwhile.
+        assert!(Command::new("cp").arg(binary()).arg(&program).status().expect("cp").success(), "a copy of the program");
         Self { folder, program }
     }
 
@@ -190,7 +191,7 @@ fn shipped(plugin: &str) -> Option<Desk> {
     fs::create_dir_all(desk.path(plugin).join("fixtures")).expect("a folder");
     fs::copy(&built, desk.path(plugin).join(plugin).with_extension("wasm")).expect("the component");
     let manifest = format!("{plugin}.toml");
-    let fixtures = fs::read_dir(from.join("fixtures")).expect("fixtures").map(|entry| entry.expect("an entry").file_name());
+    let fixtures = fs::read_dir(from.join("fixtures")).into_iter().flatten().map(|entry| entry.expect("an entry").file_name());
     let fixtures = fixtures.map(|name| format!("fixtures/{}", name.display()));
     for file in [manifest, "Cargo.toml".to_owned()].into_iter().chain(fixtures) {
         fs::copy(from.join(&file), desk.path(plugin).join(&file)).expect("a copy");
@@ -234,6 +235,18 @@ fn a_request_a_fixture_does_not_expect_is_told_and_one_no_grant_covers_is_denied
     fs::write(desk.path("issue-triage/issue-triage.toml"), manifest.replace("\"GET\", \"POST\"", "\"GET\"")).expect("a file");
     let test = desk.run(&only);
     assert!(data(&test).contains("found     reject: ") && data(&test).contains("the manifest asks for no"), "{}", data(&test));
+}
+
+#[test]
+fn a_configuration_the_plugin_itself_objects_to_is_told_by_inspect() {
+    let Some(desk) = shipped("repo-setup") else { return };
+    let inspect = desk.run(&["plugin", "inspect", "repo-setup/repo-setup.wasm"]);
+    assert_eq!(code(&inspect), 0, "{}", words(&inspect));
+    let manifest = fs::read_to_string(desk.path("repo-setup/repo-setup.toml")).expect("the manifest");
+    fs::write(desk.path("repo-setup/repo-setup.toml"), manifest.replace("d73a4a", "red")).expect("a file");
+    let inspect = desk.run(&["plugin", "inspect", "repo-setup/repo-setup.wasm"]);
+    assert_eq!(code(&inspect), 1, "{}", data(&inspect));
+    assert!(words(&inspect).contains("config_invalid: the colour of the label `bug` is `red`"), "{}", words(&inspect));
 }
 
 #[test]

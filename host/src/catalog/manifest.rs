@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::serial::SerializeBy;
 use crate::{
     delivery::{RetryPolicy, SourceId},
     egress::{Asked, HttpGrant, SecretGrant},
@@ -24,6 +25,8 @@ const GRANTS_MAX: usize = 64;
 /// Runs of one plugin at once, where the manifest says nothing. A run counts until its settlement is synced, and one sync carries many, so
 /// this is many more than there are threads.
 const CONCURRENCY_DEFAULT: usize = 32;
+/// The same for a plugin whose runs take turns: most of them would only wait.
+const CONCURRENCY_OF_TURNS_DEFAULT: usize = 8;
 /// Runs of one plugin at once, at most.
 const CONCURRENCY_MAX: usize = 1024;
 
@@ -42,6 +45,8 @@ pub struct Manifest {
     pub retry: RetryPolicy,
     /// What it asks to reach.
     pub asked: Asked,
+    /// Which runs take turns.
+    pub serialize_by: Option<SerializeBy>,
 }
 
 /// The budget a manifest asks for.
@@ -92,6 +97,7 @@ struct Raw {
     retry: RawRetry,
     #[serde(default)]
     grants: RawGrants,
+    serialize_by: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -137,7 +143,14 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
             problems.push(format!("{key}: found {found} entries; expected 1 to {SUBSCRIPTIONS_MAX}"));
         }
     }
-    let limits = check_limits(&raw.limits, &mut problems);
+    let serialize_by = raw.serialize_by.map(|text| text.parse()).transpose().unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
+    let mut limits = check_limits(&raw.limits, &mut problems);
+    if serialize_by.is_some() {
+        limits.concurrency_max.get_or_insert(CONCURRENCY_OF_TURNS_DEFAULT);
+    }
     let retry = check_retry(&raw.retry).unwrap_or_else(|error| {
         problems.push(error);
         RetryPolicy::default()
@@ -148,7 +161,10 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
     if config_bytes > CONFIG_BYTES_MAX {
         problems.push(format!("config: found {config_bytes} bytes; expected at most {CONFIG_BYTES_MAX}"));
     }
-    if problems.is_empty() { Ok(Manifest { sources, events: raw.events, config, limits, retry, asked }) } else { Err(problems.join("\n")) }
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
+    }
+    Ok(Manifest { sources, events: raw.events, config, limits, retry, asked, serialize_by })
 }
 
 fn check_limits(raw: &RawLimits, problems: &mut Vec<String>) -> Limits {
@@ -253,6 +269,16 @@ mod tests {
         assert!(parse(b"sources = [\"a\"]\nevents = [\"*\"]\nfule = 1\n").unwrap_err().contains("fule"));
         assert!(parse(b"sources = []\nevents = []\n").unwrap_err().contains("expected 1 to"));
         assert!(parse(b"\xff").unwrap_err().contains("UTF-8"));
+    }
+
+    #[test]
+    fn runs_that_take_turns_are_few_at_once_unless_the_manifest_says_otherwise() {
+        let parsed = |more: &str| parse(format!("sources = [\"a\"]\nevents = [\"*\"]\n{more}").as_bytes());
+        let of = |more: &str| parsed(more).map(|manifest| (manifest.serialize_by, manifest.limits.concurrency()));
+        assert_eq!(of(""), Ok((None, CONCURRENCY_DEFAULT)));
+        assert_eq!(of("serialize_by = \"repository\""), Ok((Some(SerializeBy::Repository), CONCURRENCY_OF_TURNS_DEFAULT)));
+        assert_eq!(of("serialize_by = \"repository\"\n[limits]\nconcurrency_max = 2").map(|(_, runs)| runs), Ok(2));
+        assert!(of("serialize_by = \"sender\"").unwrap_err().contains("serialize_by: found `sender`"));
     }
 
     #[test]

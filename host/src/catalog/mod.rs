@@ -20,6 +20,7 @@ mod restore;
 mod rollback;
 mod route;
 mod sample;
+mod serial;
 mod table;
 mod trial;
 mod watch;
@@ -58,6 +59,7 @@ use rehearsal::Rehearsal;
 pub use rollback::RollbackError;
 use rollback::Word;
 pub use route::matches;
+pub use serial::SerializeBy;
 
 /// The slugs of refusals that are the catalog's own; the runtime's admission has more. All are in `docs/failures.md`.
 pub const REFUSAL_SLUGS: [&str; 12] = [
@@ -127,6 +129,8 @@ pub struct Plugin {
     pub asked: Arc<Asked>,
     /// When and how often it is retried.
     pub retry: RetryPolicy,
+    /// Which runs take turns.
+    pub serialize_by: Option<SerializeBy>,
     /// Runs at once.
     pub concurrency_max: usize,
     /// The code.
@@ -158,6 +162,7 @@ impl Plugin {
             limits: manifest.limits,
             asked: Arc::new(manifest.asked),
             retry: manifest.retry,
+            serialize_by: manifest.serialize_by,
             concurrency_max: manifest.limits.concurrency(),
             component,
             report: Arc::default(),

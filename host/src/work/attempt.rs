@@ -5,7 +5,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{judge::judge, versions::Versions};
+use super::{
+    judge::judge,
+    turns::{Turn, Turns},
+    versions::{Version, Versions},
+};
 use crate::{
     broker::{Broker, Finished, Lease, Settled},
     clock::Clock,
@@ -26,16 +30,17 @@ pub(super) struct Worker {
     pub(super) versions: Box<dyn Versions>,
     pub(super) observer: Observer,
     pub(super) clock: Clock,
+    pub(super) turns: Turns,
 }
 
 impl Worker {
     /// From a lease to its settlement, and the word about it. A settlement the broker does not take leaves the leg on loan until its engine
     /// hands it out again; the run's effects are gone with it, so that is harmless.
     pub(super) async fn attempt(&self, lease: Lease) {
+        let (version, turn) = self.version(&lease).await;
         let started_at = self.clock.now();
-        let version = self.versions.serving(&lease.delivery.tenant, &lease.leg.plugin);
         let policy = version.as_ref().map_or_else(RetryPolicy::default, |version| version.retry());
-        let spared = spared(&lease, &policy);
+        let spared = spared(&lease, &policy).or_else(|| turn.as_ref().err().cloned());
         let version = version.filter(|_| spared.is_none());
         let (digest, report) = match (spared, &version) {
             (Some(fault), _) => (None, not_run(fault)),
@@ -59,6 +64,17 @@ impl Worker {
             Ok(Settled::Stale) => self.observer.record(&void("stale", "the leg was lent to another worker meanwhile".into())),
             Err(error) => self.observer.record(&void("unavailable", error.to_string())),
         }
+    }
+
+    /// The version that serves, once it is this leg's turn; the turn is held until the settlement. While it waited, another version may have
+    /// come.
+    async fn version(&self, lease: &Lease) -> (Option<Box<dyn Version>>, Result<Option<Turn>, Fault>) {
+        let serving = || self.versions.serving(&lease.delivery.tenant, &lease.leg.plugin);
+        let version = serving();
+        let Some(key) = version.as_ref().and_then(|version| version.turn(lease)) else { return (version, Ok(None)) };
+        let late = || Fault::new(FaultKind::HostUnavailable, "other runs with the same `serialize_by` took all the time there was to wait");
+        let turn = self.turns.take(key).await.map(Some).ok_or_else(late);
+        (serving(), turn)
     }
 
     fn absence(&self, lease: &Lease, now: Timestamp) -> Fault {

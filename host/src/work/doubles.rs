@@ -1,7 +1,7 @@
 //! What the tests of this module put in the place of the queue and of the plugins: both follow a script and write down what was asked.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -67,12 +67,15 @@ pub(super) struct ScriptedPlugin {
     pub(super) retry: RetryPolicy,
     pub(super) gate: Arc<Semaphore>,
     pub(super) begun: watch::Sender<usize>,
+    /// How many lanes of turns there are; legs fall into them by their token. A run that meets another of its lane panics.
+    pub(super) lanes: Option<u64>,
+    pub(super) running: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl ScriptedPlugin {
     pub(super) fn new(outcome: Outcome) -> Self {
         let retry = RetryPolicy::new(3, Duration::from_secs(1), Duration::from_mins(1)).unwrap();
-        Self { outcome, retry, gate: Arc::new(Semaphore::new(1000)), begun: watch::channel(0).0 }
+        Self { outcome, retry, gate: Arc::new(Semaphore::new(1000)), begun: watch::channel(0).0, lanes: None, running: Arc::default() }
     }
 
     pub(super) fn gated(outcome: Outcome) -> Self {
@@ -106,10 +109,17 @@ impl Version for ScriptedPlugin {
         self.retry
     }
 
-    fn invoke<'a>(&'a self, _: &'a Lease, _: Timestamp) -> BoxFuture<'a, RunReport> {
+    fn turn(&self, lease: &Lease) -> Option<Digest> {
+        self.lanes.map(|lanes| Digest::of(&[&(lease.token % lanes).to_le_bytes()]))
+    }
+
+    fn invoke<'a>(&'a self, lease: &'a Lease, _: Timestamp) -> BoxFuture<'a, RunReport> {
         Box::pin(async {
+            let lane = self.lanes.map_or(lease.token, |lanes| lease.token % lanes);
+            assert!(self.running.lock().unwrap().insert(lane), "two runs of one lane at once");
             self.begun.send_modify(|begun| *begun += 1);
             self.gate.acquire().await.unwrap().forget();
+            self.running.lock().unwrap().remove(&lane);
             report(self.outcome.clone())
         })
     }

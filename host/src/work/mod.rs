@@ -10,6 +10,7 @@ mod attempt;
 #[cfg(test)]
 mod doubles;
 mod judge;
+mod turns;
 mod versions;
 
 use std::{
@@ -35,6 +36,7 @@ use crate::{
 };
 use abandoned::Abandoned;
 use attempt::Worker;
+use turns::Turns;
 use versions::Loaded;
 
 /// How often queues are looked at that have lost their plugin; a minute is nothing to 72 hours.
@@ -110,7 +112,11 @@ impl Workers {
         };
         let versions =
             Box::new(Loaded { catalog: parts.catalog, runtime: parts.runtime, ledger: parts.ledger, egress: parts.egress, abandoned });
-        Self::start_worker(settings, Worker { broker: parts.broker, versions, observer: parts.observer, clock: parts.clock }, serving)
+        Self::start_worker(
+            settings,
+            Worker { broker: parts.broker, versions, observer: parts.observer, clock: parts.clock, turns: Turns::new(turns::WAIT_MAX) },
+            serving,
+        )
     }
 
     fn start_worker(settings: &Settings, worker: Worker, serving: Serving) -> anyhow::Result<Self> {

@@ -17,7 +17,8 @@ fn workers(broker: Arc<ScriptedBroker>, plugin: ScriptedPlugin, concurrency_max:
     let (sender, queues) = watch::channel(QueueSet::default());
     let abandoned = Arc::<Abandoned>::default();
     let serving = Serving { broker: broker.clone(), queues, known: Box::new(Known::new), abandoned, clock: clock.clone() };
-    let worker = Worker { broker, versions: Box::new(Shelf(Some(plugin))), observer: Observer::new(clock.clone()), clock };
+    let worker =
+        Worker { broker, versions: Box::new(Shelf(Some(plugin))), observer: Observer::new(clock.clone()), clock, turns: Turns::new(LONG) };
     (Workers::start_worker(&Settings { concurrency_max, threads: 2 }, worker, serving).unwrap(), sender)
 }
 
@@ -51,6 +52,33 @@ async fn no_leg_is_leased_without_a_free_slot() {
         settled.recv().await.unwrap();
     }
     assert!(workers.stop(LONG).await.is_empty());
+}
+
+#[tokio::test]
+async fn runs_that_have_something_in_common_take_turns_and_others_do_not_wait_for_them() {
+    let (broker, mut settled) = ScriptedBroker::new((0..50).map(lease).collect(), Ok(Settled::Committed));
+    let plugin = ScriptedPlugin { lanes: Some(2), ..ScriptedPlugin::gated(ack()) };
+    let mut begun = plugin.begun.subscribe();
+    let (workers, _queues) = workers(Arc::clone(&broker), plugin.clone(), 50);
+    // One of each lane runs and ends only now; a second of a lane meanwhile would have been a panic, and never be settled.
+    begun.wait_for(|begun| *begun == 2).await.unwrap();
+    plugin.gate.add_permits(50);
+    for _ in 0..50 {
+        tokio::time::timeout(LONG, settled.recv()).await.unwrap().unwrap();
+    }
+    assert!(workers.stop(LONG).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_turn_that_does_not_come_is_given_up_and_a_key_nobody_holds_is_forgotten() {
+    let turns = Turns::new(Duration::ZERO);
+    let key = |text: &str| crate::delivery::Digest::of(&[text.as_bytes()]);
+    let first = turns.take(key("a")).await.unwrap();
+    assert!(turns.take(key("a")).await.is_none());
+    drop(first);
+    assert!(turns.take(key("a")).await.is_some());
+    assert!(turns.take(key("b")).await.is_some());
+    assert_eq!(turns.keys(), 1, "only the last one is still known");
 }
 
 #[tokio::test]

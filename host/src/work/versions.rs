@@ -24,6 +24,8 @@ pub(super) trait Versions: Send + Sync {
 pub(super) trait Version: Send + Sync {
     fn digest(&self) -> Digest;
     fn retry(&self) -> RetryPolicy;
+    /// What runs have in common with this one that must not overlap with it; none where any may.
+    fn turn(&self, lease: &Lease) -> Option<Digest>;
     fn invoke<'a>(&'a self, lease: &'a Lease, started_at: Timestamp) -> BoxFuture<'a, RunReport>;
     /// Is told how a run ended, once that is settled.
     fn note(&self, delivery: DeliveryId, outcome: &Outcome);
@@ -72,6 +74,11 @@ impl Version for LoadedVersion {
 
     fn retry(&self) -> RetryPolicy {
         self.plugin.retry
+    }
+
+    fn turn(&self, lease: &Lease) -> Option<Digest> {
+        let key = self.plugin.serialize_by.as_ref()?.key(&lease.delivery);
+        Some(Digest::of(&[self.plugin.tenant.as_str().as_bytes(), self.plugin.name.as_str().as_bytes(), key.as_bytes()]))
     }
 
     fn invoke<'a>(&'a self, lease: &'a Lease, started_at: Timestamp) -> BoxFuture<'a, RunReport> {

@@ -157,6 +157,14 @@ impl Host {
         self
     }
 
+    /// Asks a plugin's `validate` about the configuration; nothing it does has an effect.
+    pub fn validate(&self, validate: fn() -> Result<(), Vec<String>>) -> Result<(), Vec<String>> {
+        RUNNING.set(Running { host: self.clone(), ..Running::default() });
+        let answer = validate();
+        RUNNING.with_borrow_mut(mem::take);
+        answer
+    }
+
     /// Runs a handler. The store changes only if the verdict commits; steps stay in any case.
     pub fn run<V: IntoVerdict>(&mut self, handle: fn(Delivery) -> V, delivery: Delivery) -> Report {
         RUNNING.set(Running { host: self.clone(), ..Running::default() });

@@ -1,7 +1,7 @@
 //! A check that fails opens an issue; while that is open, the same check failing again on the same branch is a comment on it.
 //!
-//! Both carry markers and are looked for first. Two runs at the same moment would both find nothing, so the manifest lets one run at a time;
-//! should two hosts still have opened two issues, the next failure goes to the older one and closes the other.
+//! Both carry markers and are looked for first. Two runs at the same moment would both find nothing, so runs of one repository take turns
+//! (`serialize_by` in the manifest); should two hosts still have opened two issues, the next failure goes to the older one and closes the other.
 
 use hookyard_sdk::{
     Delivery, Verdict, config,

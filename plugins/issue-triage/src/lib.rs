@@ -11,7 +11,7 @@ use hookyard_sdk::{
 };
 use serde::Deserialize;
 
-hookyard_sdk::plugin!(handle);
+hookyard_sdk::plugin!(handle, validate = validate);
 
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -40,6 +40,20 @@ impl Default for Config {
         ];
         Self { api_url: API_URL.into(), rules, assignees: BTreeMap::new() }
     }
+}
+
+/// Whether the rules can be followed: asked before a version serves.
+pub fn validate() -> Result<(), Vec<String>> {
+    let config: Config = config::check()?;
+    let silent = config.rules.iter().filter(|rule| rule.words.is_empty() || rule.words.iter().any(|word| !is_word(word)));
+    let problems: Vec<String> =
+        silent.map(|rule| format!("the rule for `{}` has no words, or one that is not a single word", rule.label)).collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Words are cut at everything that is neither a letter nor a digit, so that nothing else is ever found.
+fn is_word(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(char::is_alphanumeric)
 }
 
 /// Handles one delivery. A `[config]` that does not fit is retried, since the operator can mend it; a document that does not is rejected.

@@ -1,7 +1,7 @@
 //! Whole deliveries through the plugin.
 
 use hookyard_sdk::Verdict;
-use issue_triage::handle;
+use issue_triage::{handle, validate};
 use plugin_desk::{Desk, Value, changes, json};
 
 const DESK: Desk =
@@ -47,4 +47,15 @@ fn another_action_is_skipped() {
 #[test]
 fn what_does_not_fit_is_refused() {
     DESK.refuses_what_does_not_fit();
+}
+
+#[test]
+fn a_rule_that_could_never_be_followed_is_told_before_the_plugin_serves() {
+    assert_eq!(DESK.host().validate(validate), Ok(()), "the manifest's own");
+    let rule = |words: Value| DESK.configured(json!({"rules": [{"words": words, "label": "bug"}]})).validate(validate);
+    assert_eq!(rule(json!(["error"])), Ok(()));
+    for silent in [json!([]), json!(["out of memory"]), json!([""])] {
+        assert!(rule(silent.clone()).unwrap_err()[0].contains("`bug`"), "{silent}");
+    }
+    assert!(DESK.configured(json!({"misspelt": 1})).validate(validate).unwrap_err()[0].contains("misspelt"));
 }

@@ -17,7 +17,7 @@ const PROTECTION: [&str; 4] = ["required_status_checks", "enforce_admins", "requ
 /// An empty repository has no branch to protect before its first push.
 const FIRST_PUSH_WAIT: Duration = Duration::from_mins(15);
 
-hookyard_sdk::plugin!(handle);
+hookyard_sdk::plugin!(handle, validate = validate);
 
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,6 +32,17 @@ impl Default for Config {
     fn default() -> Self {
         Self { api_url: API_URL.into(), labels: Vec::new(), settings: Map::new(), protection: None }
     }
+}
+
+/// Whether a repository could be set up by it: asked before a version serves.
+pub fn validate() -> Result<(), Vec<String>> {
+    let config: Config = config::check()?;
+    let is_colour = |colour: &str| colour.len() == 6 && colour.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let wrong = config.labels.iter().filter(|label| !is_colour(&label.color));
+    let problems: Vec<String> = wrong
+        .map(|label| format!("the colour of the label `{}` is `{}`; expected six hexadecimal digits", label.name, label.color))
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// Handles one delivery. A `[config]` that does not fit is retried, since the operator can mend it; a document that does not is rejected.

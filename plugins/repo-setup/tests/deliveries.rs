@@ -2,7 +2,7 @@
 
 use hookyard_sdk::Verdict;
 use plugin_desk::{Desk, Value, changes, json};
-use repo_setup::handle;
+use repo_setup::{handle, validate};
 
 const DESK: Desk =
     Desk { handle, event: "repository", document: include_str!("repository.json"), manifest: include_str!("../repo-setup.toml"), answer };
@@ -39,4 +39,13 @@ fn an_empty_repository_is_protected_later_and_other_actions_are_skipped() {
 #[test]
 fn what_does_not_fit_is_refused() {
     DESK.refuses_what_does_not_fit();
+}
+
+#[test]
+fn a_colour_github_would_refuse_is_told_before_the_plugin_serves() {
+    assert_eq!(DESK.host().validate(validate), Ok(()), "the manifest's own");
+    for colour in ["#d73a4a", "red", ""] {
+        let objections = DESK.configured(json!({"labels": [{"name": "bug", "color": colour}]})).validate(validate).unwrap_err();
+        assert!(objections[0].contains("`bug`"), "{objections:?}");
+    }
 }

@@ -175,6 +175,7 @@ async fn two_issues_for_one_check_become_one() {
     assert_eq!(repository.comments_of(1).len(), 1);
 }
 
+/// `serialize_by`: each of them looks before it creates, and without turns several would look at once and find nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_failures_at_once_make_one_issue() {
     let Some(stage) = Scene::of("check-issues").set(|_| ()).await else { return };

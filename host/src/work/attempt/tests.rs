@@ -22,7 +22,7 @@ async fn attempt(lease: Lease, plugin: Option<ScriptedPlugin>, answer: Result<Se
     let observer = Observer::new(clock.clone());
     let mut onlooker = observer.subscribe();
     let (broker, mut settled) = ScriptedBroker::new(vec![], answer);
-    let worker = Worker { broker, versions: Box::new(Shelf(plugin)), observer, clock };
+    let worker = Worker { broker, versions: Box::new(Shelf(plugin)), observer, clock, turns: Turns::new(Duration::ZERO) };
     worker.attempt(lease).await;
     let (_, finished) = settled.recv().await.unwrap();
     drop(worker);
