@@ -53,7 +53,7 @@ fn fuzzer(root: &Path, target: &str) -> anyhow::Result<Command> {
     let triple = host_triple()?;
     let apart = root.join("target/fuzz");
     // With `--target`, the flags are not for build scripts and macros, which run while building.
-    let mut build = Command::new(cargo());
+    let mut build = cargo();
     build.args(["build", "--target", &triple]).current_dir(root.join("fuzz/libfuzzer"));
     succeed(build.env("CARGO_TARGET_DIR", &apart).env("RUSTFLAGS", FLAGS))?;
     let mut fuzzer = Command::new(apart.join(triple).join("debug/fuzz"));

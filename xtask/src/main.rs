@@ -10,7 +10,7 @@ mod tidy;
 mod toolchain;
 mod tools;
 
-use std::{ffi::OsString, io::Write as _, path::Path, process::Command};
+use std::{io::Write as _, path::Path, process::Command};
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -36,12 +36,19 @@ fn main() -> anyhow::Result<()> {
 /// Builds what is measured, then measures.
 fn bench(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     plugins::run(root)?;
-    succeed(Command::new(cargo()).args(["run", "--quiet", "-p", "bench", "--"]).args(arguments).current_dir(root))
+    succeed(cargo().args(["run", "--quiet", "-p", "bench", "--"]).args(arguments).current_dir(root))
 }
 
-/// The cargo that runs this script.
-fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs this script, without what it says of this script: build scripts look at those variables, and what they built would be built
+/// again whenever it is cargo itself that is called next.
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// Runs a command whose failure is ours.

@@ -13,7 +13,7 @@ use crate::{cargo, succeed, toolchain};
 /// Builds all of them; `root` is the repository.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     toolchain::ensure()?;
-    succeed(Command::new(cargo()).args(["build", "-p", "hookyard"]).current_dir(root))?;
+    succeed(cargo().args(["build", "-p", "hookyard"]).current_dir(root))?;
     for (dir, name) in found(&root.join("plugins"))? {
         let output = root.join("target/plugins").join(&name).with_extension("wasm");
         let mut build = Command::new(root.join("target/debug/hookyard"));

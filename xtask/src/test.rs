@@ -16,14 +16,14 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let traces = has_tracer();
     let (redis, compose) = (redis(), compose());
     // The binaries first: the scenarios that kill hosts start them as processes.
-    succeed(Command::new(cargo()).args(["build", "--workspace"]).current_dir(root))?;
+    succeed(cargo().args(["build", "--workspace"]).current_dir(root))?;
     let rabbit = rabbit();
     let broker = rabbit.iter().flat_map(Shared::environment);
     let path = tools::path_with_compilers(root);
-    let mut tests = Command::new(cargo());
+    let mut tests = cargo();
     succeed(tests.args(["test", "--workspace", "--no-fail-fast"]).envs(broker).env("PATH", path).current_dir(root))?;
     let shipped = root.join("plugins");
-    succeed(Command::new(cargo()).arg("test").env("CARGO_TARGET_DIR", root.join("target/plugin-tests")).current_dir(shipped))?;
+    succeed(cargo().arg("test").env("CARGO_TARGET_DIR", root.join("target/plugin-tests")).current_dir(shipped))?;
     if rabbit.is_none() {
         say("skipped: the tests against RabbitMQ, because there is none (see above)");
     }
