@@ -37,6 +37,18 @@ pub(crate) struct Folder {
     dir: TempDir,
     binary: PathBuf,
     more: String,
+    queue: Option<Queue>,
+}
+
+/// RabbitMQ as the host's queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    /// Where it is, with credentials.
+    pub(crate) url: String,
+    /// `disk` or `broker`.
+    pub(crate) ack_after: &'static str,
+    /// What the host does.
+    pub(crate) roles: &'static str,
 }
 
 /// A running host.
@@ -62,12 +74,28 @@ impl Folder {
         private_file(&home.join("secrets/github"), SECRET)?;
         private_file(&home.join("secrets/token"), "a-token-nothing-is-sent-with")?;
         fs::write(home.join("tenant.toml"), TENANT)?;
-        for name in plugins {
-            let (wasm, manifest) = folders.plugin(name)?;
-            fs::copy(manifest, home.join(format!("plugins/{name}.toml")))?;
-            fs::copy(wasm, home.join(format!("plugins/{name}.wasm")))?;
-        }
-        Ok(Self { dir, binary: folders.hookyard()?, more: String::new() })
+        let folder = Self { dir, binary: folders.hookyard()?, more: String::new(), queue: None };
+        plugins.iter().try_for_each(|name| folder.copy(folders, name, name))?;
+        Ok(folder)
+    }
+
+    /// Lays a folder out with a plugin and so many copies of it in all, for a host on RabbitMQ.
+    pub(crate) fn lay_copies(folders: &Folders, plugin: &str, count: usize, queue: Queue) -> anyhow::Result<Self> {
+        let settings = format!(
+            "[broker]\nkind = \"rabbitmq\"\nack_after = \"{}\"\n[broker.rabbitmq]\nurl = {{ env = \"HOOKYARD_AMQP_URL\" }}\n",
+            queue.ack_after
+        );
+        let folder = Self { queue: Some(queue), ..Self::lay(folders, &[plugin])?.with(&settings) };
+        (2..=count).try_for_each(|number| folder.copy(folders, plugin, &format!("{plugin}-{number}")))?;
+        Ok(folder)
+    }
+
+    fn copy(&self, folders: &Folders, plugin: &str, name: &str) -> anyhow::Result<()> {
+        let (wasm, manifest) = folders.plugin(plugin)?;
+        let plugins = self.dir.path().join("tenants/default/plugins");
+        fs::copy(manifest, plugins.join(format!("{name}.toml")))?;
+        fs::copy(wasm, plugins.join(format!("{name}.wasm")))?;
+        Ok(())
     }
 
     /// With more settings than a folder has by itself.
@@ -98,6 +126,9 @@ impl Folder {
         let began = clock.instant();
         let mut command = Command::new(&self.binary);
         command.args(["serve", "--config"]).arg(&config).env("HOOKYARD_ADMIN_TOKEN", TOKEN);
+        if let Some(queue) = &self.queue {
+            command.args(["--roles", queue.roles]).env("HOOKYARD_AMQP_URL", &queue.url);
+        }
         let mut server = Server::start("hookyard", &mut command, &self.dir.path().join("host.log"))?;
         let admin = Admin { address, token: TOKEN.to_owned() };
         while !admin.is_ready().await {

@@ -21,6 +21,7 @@ mod neighbours;
 mod payload;
 mod peers;
 mod process;
+mod rabbit;
 mod reading;
 mod report;
 mod run_cost;
@@ -48,7 +49,7 @@ struct Arguments {
     out: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 enum What {
     /// Everything below; what `cargo xtask bench` does
     All,
@@ -77,11 +78,16 @@ enum What {
         #[arg(long, default_value_t = 500)]
         per_s: u32,
     },
+    /// Hookyard on RabbitMQ, beside bare loops on the same node
+    Rabbitmq,
     /// Serves the bare loop until it is ended
     BareServer {
         /// Where to listen
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// Put every delivery into a queue of this broker, and answer once it has confirmed
+        #[arg(long, value_name = "URL")]
+        confirm: Option<String>,
     },
 }
 
@@ -100,15 +106,18 @@ async fn main() -> ExitCode {
 /// Whether every floor was cleared.
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let what = arguments.what.unwrap_or(What::All);
-    if let What::BareServer { listen } = what {
-        bare::serve(listen).await?;
+    if let What::BareServer { listen, confirm } = what {
+        match confirm {
+            Some(url) => rabbit::serve_confirming(listen, &url).await?,
+            None => bare::serve(listen).await?,
+        }
         return Ok(true);
     }
     let (folders, clock) = (Folders::find()?, Clock::system());
     let machine = Machine::look(&folders, &clock)?;
     let lengths = if arguments.quick { Lengths::QUICK } else { Lengths::FULL };
     let mut bench = Bench { folders, lengths, clock, report: Report::default() };
-    measure(&mut bench, what).await?;
+    measure(&mut bench, &what).await?;
     let command: Vec<_> = std::env::args().skip(1).collect();
     let text = bench.report.markdown(&machine, format!("cargo xtask bench {}", command.join(" ")).trim());
     write!(std::io::stdout(), "{text}")?;
@@ -120,18 +129,19 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     Ok(bench.report.is_cleared())
 }
 
-async fn measure(bench: &mut Bench, what: What) -> anyhow::Result<()> {
-    let has = |part| what == part || what == What::All;
-    if has(What::Accept) {
+async fn measure(bench: &mut Bench, what: &What) -> anyhow::Result<()> {
+    let has = |part| *what == part || *what == What::All;
+    // On RabbitMQ too, accepting is measured against the embedded queue and the whole against the bare call.
+    if has(What::Accept) || *what == What::Rabbitmq {
         durable::accept(bench).await?;
     }
-    if has(What::Accept) || what == What::Peers {
+    if has(What::Accept) || *what == What::Peers {
         accept::peers(bench).await?;
     }
     if has(What::EndToEnd) {
         durable::end_to_end(bench).await?;
     }
-    if has(What::RunCost) {
+    if has(What::RunCost) || *what == What::Rabbitmq {
         run_cost::measure(bench).await?;
     }
     if has(What::Deploys) {
@@ -140,6 +150,9 @@ async fn measure(bench: &mut Bench, what: What) -> anyhow::Result<()> {
     if has(What::Neighbours) {
         neighbours::measure(bench).await?;
     }
+    if has(What::Rabbitmq) {
+        rabbit::measure(bench).await?;
+    }
     if has(What::Idle) {
         durable::idle(bench).await?;
     }
@@ -147,7 +160,7 @@ async fn measure(bench: &mut Bench, what: What) -> anyhow::Result<()> {
         durable::restart(bench).await?;
     }
     if let What::Soak { minutes, per_s } = what {
-        soak::measure(bench, minutes, per_s).await?;
+        soak::measure(bench, *minutes, *per_s).await?;
     }
     durable::compare(bench);
     Ok(())

@@ -16,7 +16,7 @@ async fn bare_target(expected: StatusCode) -> (Target, JoinSet<anyhow::Result<()
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target { address: listener.local_addr().unwrap(), expected };
     let mut server = JoinSet::new();
-    server.spawn(bare::accept(listener, Key::new().unwrap()));
+    server.spawn(bare::accept(listener, Key::new().unwrap(), None));
     (target, server)
 }
 
