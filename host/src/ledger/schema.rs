@@ -109,12 +109,15 @@ const KEEPER: &str = "CREATE TABLE keeper(id INTEGER PRIMARY KEY CHECK (id = 1),
 
 /// Refuses a `SQLite` library that is known to corrupt what it writes.
 pub(super) fn check_library() -> Result<(), OpenError> {
-    if rusqlite::version_number() >= SQLITE_VERSION_MIN {
+    check_version(rusqlite::version_number(), rusqlite::version())
+}
+
+fn check_version(version: i32, name: &str) -> Result<(), OpenError> {
+    if version >= SQLITE_VERSION_MIN {
         return Ok(());
     }
     Err(OpenError(format!(
-        "this program was linked with SQLite {}, which can lose committed data; build it with the bundled SQLite (3.51.3 or newer)",
-        rusqlite::version()
+        "this program was linked with SQLite {name}, which can lose committed data; build it with the bundled SQLite (3.51.3 or newer)"
     )))
 }
 
@@ -172,4 +175,19 @@ pub(super) fn version(conn: &Connection) -> rusqlite::Result<Option<i64>> {
         return Ok(None);
     }
     conn.query_row("SELECT value FROM meta WHERE key = 'schema'", [], |row| row.get(0)).optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_can_lose_what_it_committed_is_refused_and_ours_is_not_one() {
+        // Debian 12's, and the last one before the mend: <https://sqlite.org/releaselog/3_51_3.html>.
+        for (version, name) in [(3_040_001, "3.40.1"), (3_051_002, "3.51.2")] {
+            let refused = check_version(version, name).unwrap_err().to_string();
+            assert!(refused.contains(name) && refused.contains("bundled"), "{refused}");
+        }
+        check_library().unwrap();
+    }
 }
