@@ -72,7 +72,7 @@ pub(crate) async fn measure(bench: &mut Bench, minutes: u32, per_s: u32) -> anyh
 
 async fn deployed(folder: &Folder, host: &Host, number: u32, bench: &Bench) -> anyhow::Result<f64> {
     bench.clock.sleep(DEPLOY_AFTER).await;
-    deploy(folder, host, number, bench).await
+    deploy(folder, host, (PUSH_PLUGIN, number), bench).await
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts and sizes are far below 2^52")]
