@@ -73,6 +73,7 @@ impl Folder {
         }
         private_file(&home.join("secrets/github"), SECRET)?;
         private_file(&home.join("secrets/token"), "a-token-nothing-is-sent-with")?;
+        private_file(&home.join("secrets/slack"), "https://127.0.0.1/nothing-is-sent-here")?;
         fs::write(home.join("tenant.toml"), TENANT)?;
         let folder = Self { dir, binary: folders.hookyard()?, more: String::new(), queue: None };
         plugins.iter().try_for_each(|name| folder.copy(folders, name, name))?;
@@ -158,8 +159,9 @@ impl Folder {
 /// The shipped plugins import `http`, so they are granted it; the bench's deliveries make none of them send anything.
 const TENANT: &str = "[sources.github]\nscheme = \"github\"\nsecrets = [{ file = \"secrets/github\" }]\nrate_per_s_max = 1000000\n\
                       installation_rate_per_s_max = 1000000\n[credentials.github]\nkind = \"github-token\"\n\
-                      token = { file = \"secrets/token\" }\n[[grants.http]]\nhost = \"api.github.com\"\nmethods = [\"GET\"]\n\
-                      credential = \"github\"\n";
+                      token = { file = \"secrets/token\" }\n[credentials.slack]\nkind = \"url\"\n\
+                      url = { file = \"secrets/slack\" }\n[[grants.http]]\nhost = \"api.github.com\"\nmethods = [\"GET\"]\n\
+                      credential = \"github\"\n[[grants.http]]\nmethods = [\"POST\"]\ncredential = \"slack\"\n";
 
 impl Host {
     /// Waits until each of these plugins serves.
