@@ -164,22 +164,27 @@ const TENANT: &str = "[sources.github]\nscheme = \"github\"\nsecrets = [{ file =
                       credential = \"github\"\n[[grants.http]]\nmethods = [\"POST\"]\ncredential = \"slack\"\n";
 
 impl Host {
-    /// Waits until each of these plugins serves.
+    /// Waits until each of these plugins of the tenant `default` serves.
     pub(crate) async fn plugins_serve(&mut self, plugins: &[&str], clock: &Clock) -> anyhow::Result<()> {
-        let deadline = clock.instant() + READY_MAX;
         for name in plugins {
-            loop {
-                self.server.must_run()?;
-                let view = self.admin.get(&format!("/api/v1/plugins/default/{name}")).await?;
-                match view["status"].as_str() {
-                    Some("active" | "paused") => break,
-                    Some("refused") => bail!("the plugin {name} was refused: {}", view["refusal"]),
-                    _ => ensure!(clock.instant() < deadline, "the plugin {name} does not serve after {READY_MAX:?}: {view}"),
-                }
-                clock.sleep(LOOK_EVERY).await;
-            }
+            self.serves("default", name, clock).await?;
         }
         Ok(())
+    }
+
+    /// Waits until a tenant's plugin serves.
+    pub(crate) async fn serves(&mut self, tenant: &str, name: &str, clock: &Clock) -> anyhow::Result<()> {
+        let deadline = clock.instant() + READY_MAX;
+        loop {
+            self.server.must_run()?;
+            let view = self.admin.get(&format!("/api/v1/plugins/{tenant}/{name}")).await?;
+            match view["status"].as_str() {
+                Some("active" | "paused") => return Ok(()),
+                Some("refused") => bail!("the plugin {name} was refused: {}", view["refusal"]),
+                _ => ensure!(clock.instant() < deadline, "the plugin {name} does not serve after {READY_MAX:?}: {view}"),
+            }
+            clock.sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Pauses a plugin: what is accepted for it waits.

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use hookyard::delivery::Timestamp;
 use serde_json::Value;
 use system_tests::guests;
@@ -120,7 +120,7 @@ async fn round(bench: &Bench, guest: &str) -> anyhow::Result<Slowest> {
     let folder = Folder::lay(&bench.folders, &[PUSH_PLUGIN])?;
     lay_other(&folder.tenant("other"), guest)?;
     let mut host = serving(&folder, &[PUSH_PLUGIN], bench).await?;
-    serves(&mut host, "other", bench).await?;
+    host.serves("other", "guest", &bench.clock).await?;
     load(&host, bench.lengths.warm_up, bench).await?;
     let since = bench.clock.now();
     let measured = load(&host, bench.lengths.span, bench).await?;
@@ -145,21 +145,6 @@ fn lay_other(home: &Path, guest: &str) -> anyhow::Result<()> {
     fs::write(home.join("tenant.toml"), TENANT)?;
     fs::write(home.join("plugins/guest.toml"), MANIFEST)?;
     Ok(fs::write(home.join("plugins/guest.wasm"), guests::component(guest))?)
-}
-
-/// Waits until the other tenant's guest serves.
-async fn serves(host: &mut Host, tenant: &str, bench: &Bench) -> anyhow::Result<()> {
-    let deadline = bench.clock.instant() + WORK_MAX;
-    loop {
-        host.server.must_run()?;
-        let view = host.admin.get(&format!("/api/v1/plugins/{tenant}/guest")).await?;
-        match view["status"].as_str() {
-            Some("active") => return Ok(()),
-            Some("refused") => bail!("the guest was refused: {}", view["refusal"]),
-            _ => ensure!(bench.clock.instant() < deadline, "the guest does not serve after {WORK_MAX:?}: {view}"),
-        }
-        bench.clock.sleep(LOOK_EVERY).await;
-    }
 }
 
 /// Both tenants' deliveries at once; what is measured is the neighbour's.

@@ -26,7 +26,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// When in a minute the new version is dropped into the folder.
 const DEPLOY_AFTER: Duration = Duration::from_secs(20);
 /// Fewer minutes have no quarters worth comparing.
-pub(crate) const MINUTES_MIN: u32 = 8;
+const MINUTES_MIN: u32 = 8;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// One minute.

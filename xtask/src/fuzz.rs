@@ -13,9 +13,11 @@ use crate::{cargo, say, succeed};
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
                      -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
 
-/// Fuzzes `target` for so many minutes, or replaces its committed corpus by the smallest that covers as much.
+/// Fuzzes `target` for so many minutes.
 pub(crate) fn run(root: &Path, target: &str, minutes: &str) -> anyhow::Result<()> {
     let minutes: u64 = minutes.parse().with_context(|| format!("`{minutes}` is no number of minutes"))?;
+    // To libFuzzer no time at all means without an end.
+    anyhow::ensure!(minutes > 0, "found 0 minutes; expected 1 or more");
     let (kept, grown) = corpora(root, target)?;
     say(&format!("new inputs go to {}, findings to target/fuzz/findings", grown.display()));
     let limit = format!("-max_total_time={}", minutes * 60);

@@ -194,9 +194,9 @@ impl Migration {
 
     async fn connected(&self, relay: &Relay) -> Result<(), Stopped> {
         let mut connected = relay.publisher.connected();
-        let ready = tokio::time::timeout(CONNECT_MAX, connected.wait_for(|connected| *connected == Connected::Ready)).await.is_ok();
-        let why = match &*relay.publisher.connected().borrow() {
-            _ if ready => return Ok(()),
+        // Whether it came, the time ran out or the publisher is gone: what stands there last is what is told.
+        let _ = tokio::time::timeout(CONNECT_MAX, connected.wait_for(|connected| *connected == Connected::Ready)).await;
+        let why = match &*connected.borrow() {
             Connected::Ready => return Ok(()),
             Connected::Away(why) => why.clone(),
             Connected::Blocked(why) => format!("it takes nothing at the moment: {why}"),
