@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
+    net::SocketAddr,
     sync::LazyLock,
 };
 
@@ -23,8 +24,13 @@ use system_tests::{
     guests,
     host::TestHost,
     process::{ProcessHost, Signal},
+    redis::RedisServer,
     sender::{Post, Sender},
     trace::{self, Event, Tracer},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
 };
 
 /// Deliveries sent in each life of the host.
@@ -94,8 +100,16 @@ async fn life(folder: &Folder, tracer: &Tracer, wrapper: &[OsString], before: &[
     life.events
 }
 
-/// Opens what the cut left, and gives the deliveries in it; an error says why it did not open or balance.
-async fn open(files: &BTreeMap<String, Vec<u8>>) -> Result<BTreeSet<DeliveryId>, String> {
+/// What a cut left.
+#[derive(Default)]
+struct Left {
+    deliveries: BTreeSet<DeliveryId>,
+    /// Those of which something emitted is left.
+    emits: BTreeSet<DeliveryId>,
+}
+
+/// Opens what the cut left; an error says why it did not open or balance.
+async fn open(files: &BTreeMap<String, Vec<u8>>) -> Result<Left, String> {
     let dir = tempfile::tempdir_in(if fs::exists("/dev/shm").is_ok_and(|is| is) { "/dev/shm" } else { "." }).expect("a folder");
     for (name, bytes) in files {
         fs::write(dir.path().join(name), bytes).expect("a file");
@@ -110,27 +124,37 @@ async fn open(files: &BTreeMap<String, Vec<u8>>) -> Result<BTreeSet<DeliveryId>,
         return Err(format!("the books do not balance: {books:?}"));
     }
     let database = Connection::open_with_flags(dir.path().join("ledger.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a database");
-    let mut ids = database.prepare("SELECT lower(hex(id)) FROM deliveries").expect("a table");
-    let ids = ids.query_map([], |row| row.get::<_, String>(0)).expect("rows");
-    Ok(ids.map(|id| id.expect("a row").parse().expect("an id")).collect())
+    let ids = |sql| {
+        let mut ids = database.prepare(sql).expect("a table");
+        let ids = ids.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        ids.map(|id| id.expect("a row").parse().expect("an id")).collect()
+    };
+    Ok(Left {
+        deliveries: ids("SELECT lower(hex(id)) FROM deliveries"),
+        emits: ids("SELECT lower(hex(d.id)) FROM emits e JOIN deliveries d ON d.seq = e.seq"),
+    })
 }
 
-/// The first answer that came before its delivery was certain.
+/// The first answer that came before its delivery was certain, or the first emit that was seen before it was.
 async fn first_broken_promise(events: &[Event]) -> Option<String> {
     let mut disk = Disk::default();
-    let (mut certain, mut as_of) = (BTreeSet::new(), None);
+    let (mut certain, mut as_of) = (Left::default(), None);
     for event in events {
         disk.apply(event);
-        let Event::Answered(id) = event else { continue };
+        if !matches!(event, Event::Answered(_) | Event::Shown(_)) {
+            continue;
+        }
         if as_of != Some(disk.syncs) {
             as_of = Some(disk.syncs);
             match open(&disk.after_cut(Loss::All)).await {
-                Ok(ids) => certain = ids,
+                Ok(left) => certain = left,
                 Err(error) => return Some(error),
             }
         }
-        if !certain.contains(id) {
-            return Some(format!("{id} was answered before a sync covered it"));
+        match event {
+            Event::Answered(id) if !certain.deliveries.contains(id) => return Some(format!("{id} was answered before a sync covered it")),
+            Event::Shown(id) if !certain.emits.contains(id) => return Some(format!("an emit of {id} was seen before a sync covered it")),
+            _ => {}
         }
     }
     None
@@ -211,7 +235,7 @@ async fn whenever_the_power_goes_the_folder_opens_by_itself_with_every_answered_
         let left = open(&disk.after_cut(loss))
             .await
             .unwrap_or_else(|error| panic!("cut before event {place} with {loss:?}, seed {seed}: {error}"));
-        let missing: Vec<_> = disk.promised.difference(&left).collect();
+        let missing: Vec<_> = disk.promised.difference(&left.deliveries).collect();
         assert!(missing.is_empty(), "cut before event {place} with {loss:?}, seed {seed}: {missing:?} were answered and are gone");
     }
     let [all, none, some] = by_loss;
@@ -264,4 +288,68 @@ async fn after_a_failed_sync_and_a_restart_every_answer_follows_a_sync_again() {
     assert!(answers(&events[..before]) > 0);
     assert_eq!(answers(&events[before..]), DELIVERIES + DELIVERIES / 10);
     assert_eq!(first_broken_promise(&events).await, None);
+}
+
+/// What a plugin emits leaves the house on two ways: somebody asks the admin listener, or a stream carries it. Seen before its sync, it might
+/// be taken back by a power cut and emitted again, as something else. Each sync takes 20 ms longer here, so that there is time to look too early.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the figures of the run, for who reads it")]
+async fn nothing_that_was_emitted_is_seen_before_a_sync_covers_it() {
+    let Some(redis) = RedisServer::start().filter(|_| trace::is_possible()) else {
+        return println!("skipped: it takes a redis-server, and a strace that may trace");
+    };
+    let stream =
+        "[streams.emits]\nkind = \"redis\"\nfollows = \"emits\"\nenvelope = \"cloudevents\"\ntenants = [\"*\"]\nstart = \"oldest\"\n";
+    let plugin = (guests::component("publish-document"), "sources = [\"github\"]\nevents = [\"*\"]\n".to_owned());
+    let folder = Folder::lay(&Layout {
+        hookyard_toml: format!("{stream}url = {{ file = \"{}\" }}\n", redis.url_file().display()),
+        plugins: BTreeMap::from([(("default".to_owned(), "echo".to_owned()), plugin)]),
+        ..Layout::default()
+    });
+    let tracer = Tracer::default();
+    let host = ProcessHost::start_under(&folder, &tracer.wrapper_injecting("fdatasync:delay_enter=20000"));
+    let sender = Sender::new(host.ingest, "default", "github", SECRET);
+    let token = fs::read_to_string(folder.path().join("data/admin.token")).expect("a token");
+    let mut looking = tokio::task::JoinSet::new();
+    looking.spawn(keep_looking(host.admin, token));
+    let mut lanes = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let sender = sender.clone();
+        lanes.spawn(async move {
+            for n in 0..15 {
+                sender.send(Post::json("push", format!("{{\"n\":{n}}}"))).await.accepted();
+            }
+        });
+    }
+    lanes.join_all().await;
+    while redis.entries("hookyard:emits:default:echo").await.len() < 60 {
+        assert!(looking.try_join_next().is_none(), "the admin listener gave up");
+    }
+    drop(looking);
+    host.kill();
+
+    let events = tracer.read(&folder.path().join("data"), 0).events;
+    let shown = events.iter().filter(|event| matches!(event, Event::Shown(_))).count();
+    assert!(shown > 120, "each of 60 emits is sent to Redis and seen in the list: {shown}");
+    assert_eq!(first_broken_promise(&events).await, None);
+    // What is shown as early as the answer to its sender cannot be synced yet.
+    let early = |event: &Event| if let Event::Answered(id) = event { Event::Shown(*id) } else { event.clone() };
+    let forged: Vec<_> = events.iter().map(early).collect();
+    assert!(first_broken_promise(&forged).await.is_some_and(|broken| broken.contains("emit")), "an early look was not noticed");
+    println!("{shown} times an emit was seen, each time after the sync that covers it");
+}
+
+/// Reads the newest emits again and again.
+async fn keep_looking(admin: SocketAddr, token: String) {
+    let request = format!(
+        "GET /api/v1/emits?limit=20 HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        token.trim()
+    );
+    loop {
+        let mut stream = TcpStream::connect(admin).await.expect("an open port");
+        stream.write_all(request.as_bytes()).await.expect("a listener");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
 }

@@ -69,7 +69,7 @@ impl Disk {
         let now = self.now;
         self.now += 1;
         match event {
-            Event::FolderMade => {}
+            Event::FolderMade | Event::Shown(_) => {}
             Event::ParentSynced { .. } => self.has_folder = true,
             Event::FolderSynced { began } => {
                 let (synced, rest) = split(std::mem::take(&mut self.pending_names), *began);

@@ -63,6 +63,8 @@ pub enum Event {
     },
     /// A delivery was answered 202 or 200: its bytes were about to be handed to the kernel.
     Answered(DeliveryId),
+    /// What a plugin emitted for a delivery was handed to the kernel, for whoever asked or follows.
+    Shown(DeliveryId),
 }
 
 /// Where a host's calls are recorded.
@@ -167,12 +169,13 @@ impl Reader {
         list.extend(event);
     }
 
-    /// An answer counts from the moment its call begins.
+    /// An answer, and anything else that is said to others, counts from the moment its call begins.
     fn answer(&mut self, text: &str) {
         if !["sendto(", "sendmsg(", "write(", "writev("].iter().any(|call| text.starts_with(call)) || self.name_in(text).is_some() {
             return;
         }
         let said = String::from_utf8_lossy(&strings(text).concat()).into_owned();
+        self.life.events.extend(said.split('"').filter_map(emit_of).map(Event::Shown));
         if !said.starts_with("HTTP/1.1 202 ") && !said.starts_with("HTTP/1.1 200 ") {
             return;
         }
@@ -239,6 +242,13 @@ impl Reader {
             }
         }
     }
+}
+
+/// The delivery of an emit's id, `<delivery>.<plugin>.<index>`.
+fn emit_of(text: &str) -> Option<DeliveryId> {
+    let (delivery, rest) = text.split_once('.')?;
+    let (_, index) = rest.rsplit_once('.')?;
+    index.parse::<u64>().ok().and_then(|_| delivery.parse().ok())
 }
 
 /// The path of the first argument where that is a descriptor: `12<\x2f…>`.

@@ -58,6 +58,7 @@ pub(super) async fn metrics(State(parts): State<Parts>) -> Response {
     let scrape = Scrape {
         queues: queues.ok(),
         books_gap: books.ok().map(|books| books.gap),
+        ledger_log_bytes: parts.ledger.log_bytes(),
         streams,
         broken,
         relay_lag: parts.ledger.relay_lag(),

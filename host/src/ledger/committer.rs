@@ -68,6 +68,7 @@ pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
     /// Pages in the write-ahead log after the last commit.
     pub(super) wal_pages: Arc<AtomicI32>,
+    pub(super) holds: checkpoint::Holds,
     pub(super) counters: Counters,
 }
 
@@ -171,12 +172,16 @@ impl Committer {
         self.shared.heads.send_if_modified(|told| std::mem::replace(told, heads) != heads);
     }
 
-    fn checkpoint(&self) -> Result<(), String> {
-        let wal_bytes = checkpoint::bytes(self.wal_pages.load(Ordering::Relaxed));
-        if wal_bytes > self.shared.settings.wal_bytes_max {
+    fn checkpoint(&mut self) -> Result<(), String> {
+        let log_bytes = checkpoint::bytes(self.wal_pages.load(Ordering::Relaxed));
+        self.shared.checkpoints.log_bytes.store(log_bytes, Ordering::Relaxed);
+        if let Some(are_held) = self.holds.look(log_bytes) {
+            self.shared.readers.hold(are_held);
+        }
+        if log_bytes > self.shared.settings.wal_bytes_max {
             checkpoint::passive(&self.conn).map_err(|error| format!("checkpointing: {error}"))
         } else {
-            self.shared.checkpoints.note(wal_bytes);
+            self.shared.checkpoints.note(log_bytes);
             Ok(())
         }
     }

@@ -285,6 +285,11 @@ impl Ledger {
         self.shared().room.is_enough()
     }
 
+    /// Bytes in the write-ahead log after the last commit; its file never shrinks while it is open.
+    pub fn log_bytes(&self) -> u64 {
+        self.shared().checkpoints.log_bytes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// One round of forgetting what is old; how many deliveries went. To be called every few minutes.
     pub async fn retain(&self) -> Result<usize, LedgerError> {
         retention::retain(self.shared()).await

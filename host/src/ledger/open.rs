@@ -165,7 +165,8 @@ fn start(shared: &Arc<Shared>, mut conn: Connection, watermark: Watermark, count
     };
     conn.wal_hook(Some(note)).map_err(sql_failed("cannot watch the write-ahead log"))?;
     let checkpointer = schema::open_writer(path).map_err(sql_failed("cannot open the database"))?;
-    let committer = Committer { conn, watermark, shared: Arc::clone(shared), wal_pages, counters };
+    let holds = checkpoint::Holds::new(shared.settings.wal_bytes_max);
+    let committer = Committer { conn, watermark, shared: Arc::clone(shared), wal_pages, holds, counters };
     let failed = |error: io::Error| OpenError(format!("cannot start a thread: {error}"));
     let for_checkpoints = Arc::clone(shared);
     std::thread::Builder::new()

@@ -1,11 +1,13 @@
 //! Reading beside the committer: a few read-only connections, each read interrupted when it takes too long.
 //!
 //! A reader that stays pins the write-ahead log, which then grows until the disk is full; so no read may outlive its bound, and a page is
-//! one read. What a reader sees is synced: `SQLite` shows a commit only after its log was.
+//! one read. But readers that overlap pin the log, too, however short each is: it begins anew only while nobody reads in it. So where it
+//! has grown far beyond its size, new readers wait until those in it are done. What a reader sees is synced: `SQLite` shows a commit only
+//! after its log was.
 
 use std::{
     path::Path,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -25,13 +27,24 @@ pub(super) const READ_MAX: Duration = Duration::from_secs(1);
 /// Virtual machine steps between two looks at the clock, some 50 µs.
 const STEPS_PER_LOOK: i32 = 4000;
 
+/// How long a reader waits at most for others to leave the log; they take [`READ_MAX`].
+const HOLD_MAX: Duration = Duration::from_secs(2);
+
 /// The pool.
 #[derive(Debug)]
 pub(super) struct Readers {
-    idle: Mutex<Option<Vec<Connection>>>,
+    places: Mutex<Places>,
     returned: Condvar,
     clock: Clock,
     poison: Arc<Poison>,
+}
+
+#[derive(Debug)]
+struct Places {
+    /// None when closed.
+    idle: Option<Vec<Connection>>,
+    /// New readers wait.
+    are_held: bool,
 }
 
 /// A connection on its way back, also when the read panics.
@@ -52,7 +65,7 @@ impl Readers {
     /// Opens the connections.
     pub(super) fn open(path: &Path, clock: Clock, poison: Arc<Poison>) -> rusqlite::Result<Self> {
         let idle = (0..CONNECTIONS).map(|_| schema::open_reader(path)).collect::<Result<_, _>>()?;
-        Ok(Self { idle: Mutex::new(Some(idle)), returned: Condvar::new(), clock, poison })
+        Ok(Self { places: Mutex::new(Places { idle: Some(idle), are_held: false }), returned: Condvar::new(), clock, poison })
     }
 
     /// Runs `read` on one of them, for `bound` at most. Blocking.
@@ -66,28 +79,44 @@ impl Readers {
         result.map_err(|error| self.explain(&error, bound))
     }
 
+    /// Lets no new reader in, so that the log can begin anew once those in it are done; or lets them in again.
+    pub(super) fn hold(&self, are_held: bool) {
+        if std::mem::replace(&mut self.places().are_held, are_held) != are_held {
+            self.returned.notify_all();
+        }
+    }
+
     /// Closes them; reads under way end first.
     pub(super) fn close(&self) {
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.places().idle = None;
         self.returned.notify_all();
     }
 
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn borrow(&self) -> Result<Connection, LedgerError> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = |places: &mut Places| places.are_held && places.idle.is_some();
+        let waited = self.returned.wait_timeout_while(self.places(), HOLD_MAX, held).unwrap_or_else(PoisonError::into_inner);
+        let mut places = waited.0;
         loop {
-            let Some(connections) = idle.as_mut() else { return Err(LedgerError::Failed("the ledger is closed".to_owned())) };
+            let Some(connections) = places.idle.as_mut() else { return Err(LedgerError::Failed("the ledger is closed".to_owned())) };
             if let Some(conn) = connections.pop() {
                 return Ok(conn);
             }
-            idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
+            places = self.returned.wait(places).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn give_back(&self, conn: Connection) {
-        if let Some(idle) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        let mut places = self.places();
+        if let Some(idle) = places.idle.as_mut() {
             idle.push(conn);
         }
-        self.returned.notify_one();
+        drop(places);
+        // Whoever is woken may be one that is held: it must not swallow the word for another.
+        self.returned.notify_all();
     }
 
     fn explain(&self, error: &rusqlite::Error, bound: Duration) -> LedgerError {

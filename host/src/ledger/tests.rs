@@ -7,6 +7,7 @@ mod crash;
 mod dedup;
 mod effects;
 mod handover;
+mod held;
 mod house;
 mod lending;
 mod refund;

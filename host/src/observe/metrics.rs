@@ -40,6 +40,8 @@ pub struct Scrape {
     pub queues: Option<Vec<QueueView>>,
     /// `Books::gap`, where the ledger answered.
     pub books_gap: Option<u64>,
+    /// Bytes in the ledger's write-ahead log.
+    pub ledger_log_bytes: u64,
     /// The streams and how far they have come.
     pub streams: Vec<StreamView>,
     /// Plugins whose breaker is not closed.
@@ -83,6 +85,7 @@ pub struct Metrics {
     relay_lag: Gauge,
     broker_away: AtomicBool,
     books_gap: Gauge,
+    ledger_log_bytes: Gauge,
     log_lines_suppressed: Counter,
     series_refused: Counter,
     series: AtomicUsize,
@@ -137,6 +140,7 @@ impl Default for Metrics {
             relay_lag: Gauge::default(),
             broker_away: AtomicBool::new(false),
             books_gap: Gauge::default(),
+            ledger_log_bytes: Gauge::default(),
             log_lines_suppressed: Counter::default(),
             series_refused: Counter::default(),
             series: AtomicUsize::new(0),
@@ -187,6 +191,12 @@ impl Metrics {
         registry.register("relay_messages", "Legs that were given to RabbitMQ, by what came of it", self.relay_messages.clone());
         registry.register("relay_lag", "Legs that RabbitMQ is to get and has not confirmed", self.relay_lag.clone());
         registry.register("books_gap", "What does not add up between the two counts of everything; must be 0", self.books_gap.clone());
+        registry.register_with_unit(
+            "ledger_log",
+            "In the write-ahead log after the last commit",
+            Unit::Bytes,
+            self.ledger_log_bytes.clone(),
+        );
         registry.register("log_lines_suppressed", "Sampled log lines that were not written", self.log_lines_suppressed.clone());
         registry.register("series_refused", "Observations dropped because their metric has too many series", self.series_refused.clone());
     }
@@ -328,6 +338,7 @@ impl Metrics {
         }
         let value = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.relay_lag.set(value(scrape.relay_lag));
+        self.ledger_log_bytes.set(value(scrape.ledger_log_bytes));
         for stream in &scrape.streams {
             let labels = StreamLabels { stream: stream.name.clone() };
             self.stream_connected.get_or_create(&labels).set(i64::from(stream.connected));

@@ -108,6 +108,7 @@ fn scrape() -> Scrape {
     Scrape {
         queues: Some(vec![QueueView { tenant, plugin, waiting: 4, leased: 3, retry: 2, parked: 1, relayed: 5, dead: 9 }]),
         books_gap: Some(0),
+        ledger_log_bytes: 16_384,
         streams: vec![stream],
         broken: vec![(self::tenant(), self::plugin())],
         oldest_parked: vec![(self::tenant(), self::plugin(), Duration::from_mins(1))],
@@ -163,6 +164,7 @@ fn every_fact_moves_its_metrics() {
         r#"hookyard_relay_messages_total{result="confirmed"} 1"#,
         "hookyard_relay_lag 5",
         "hookyard_books_gap 0",
+        "hookyard_ledger_log_bytes 16384",
     ] {
         assert_has(&text, line);
     }
