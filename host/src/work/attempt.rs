@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     judge::judge,
+    slow_lane::SlowLane,
     turns::{Turn, Turns},
     versions::{Version, Versions},
 };
@@ -31,6 +32,7 @@ pub(super) struct Worker {
     pub(super) observer: Observer,
     pub(super) clock: Clock,
     pub(super) turns: Turns,
+    pub(super) slow_lane: SlowLane,
 }
 
 impl Worker {
@@ -45,7 +47,10 @@ impl Worker {
         let (digest, report) = match (spared, &version) {
             (Some(fault), _) => (None, not_run(fault)),
             (None, None) => (None, not_run(self.absence(&lease, started_at))),
-            (None, Some(version)) => (Some(version.digest()), version.invoke(&lease, started_at).await),
+            (None, Some(version)) => {
+                let owner = (lease.delivery.tenant.clone(), lease.leg.plugin.clone());
+                (Some(version.digest()), self.slow_lane.make(owner, version.invoke(&lease, started_at)).await)
+            }
         };
         let outcome = report.outcome.clone();
         let settlement = judge(&report.outcome, lease.attempt, &policy, fastrand::f64());

@@ -113,14 +113,14 @@ impl Version for ScriptedPlugin {
         self.lanes.map(|lanes| Digest::of(&[&(lease.token % lanes).to_le_bytes()]))
     }
 
-    fn invoke<'a>(&'a self, lease: &'a Lease, _: Timestamp) -> BoxFuture<'a, RunReport> {
-        Box::pin(async {
-            let lane = self.lanes.map_or(lease.token, |lanes| lease.token % lanes);
-            assert!(self.running.lock().unwrap().insert(lane), "two runs of one lane at once");
-            self.begun.send_modify(|begun| *begun += 1);
-            self.gate.acquire().await.unwrap().forget();
-            self.running.lock().unwrap().remove(&lane);
-            report(self.outcome.clone())
+    fn invoke(&self, lease: &Lease, _: Timestamp) -> BoxFuture<'static, RunReport> {
+        let (plugin, lane) = (self.clone(), self.lanes.map_or(lease.token, |lanes| lease.token % lanes));
+        Box::pin(async move {
+            assert!(plugin.running.lock().unwrap().insert(lane), "two runs of one lane at once");
+            plugin.begun.send_modify(|begun| *begun += 1);
+            plugin.gate.acquire().await.unwrap().forget();
+            plugin.running.lock().unwrap().remove(&lane);
+            report(plugin.outcome)
         })
     }
 

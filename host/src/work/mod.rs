@@ -1,6 +1,7 @@
 //! From a lease to its settlement.
 //!
-//! Guests run on threads of their own, so that a plugin that computes without end takes time from other plugins at most, never from the door.
+//! Guests run on threads of their own, so that a plugin that computes without end takes time from other plugins at most, never from the door;
+//! and a run that turns out long goes on in the slow lane, so that it takes little from those either.
 //! One task leases: it takes a free slot first and a leg second, so that no leg is on loan without somebody to run it. Each leg then is one
 //! task on the same runtime from lease to settlement. A leg keeps its slot while its settlement is synced, and slots are many more than
 //! threads: that is what lets one group commit carry the settlements of many runs.
@@ -10,6 +11,7 @@ mod attempt;
 #[cfg(test)]
 mod doubles;
 mod judge;
+mod slow_lane;
 mod turns;
 mod versions;
 
@@ -36,6 +38,7 @@ use crate::{
 };
 use abandoned::Abandoned;
 use attempt::Worker;
+use slow_lane::SlowLane;
 use turns::Turns;
 use versions::Loaded;
 
@@ -49,7 +52,7 @@ pub use judge::{NO_PLUGIN_AFTER, judge, judge_parked};
 pub struct Settings {
     /// Runs at once.
     pub concurrency_max: usize,
-    /// Threads that run guests, apart from those of ingest.
+    /// Threads that run guests, apart from those of ingest; the slow lane has as many again.
     pub threads: usize,
 }
 
@@ -77,7 +80,13 @@ pub struct Workers {
     tasks: Tasks,
     running: Arc<Running>,
     /// Taken by the drop, which must not wait: it may happen inside another runtime.
-    runtime: Option<tokio::runtime::Runtime>,
+    threads: Option<Threads>,
+}
+
+/// What guests run on.
+struct Threads {
+    guests: tokio::runtime::Runtime,
+    slow: tokio::runtime::Runtime,
 }
 
 /// The legs under way, by the token of their lease.
@@ -102,6 +111,8 @@ impl Workers {
     /// # Errors
     /// The operating system gives no threads.
     pub fn start(settings: &Settings, parts: Parts) -> anyhow::Result<Self> {
+        let (threads, tasks) = (Threads::start(settings.threads.max(1))?, Tasks::new());
+        let slow_lane = SlowLane::new(threads.slow.handle().clone(), tasks.clone());
         let abandoned = Arc::<Abandoned>::default();
         let serving = Serving {
             broker: Arc::clone(&parts.broker),
@@ -112,22 +123,19 @@ impl Workers {
         };
         let versions =
             Box::new(Loaded { catalog: parts.catalog, runtime: parts.runtime, ledger: parts.ledger, egress: parts.egress, abandoned });
-        Self::start_worker(
-            settings,
-            Worker { broker: parts.broker, versions, observer: parts.observer, clock: parts.clock, turns: Turns::new(turns::WAIT_MAX) },
-            serving,
-        )
+        let (broker, observer, clock, turns) = (parts.broker, parts.observer, parts.clock, Turns::new(turns::WAIT_MAX));
+        let worker = Worker { broker, versions, observer, clock, turns, slow_lane };
+        Ok(Self::start_worker(settings.concurrency_max, (threads, tasks), worker, serving))
     }
 
-    fn start_worker(settings: &Settings, worker: Worker, serving: Serving) -> anyhow::Result<Self> {
-        let runtime = guest_runtime(settings.threads.max(1)).context("the threads that run guests cannot be started")?;
-        let (tasks, running) = (Tasks::new(), Arc::<Running>::default());
-        let entered = runtime.enter();
+    fn start_worker(concurrency_max: usize, (threads, tasks): (Threads, Tasks), worker: Worker, serving: Serving) -> Self {
+        let running = Arc::<Running>::default();
+        let entered = threads.guests.enter();
         tasks.spawn("serve_queues", serving.run(tasks.clone()));
-        let slots = Arc::new(Semaphore::new(settings.concurrency_max.clamp(1, Semaphore::MAX_PERMITS)));
+        let slots = Arc::new(Semaphore::new(concurrency_max.clamp(1, Semaphore::MAX_PERMITS)));
         tasks.spawn("lease", lease_legs(Arc::new(worker), slots, (tasks.clone(), Arc::clone(&running))));
         drop(entered);
-        Ok(Self { tasks, running, runtime: Some(runtime) })
+        Self { tasks, running, threads: Some(threads) }
     }
 
     /// Completes when a worker has panicked; the host must then stop.
@@ -144,8 +152,9 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        if let Some(Threads { guests, slow }) = self.threads.take() {
+            guests.shutdown_background();
+            slow.shutdown_background();
         }
     }
 }
@@ -173,11 +182,20 @@ impl Drop for Entry {
     }
 }
 
-fn guest_runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+impl Threads {
+    fn start(count: usize) -> anyhow::Result<Self> {
+        let guests = guest_runtime("guest", count, || {}).context("the threads that run guests cannot be started")?;
+        let slow = guest_runtime("slow-guest", count, slow_lane::give_way).context("the threads for long runs cannot be started")?;
+        Ok(Self { guests, slow })
+    }
+}
+
+fn guest_runtime(name: &'static str, threads: usize, begin: fn()) -> std::io::Result<tokio::runtime::Runtime> {
     let number = std::sync::atomic::AtomicUsize::new(0);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
-        .thread_name_fn(move || format!("guest-{}", number.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
+        .on_thread_start(begin)
+        .thread_name_fn(move || format!("{name}-{}", number.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
         .enable_all()
         .build()
 }

@@ -17,9 +17,11 @@ fn workers(broker: Arc<ScriptedBroker>, plugin: ScriptedPlugin, concurrency_max:
     let (sender, queues) = watch::channel(QueueSet::default());
     let abandoned = Arc::<Abandoned>::default();
     let serving = Serving { broker: broker.clone(), queues, known: Box::new(Known::new), abandoned, clock: clock.clone() };
-    let worker =
-        Worker { broker, versions: Box::new(Shelf(Some(plugin))), observer: Observer::new(clock.clone()), clock, turns: Turns::new(LONG) };
-    (Workers::start_worker(&Settings { concurrency_max, threads: 2 }, worker, serving).unwrap(), sender)
+    let (threads, tasks) = (Threads::start(2).unwrap(), Tasks::new());
+    let slow_lane = SlowLane::new(threads.slow.handle().clone(), tasks.clone());
+    let (versions, observer, turns) = (Box::new(Shelf(Some(plugin))), Observer::new(clock.clone()), Turns::new(LONG));
+    let worker = Worker { broker, versions, observer, clock, turns, slow_lane };
+    (Workers::start_worker(concurrency_max, (threads, tasks), worker, serving), sender)
 }
 
 #[tokio::test]
@@ -115,9 +117,9 @@ async fn the_broker_is_told_which_queues_are_served_now_and_later() {
 
 #[test]
 fn guests_run_on_threads_of_their_own() {
-    let runtime = guest_runtime(2).unwrap();
+    let threads = Threads::start(2).unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
-    runtime.handle().spawn(async move { sender.send(std::thread::current().name().map(str::to_owned)).unwrap() });
+    threads.guests.handle().spawn(async move { sender.send(std::thread::current().name().map(str::to_owned)).unwrap() });
     assert!(receiver.recv().unwrap().unwrap().starts_with("guest-"));
 }
 

@@ -26,7 +26,8 @@ pub(super) trait Version: Send + Sync {
     fn retry(&self) -> RetryPolicy;
     /// What runs have in common with this one that must not overlap with it; none where any may.
     fn turn(&self, lease: &Lease) -> Option<Digest>;
-    fn invoke<'a>(&'a self, lease: &'a Lease, started_at: Timestamp) -> BoxFuture<'a, RunReport>;
+    /// The run, to be polled to its end; it borrows nothing, so that it can go on on another thread.
+    fn invoke(&self, lease: &Lease, started_at: Timestamp) -> BoxFuture<'static, RunReport>;
     /// Is told how a run ended, once that is settled.
     fn note(&self, delivery: DeliveryId, outcome: &Outcome);
 }
@@ -81,7 +82,7 @@ impl Version for LoadedVersion {
         Some(Digest::of(&[self.plugin.tenant.as_str().as_bytes(), self.plugin.name.as_str().as_bytes(), key.as_bytes()]))
     }
 
-    fn invoke<'a>(&'a self, lease: &'a Lease, started_at: Timestamp) -> BoxFuture<'a, RunReport> {
+    fn invoke(&self, lease: &Lease, started_at: Timestamp) -> BoxFuture<'static, RunReport> {
         let reach = Reach {
             tenant: lease.delivery.tenant.clone(),
             asked: Arc::clone(&self.plugin.asked),
@@ -100,7 +101,8 @@ impl Version for LoadedVersion {
             budget: self.plugin.budget,
             gate: Gate::Live(Box::new(outside)),
         };
-        Box::pin(self.runtime.invoke(&self.plugin.component, run))
+        let (runtime, plugin) = (self.runtime.clone(), Arc::clone(&self.plugin));
+        Box::pin(async move { runtime.invoke(&plugin.component, run).await })
     }
 
     fn note(&self, delivery: DeliveryId, outcome: &Outcome) {

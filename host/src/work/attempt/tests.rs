@@ -9,6 +9,7 @@ use crate::{
     broker::BrokerError,
     delivery::{DeadReason, Timestamp, Verdict},
     observe::LiveEvent,
+    tasks::Tasks,
 };
 
 /// What one attempt left behind.
@@ -22,7 +23,14 @@ async fn attempt(lease: Lease, plugin: Option<ScriptedPlugin>, answer: Result<Se
     let observer = Observer::new(clock.clone());
     let mut onlooker = observer.subscribe();
     let (broker, mut settled) = ScriptedBroker::new(vec![], answer);
-    let worker = Worker { broker, versions: Box::new(Shelf(plugin)), observer, clock, turns: Turns::new(Duration::ZERO) };
+    let worker = Worker {
+        broker,
+        versions: Box::new(Shelf(plugin)),
+        observer,
+        clock,
+        turns: Turns::new(Duration::ZERO),
+        slow_lane: SlowLane::new(tokio::runtime::Handle::current(), Tasks::new()),
+    };
     worker.attempt(lease).await;
     let (_, finished) = settled.recv().await.unwrap();
     drop(worker);
