@@ -39,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const OTHER_PATH: &str = "/t/other/webhooks/github";
 /// The guest nobody notices.
 const QUIET: &str = "ack";
-const HOSTILE: [&str; 17] = [
+const HOSTILE: [&str; 18] = [
     "bad-text",
     "bulk-fill",
     "burn-then-trap",
@@ -52,6 +52,7 @@ const HOSTILE: [&str; 17] = [
     "loop",
     "memory-bomb",
     "memory-bombs",
+    "noisy",
     "stack-overflow",
     "start-grow",
     "start-loop",

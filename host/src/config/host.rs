@@ -163,6 +163,7 @@ fn ledger(reader: &mut Reader, data_dir: &Path) -> ledger::Settings {
         group_items_max: reader.size("ledger.group_items_max", 256, 1..=4096),
         group_bytes_max: reader.size("ledger.group_bytes_max", 8 * MIB, KIB..=256 * MIB),
         wal_bytes_max: reader.number("ledger.wal_bytes_max", 64 << 20, 1 << 20..=1 << 32),
+        tenant_settled_bytes_per_s_max: reader.number("ledger.tenant_settled_bytes_per_s_max", 16 << 20, 64 << 10..=1 << 40),
         free_bytes_min: reader.number("ledger.free_bytes_min", 256 << 20, 0..=1 << 40),
         body_cache_bytes_max: reader.size("ledger.body_cache_bytes_max", 64 * MIB, 0..=16 * 1024 * MIB),
         retain_settled: reader.millis("retention.settled_ms", days(7), 0..=3650 * DAY_MS),

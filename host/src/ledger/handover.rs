@@ -124,8 +124,7 @@ impl Ledger {
 
     /// Commits a settlement like [`Ledger::settle`]; a retry goes to the relay at once, with its due time.
     pub async fn settle_for_relay(&self, lease: Lease, finished: Finished) -> Result<Settled, LedgerError> {
-        let settling = settle::Settling::new(lease, finished, true);
-        self.shared().write(settling.bytes(), move |tx| settling.apply(tx)).await
+        self.shared().settle(settle::Settling::new(lease, finished, true)).await
     }
 
     /// Dead letters that this ledger has and RabbitMQ has not, oldest first, at most 64.

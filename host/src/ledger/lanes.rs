@@ -167,3 +167,55 @@ fn fill(group: &mut Vec<Item>, bytes: &mut usize, lane: &mut VecDeque<Item>, (it
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ITEMS_MAX: usize = 8;
+    const BYTES_MAX: usize = 800;
+
+    /// Lanes with items in them, told apart by their bytes.
+    fn lanes(items: impl IntoIterator<Item = (Lane, usize)>) -> Lanes {
+        let lanes = Lanes::new();
+        for (lane, bytes) in items {
+            let room = Arc::new(Semaphore::new(1)).try_acquire_many_owned(0).unwrap();
+            let item = Item { job: Box::new(|_| Ok(Box::new(|| ()))), bytes, claim: Claim::default(), _room: room };
+            assert!(lanes.push(lane, item));
+        }
+        lanes
+    }
+
+    fn group(lanes: &Lanes) -> Vec<usize> {
+        lanes.take(ITEMS_MAX, BYTES_MAX).unwrap().iter().map(|item| item.bytes).collect()
+    }
+
+    #[test]
+    fn a_delivery_is_in_the_next_group_whatever_waits_to_be_settled() {
+        let lanes = lanes((0..1000).map(|_| (Lane::Others, 2)).chain([(Lane::Offers, 1)]));
+        assert_eq!(group(&lanes)[0], 1);
+    }
+
+    #[test]
+    fn a_flood_of_deliveries_leaves_a_quarter_of_each_group_to_settlements() {
+        let lanes = lanes((0..100).flat_map(|_| [(Lane::Offers, 1), (Lane::Others, 2)]));
+        for _ in 0..10 {
+            let group = group(&lanes);
+            assert_eq!((group.len(), group.iter().filter(|bytes| **bytes == 2).count()), (8, 2), "{group:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_is_bounded_in_bytes_and_a_delivery_is_not_shut_out_by_them() {
+        let lanes = lanes((0..20).flat_map(|_| [(Lane::Others, 200), (Lane::Offers, 100)]));
+        let group = group(&lanes);
+        assert_eq!(group, [100, 100, 100, 100, 100, 100, 200], "three quarters for deliveries, a quarter for the rest");
+    }
+
+    #[test]
+    fn what_is_bigger_than_a_group_goes_alone() {
+        let lanes = lanes([(Lane::Others, 5000), (Lane::Others, 1), (Lane::Offers, 2)]);
+        assert_eq!((group(&lanes), group(&lanes)), (vec![2], vec![5000]));
+        assert_eq!(group(&lanes), [1]);
+    }
+}

@@ -24,6 +24,7 @@ mod lend;
 mod offer;
 mod once;
 mod open;
+mod pace;
 mod parked;
 mod poison;
 mod portions;
@@ -173,8 +174,7 @@ impl Ledger {
     /// Commits a settlement with its record and effects. An error commits nothing and leaves the leg on loan: the settlement may be tried
     /// again. Values over the plugin's quota drop all effects and turn the settlement into a counted retry whose record says so.
     pub async fn settle(&self, lease: Lease, finished: Finished) -> Result<Settled, LedgerError> {
-        let settling = settle::Settling::new(lease, finished, false);
-        self.shared().write(settling.bytes(), move |tx| settling.apply(tx)).await
+        self.shared().settle(settle::Settling::new(lease, finished, false)).await
     }
 
     /// Runs a leg again under a new generation, if it is dead (or, where `any_settled`, in any settled state). Compare-and-swap.

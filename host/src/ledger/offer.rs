@@ -47,18 +47,39 @@ impl Prepared {
         let known: Option<i64> =
             tx.conn.prepare_cached("SELECT seq FROM dedup WHERE id = ?1")?.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
         match known {
-            Some(seq) => self.again(tx, seq),
+            Some(seq) if rows::delivery_exists(tx.conn, seq, id)? => self.again(tx, seq),
+            Some(seq) => self.astray(tx, seq),
             None => self.insert(tx),
         }
+    }
+
+    /// An id whose row leads to no delivery of that id. Retention leaves such rows, and their deliveries were dealt with. Anything else is
+    /// damage, and a sender is not told `duplicate` of something that might never run.
+    fn astray(self, tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<Taken> {
+        let Delivery { id, provider_id, .. } = &self.offer.delivery;
+        let id = *id;
+        let lies_at: Option<i64> = tx
+            .conn
+            .prepare_cached("SELECT seq FROM deliveries WHERE provider_id = ?1 AND id = ?2")?
+            .query_row(params![provider_id, id.as_bytes()], |row| row.get(0))
+            .optional()?;
+        if let Some(lies_at) = lies_at {
+            tracing::error!(delivery_id = %id, leads_to = seq, lies_at, "dedup_row_damaged");
+            tx.execute("UPDATE dedup SET seq = ?2 WHERE id = ?1", params![id.as_bytes(), lies_at])?;
+            return self.again(tx, lies_at);
+        }
+        if !rows::is_taken(tx.conn, seq)? {
+            return Ok(Ok(Receipt::Duplicate { id }));
+        }
+        tracing::error!(delivery_id = %id, leads_to = seq, "dedup_row_damaged");
+        tx.execute("DELETE FROM dedup WHERE id = ?1", [id.as_bytes()])?;
+        self.insert(tx)
     }
 
     /// A delivery that is here already, or was.
     fn again(&self, tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<Taken> {
         let delivery = &self.offer.delivery;
         let duplicate = Ok(Ok(Receipt::Duplicate { id: delivery.id }));
-        if !rows::delivery_exists(tx.conn, seq, delivery.id)? {
-            return duplicate;
-        }
         let mut legs = BTreeMap::new();
         for leg in rows::legs(tx.conn, seq)? {
             // What became of such a leg is not known here, and a sender must not be told that it was dealt with.

@@ -29,6 +29,7 @@ use super::{
     cursors,
     inflight::{InFlight, Run},
     lanes::Lanes,
+    pace::Pace,
     poison::Poison,
     readers::Readers,
     room::Room,
@@ -136,6 +137,7 @@ pub(super) fn open(settings: Settings, clock: Clock) -> Result<Arc<Shared>, Open
     let readers =
         Readers::open(&files.database, clock.clone(), Arc::clone(&poison)).map_err(sql_failed("cannot open the database for reading"))?;
     let shared = Arc::new(Shared {
+        pace: Pace::new(settings.tenant_settled_bytes_per_s_max),
         room: Room::new(settings.data_dir.clone(), clock.clone(), settings.free_bytes_min),
         opened: (clock.now(), clock.instant()),
         settings,

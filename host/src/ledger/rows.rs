@@ -77,10 +77,15 @@ pub(super) fn one_leg(conn: &Connection, seq: i64, queue: i64) -> rusqlite::Resu
     conn.prepare_cached(&format!("{LEG} AND l.queue = ?2"))?.query_row(params![seq, queue], leg).optional()
 }
 
-/// Whether the delivery was not deleted by retention. What else lies there, where a bit has flipped in the way to it, is not it.
+/// Whether the delivery lies there. What else lies there, where a bit has flipped in the way to it, is not it.
 pub(super) fn delivery_exists(conn: &Connection, seq: i64, id: DeliveryId) -> rusqlite::Result<bool> {
     conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM deliveries WHERE seq = ?1 AND id = ?2)")?
         .query_row(params![seq, id.as_bytes()], |row| row.get(0))
+}
+
+/// Whether any delivery lies there.
+pub(super) fn is_taken(conn: &Connection, seq: i64) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM deliveries WHERE seq = ?1)")?.query_row([seq], |row| row.get(0))
 }
 
 /// A delivery's sequence and tenant, by id; both rows must say that it is this one.

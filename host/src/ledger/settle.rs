@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, params};
 
 use super::{Finished, Lease, Settled, committer::Tx, kv, rows, schedule::Change};
-use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, LegState, Outcome, Settlement, Verdict};
+use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, LegState, Outcome, Settlement, TenantId, Verdict};
 
 /// Records kept of one leg; older ones go, so that a leg that is retried for ever does not fill the disk.
 const ATTEMPTS_KEPT_MAX: i64 = 100;
@@ -36,8 +36,13 @@ impl Settling {
     pub(super) fn bytes(&self) -> usize {
         let effects = &self.finished.effects;
         let values: usize = effects.kv_writes.iter().map(|write| write.value.as_ref().map_or(0, Vec::len) + write.key.len()).sum();
-        let emits: usize = effects.emits.iter().map(|emit| emit.body.len()).sum();
+        let emits: usize = effects.emits.iter().map(|emit| emit.body.len() + emit.name.len() + emit.content_type.len()).sum();
         values + emits + self.logs.as_ref().map_or(0, String::len) + self.host_calls.as_ref().map_or(0, String::len) + 512
+    }
+
+    /// Whose it is.
+    pub(super) fn tenant(&self) -> &TenantId {
+        &self.lease.delivery.tenant
     }
 
     /// Carries it out.

@@ -10,17 +10,19 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    LedgerError, Settings,
+    LedgerError, Settings, Settled,
     body::Compressors,
     checkpoint::Checkpoints,
     committer::Tx,
     cursors::Heads,
     inflight::InFlight,
     lanes::{Answer, Claim, Item, Job, Lane, Lanes},
+    pace::Pace,
     poison::{Poison, is_fatal, is_full},
     readers::Readers,
     room::Room,
     schedule::Schedule,
+    settle::Settling,
 };
 use crate::{clock::Clock, delivery::Timestamp};
 
@@ -36,6 +38,7 @@ pub(super) struct Shared {
     pub(super) readers: Readers,
     pub(super) compressors: Compressors,
     pub(super) checkpoints: Checkpoints,
+    pub(super) pace: Pace,
     pub(super) room: Room,
     /// Wall and monotonic time at open, to see whether they still agree.
     pub(super) opened: (Timestamp, Instant),
@@ -107,6 +110,15 @@ impl Shared {
     ) -> Result<T, LedgerError> {
         let (_, reply) = self.submit(Lane::Others, bytes, work).await?;
         reply.await.unwrap_or_else(|_| Err(self.not_committed()))
+    }
+
+    /// Takes a leg back, in its tenant's time.
+    pub(super) async fn settle(&self, settling: Settling) -> Result<Settled, LedgerError> {
+        let bytes = settling.bytes();
+        if let Some(due) = self.pace.take(settling.tenant(), bytes, self.clock.instant()) {
+            self.clock.sleep_until(due).await;
+        }
+        self.write(bytes, move |tx| settling.apply(tx)).await
     }
 
     /// Why an item was dropped without an answer.

@@ -97,7 +97,7 @@ impl Rig {
 const DEAD: Settlement = Settlement::DeadLetter(DeadReason::Rejected);
 
 fn settings(dir: &Path, change: impl FnOnce(&mut Settings)) -> Settings {
-    let mut settings = Settings { free_bytes_min: 0, ..Settings::new(dir) };
+    let mut settings = Settings { free_bytes_min: 0, tenant_settled_bytes_per_s_max: u64::MAX, ..Settings::new(dir) };
     change(&mut settings);
     settings
 }

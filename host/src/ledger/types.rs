@@ -17,6 +17,8 @@ pub struct Settings {
     pub group_bytes_max: usize,
     /// Size of the write-ahead log from which the committer checkpoints between groups.
     pub wal_bytes_max: u64,
+    /// Bytes a second that the runs of one tenant may write: records, values and emits.
+    pub tenant_settled_bytes_per_s_max: u64,
     /// Below this much free space nothing is accepted or leased.
     pub free_bytes_min: u64,
     /// Bytes of fresh bodies kept in memory for the worker.
@@ -34,8 +36,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The documented defaults for a ledger in `data_dir`: groups of 256 items or 8 MiB, a write-ahead log of 64 MiB, 256 MiB kept free,
-    /// 64 MiB of fresh bodies in memory, settled deliveries kept 7 days and 7 more where a stream is behind, dead letters 30 days, ids 72 hours beyond their delivery.
+    /// The documented defaults for a ledger in `data_dir`: groups of 256 items or 8 MiB, a write-ahead log of 64 MiB, 16 MiB
+    /// a second settled for each tenant, 256 MiB kept free, 64 MiB of fresh bodies in memory, settled deliveries kept 7 days and 7 more where a stream is behind, dead letters 30 days, ids 72 hours beyond their delivery.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         const MIB: u64 = 1024 * 1024;
@@ -45,6 +47,7 @@ impl Settings {
             group_items_max: 256,
             group_bytes_max: 8 * 1024 * 1024,
             wal_bytes_max: 64 * MIB,
+            tenant_settled_bytes_per_s_max: 16 * MIB,
             free_bytes_min: 256 * MIB,
             body_cache_bytes_max: 64 * 1024 * 1024,
             retain_settled: DAY * 7,

@@ -113,23 +113,45 @@ async fn a_whole_delivery_runs_again_with_the_plugins_that_match_now() {
     assert_eq!(rig.assert_books_balance().await.by_state[4], 3);
 }
 
-/// One flipped bit in the row that leads from an id to its delivery must not lead to another's.
+/// The ledger with a statement carried out on its closed file: what a flipped bit would have done.
+async fn damaged(rig: &Rig, sql: &str, id: DeliveryId) -> Ledger {
+    rig.ledger.close().await;
+    let conn = rusqlite::Connection::open(rig.dir.path().join("ledger.db")).unwrap();
+    assert_eq!(conn.execute(sql, [id.as_bytes()]).unwrap(), 1);
+    drop(conn);
+    let ledger = Ledger::open(settings(rig.dir.path(), |_| {}), rig.clock.clone()).unwrap();
+    ledger.serve(everything(8));
+    ledger
+}
+
+/// One flipped bit in the row that leads from an id to its delivery must not lead to another's, nor hide the delivery from its sender.
 #[tokio::test]
-async fn an_id_whose_row_leads_to_another_delivery_leads_to_none() {
+async fn an_id_whose_row_leads_to_another_delivery_is_found_again_by_its_redelivery() {
     let rig = Rig::new();
     let first = rig.accept(1, &["a"]).await;
     rig.run(DEAD).await;
     let second = rig.accept(2, &["a"]).await;
     rig.run(DEAD).await;
-    rig.ledger.close().await;
-    let conn = rusqlite::Connection::open(rig.dir.path().join("ledger.db")).unwrap();
-    conn.execute("UPDATE dedup SET seq = 2 WHERE id = ?1", [first.as_bytes()]).unwrap();
-    drop(conn);
-    let ledger = Ledger::open(settings(rig.dir.path(), |_| {}), rig.clock.clone()).unwrap();
-    ledger.serve(everything(8));
+    let ledger = damaged(&rig, "UPDATE dedup SET seq = 2 WHERE id = ?1", first).await;
     assert!(ledger.delivery(first).await.unwrap().is_none());
-    let again = ledger.offer(offer(1, &["a"]), rig.clock.instant() + Duration::from_secs(1)).await;
-    assert_eq!(again, Ok(Receipt::Duplicate { id: first }));
     assert_eq!(ledger.rerun(&tenant("default"), &leg(first, "a"), false).await.unwrap(), LegChange::NotFound);
-    assert_eq!(ledger.delivery(second).await.unwrap().unwrap().legs[0].state, LegState::Dead, "nobody's redelivery revives it");
+    let again = || ledger.offer(offer(1, &["a"]), rig.clock.instant() + Duration::from_secs(1));
+    assert_eq!(again().await, Ok(Receipt::Accepted { id: first, event: "push".to_owned(), legs: 1 }), "its dead leg runs again");
+    assert_eq!(again().await, Ok(Receipt::Duplicate { id: first }));
+    assert_eq!(ledger.delivery(first).await.unwrap().unwrap().legs[0].state, LegState::Waiting);
+    assert_eq!(ledger.delivery(second).await.unwrap().unwrap().legs[0].state, LegState::Dead, "nobody else's redelivery revives it");
+    assert_eq!(ledger.books().await.unwrap().gap, 0);
+}
+
+/// Nobody can say any more whether the delivery of this id was handled, so it is not called a duplicate.
+#[tokio::test]
+async fn an_id_whose_delivery_is_damaged_beyond_recognition_is_accepted_anew() {
+    let rig = Rig::new();
+    let id = rig.accept(1, &["a"]).await;
+    let ledger = damaged(&rig, "UPDATE deliveries SET id = zeroblob(16) WHERE id = ?1", id).await;
+    let again = || ledger.offer(offer(1, &["a"]), rig.clock.instant() + Duration::from_secs(1));
+    assert_eq!(again().await, Ok(Receipt::Accepted { id, event: "push".to_owned(), legs: 1 }));
+    assert_eq!(again().await, Ok(Receipt::Duplicate { id }));
+    assert_eq!(ledger.delivery(id).await.unwrap().unwrap().sequence, 2);
+    assert_eq!(ledger.books().await.unwrap().gap, 0);
 }

@@ -112,3 +112,34 @@ async fn a_step_is_begun_once_and_answers_what_it_answered() {
     assert_eq!(rig.ledger.once_begin(&leg, "one too many").await.unwrap(), OnceStep::QuotaExceeded);
     assert!(rig.ledger.once_begin(&self::leg(id, "b"), "mail").await.is_err());
 }
+
+/// What one tenant's runs leave behind costs its own time; a neighbour's settlement and everybody's deliveries are committed meanwhile.
+#[tokio::test]
+async fn a_tenant_over_its_budget_of_bytes_waits_and_nobody_else() {
+    let rig = Rig::with(|settings| settings.tenant_settled_bytes_per_s_max = 64 * 1024);
+    rig.accept(1, &["a", "b"]).await;
+    rig.offer(offer_of("other", "guid-2", "{}", &["a"])).await.unwrap();
+    let noise = |tenant: &str| {
+        let bytes = if tenant == "default" { 128 * 1024 } else { 10 };
+        let emit = Emit { name: "noise".to_owned(), content_type: "text/plain".to_owned(), body: vec![b'x'; bytes] };
+        Effects { emits: vec![emit], ..Effects::default() }
+    };
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let lease = rig.lease().await;
+        let effects = noise(lease.delivery.tenant.as_str());
+        let (ledger, finished) = (rig.ledger.clone(), finished(&lease, Settlement::Ack, effects));
+        waiting.spawn(async move { ledger.settle(lease, finished).await.unwrap() });
+    }
+    // The first of the noisy tenant and the neighbour's; the second noisy one owes a second and a bit.
+    for _ in 0..2 {
+        assert_eq!(waiting.join_next().await.unwrap().unwrap(), Settled::Committed);
+    }
+    rig.accept(3, &[]).await;
+    rig.clock.advance(Duration::from_millis(900));
+    rig.accept(4, &[]).await;
+    assert!(waiting.try_join_next().is_none());
+    rig.clock.advance(Duration::from_millis(200));
+    assert_eq!(waiting.join_next().await.unwrap().unwrap(), Settled::Committed);
+    rig.assert_books_balance().await;
+}

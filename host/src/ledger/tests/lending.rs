@@ -150,3 +150,18 @@ async fn closing_lends_nothing_more_and_can_be_done_twice() {
     assert_eq!(rig.offer(offer(1, &["a"])).await, Err(OfferError::Unavailable));
     Ledger::open(settings(rig.dir.path(), |_| {}), rig.clock.clone()).unwrap();
 }
+
+/// A quota that kept what another host went on with would end by refusing everything.
+#[test]
+fn a_leg_that_was_withdrawn_is_lent_no_more_and_its_bytes_wait_no_more() {
+    let (schedule, clock) = (schedule::Schedule::new(0), Clock::manual(START));
+    schedule.serve(everything(8));
+    let queue = schedule::Change::Queue { queue: 1, tenant: tenant("default"), plugin: plugin("a") };
+    let opened = |seq, bytes| schedule::Change::Opened { leg: (seq, 1), bytes, due: None, fresh: None };
+    schedule.apply(1, vec![queue, opened(1, 100), opened(2, 30)]);
+    assert_eq!(schedule.waiting_bytes(&tenant("default")), 130);
+    schedule.apply(2, vec![schedule::Change::Withdrawn { leg: (1, 1) }]);
+    assert_eq!(schedule.waiting_bytes(&tenant("default")), 30);
+    assert_eq!(schedule.pick(clock.instant()).map(|picked| picked.leg), Some((2, 1)));
+    assert!(schedule.pick(clock.instant()).is_none());
+}

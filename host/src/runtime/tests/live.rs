@@ -9,6 +9,7 @@ use crate::{
 
 fn open(dir: &std::path::Path) -> Ledger {
     let settings = ledger::Settings {
+        tenant_settled_bytes_per_s_max: u64::MAX,
         data_dir: dir.to_owned(),
         group_items_max: 64,
         group_bytes_max: 1024 * 1024,

@@ -1,0 +1,63 @@
+//! How fast a tenant's runs may write: a budget of bytes a second, so that what one tenant's plugins log, store and emit does not become
+//! everybody's disk.
+//!
+//! A run may leave two MiB behind, and a tenant has dozens of them at once; all are written by one committer and synced by one disk. Over its
+//! budget a tenant's settlements wait for their time, and with them its slots: it slows down itself, as far as its own budget demands, and
+//! nothing of it is lost. A second's worth may be written at once.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::delivery::TenantId;
+
+/// What may be written at once, in time.
+const BURST: Duration = Duration::from_secs(1);
+
+/// Who has used how much.
+#[derive(Debug)]
+pub(super) struct Pace {
+    bytes_per_s: u64,
+    /// When a tenant that writes at its pace would have written what it has; gone where that has passed.
+    paid_until: Mutex<HashMap<TenantId, Instant>>,
+}
+
+impl Pace {
+    pub(super) fn new(bytes_per_s: u64) -> Self {
+        Self { bytes_per_s: bytes_per_s.max(1), paid_until: Mutex::default() }
+    }
+
+    /// Takes so many bytes of a tenant's budget, and says when they may be written; none where that is now.
+    pub(super) fn take(&self, tenant: &TenantId, bytes: usize, now: Instant) -> Option<Instant> {
+        let nanos = bytes as u128 * 1_000_000_000 / u128::from(self.bytes_per_s);
+        let cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        paid_until.retain(|_, until| *until > now);
+        let until = paid_until.entry(tenant.clone()).or_insert(now);
+        let ahead = until.saturating_duration_since(now);
+        *until += cost;
+        (ahead > BURST).then(|| now + ahead.saturating_sub(BURST))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::Clock, delivery::Timestamp};
+
+    const RATE: usize = 1000;
+
+    #[test]
+    fn a_tenant_may_write_a_seconds_worth_at_once_and_then_waits_for_its_own_pace_only() {
+        let (pace, now) = (Pace::new(RATE as u64), Clock::manual(Timestamp::from_unix_ms(0)).instant());
+        let tenant = |name: &str| name.parse::<TenantId>().unwrap();
+        let waits = [400, 400, 400, 400, 2000, 1].map(|bytes| pace.take(&tenant("noisy"), bytes, now).map(|due| (due - now).as_millis()));
+        assert_eq!(waits, [None, None, None, Some(200), Some(600), Some(2600)]);
+        assert_eq!(pace.take(&tenant("neighbour"), 1000, now), None);
+        let later = now + Duration::from_secs(4);
+        assert_eq!(pace.take(&tenant("noisy"), 1000, later), None, "time pays");
+        assert_eq!(pace.paid_until.lock().unwrap().len(), 1, "who owes nothing is forgotten");
+    }
+}

@@ -1,0 +1,33 @@
+;; Leaves as much behind as one run may: 300 log lines, 100 host calls with long answers, 15 values of 64 KiB, three emits of 256 KiB; then acks.
+(import "hookyard:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32 i32 i32)))
+(import "hookyard:plugin/kv@0.1.0" "get" (func $get (param i32 i32 i32)))
+(import "hookyard:plugin/kv@0.1.0" "set" (func $set (param i32 i32 i32 i32 i32 i64 i32)))
+(import "hookyard:plugin/emit@0.1.0" "publish" (func $publish (param i32 i32 i32 i32 i32 i32 i32)))
+(data (memory $memory) (i32.const 0) "aoctet/noise")
+(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32)
+  (local $i i32) (local $noise i32)
+  (local.set $noise (i32.mul (memory.grow $memory (i32.const 5)) (i32.const 65536)))
+  (memory.fill $memory (local.get $noise) (i32.const 0x61) (i32.const 262144))
+  (loop $lines
+    (call $write (i32.const 2) (local.get $noise) (i32.const 160) (i32.const 0) (i32.const 0))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br_if $lines (i32.lt_u (local.get $i) (i32.const 300))))
+  (local.set $i (i32.const 0))
+  (loop $values
+    (i32.store8 $memory (i32.const 0) (i32.add (i32.const 0x61) (local.get $i)))
+    (call $set (i32.const 0) (i32.const 1) (local.get $noise) (i32.const 65536) (i32.const 0) (i64.const 0) (i32.const 256))
+    (if (i32.load8_u $memory (i32.const 256)) (then (unreachable)))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br_if $values (i32.lt_u (local.get $i) (i32.const 15))))
+  (local.set $i (i32.const 0))
+  (loop $calls
+    (call $get (i32.const 0) (i32.const 1) (i32.const 256))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br_if $calls (i32.lt_u (local.get $i) (i32.const 100))))
+  (local.set $i (i32.const 0))
+  (loop $emits
+    (call $publish (i32.const 0) (i32.const 1) (i32.const 1) (i32.const 11) (local.get $noise) (i32.const 262144) (i32.const 256))
+    (if (i32.load8_u $memory (i32.const 256)) (then (unreachable)))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br_if $emits (i32.lt_u (local.get $i) (i32.const 3))))
+  (call $ack))
