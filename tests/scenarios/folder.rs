@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     future::Future,
-    os::unix::fs::symlink,
+    os::unix::{fs::symlink, net::UnixListener},
     path::PathBuf,
     process::Command,
     sync::{
@@ -42,7 +42,8 @@ async fn send(host: &TestHost, count: usize) {
     }
 }
 
-/// Sends deliveries while `change` goes on; every one must be handled by `p`, by one of these versions, whole.
+/// Sends deliveries while `change` goes on; every one must be handled by `p`, by one of these versions, whole: what ran is what the digest
+/// says, and `publish-document` is the only one that emits.
 #[expect(clippy::disallowed_methods, reason = "the traffic is this test's own")]
 async fn under_traffic(host: &TestHost, versions: &[String], change: impl Future<Output = ()>) {
     let (done, sender) = (Arc::new(AtomicBool::new(false)), host.sender());
@@ -61,12 +62,14 @@ async fn under_traffic(host: &TestHost, versions: &[String], change: impl Future
     done.store(true, Ordering::Relaxed);
     let ids = traffic.await.expect("the traffic");
     host.drained().await;
+    let emitted: BTreeSet<_> = host.emits().await.into_iter().map(|emit| emit.delivery_id).collect();
     for id in ids {
         let view = host.delivery(id).await;
         let found: Vec<_> = view.legs.iter().map(|leg| (leg.plugin.as_str(), leg.state)).collect();
         assert_eq!(found, [("p", LegState::Acked)], "{view:?}");
         let digest = view.legs[0].digest.clone().expect("it has run");
         assert!(versions.contains(&digest), "{digest} is none of {versions:?}");
+        assert_eq!(emitted.contains(&id), digest == version("publish-document"), "{id}: the code is not the digest's");
     }
 }
 
@@ -76,12 +79,13 @@ async fn odd_things_in_the_folder_are_refused_by_name_and_stop_nobody() {
     host.folder().add_tenant("red", "");
     host.folder().deploy("red", "secret", &guests::component("ack"), MANIFEST);
     let here = plugins(&host);
-    let odd = ["fifo", "device", "dir", "theirs", "loop"];
+    let odd = ["fifo", "device", "socket", "dir", "theirs", "loop"];
     for name in odd {
         fs::write(here.join(format!("{name}.toml")), MANIFEST).unwrap();
     }
     assert!(Command::new("mkfifo").arg(here.join("fifo.wasm")).status().unwrap().success());
     symlink("/dev/zero", here.join("device.wasm")).unwrap();
+    let _socket = UnixListener::bind(here.join("socket.wasm")).unwrap();
     fs::create_dir(here.join("dir.wasm")).unwrap();
     symlink("../../red/plugins/secret.wasm", here.join("theirs.wasm")).unwrap();
     symlink("loop.wasm", here.join("loop.wasm")).unwrap();
@@ -91,6 +95,7 @@ async fn odd_things_in_the_folder_are_refused_by_name_and_stop_nobody() {
     for (name, code) in [
         ("fifo", "not_a_regular_file"),
         ("device", "link_leaves_tenant"),
+        ("socket", "file_unreadable"),
         ("dir", "not_a_regular_file"),
         ("theirs", "link_leaves_tenant"),
         ("loop", "file_unreadable"),

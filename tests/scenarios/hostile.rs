@@ -72,6 +72,11 @@ async fn each_hostile_guest_dies_by_its_own_name_beside_a_neighbour() {
         ("log-flood", "abi_limit"),
         ("call-flood", "abi_limit"),
         ("bulk-fill", "out_of_fuel"),
+        // It needs 32 MiB to make the string, and has 16 here.
+        ("fat-string", "out_of_memory"),
+        ("start-loop", "out_of_fuel"),
+        ("start-grow", "out_of_memory"),
+        ("start-trap", "trapped"),
     ] {
         ends_as(guest, outcome).await;
     }

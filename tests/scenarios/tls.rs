@@ -46,22 +46,37 @@ fn put(folder: &Folder, (certificate, key): (&[u8], &[u8])) {
 
 /// A handshake that trusts both certificates, and the one the host showed.
 async fn connect(address: SocketAddr) -> (TlsStream<TcpStream>, CertificateDer<'static>) {
+    let stream = shake_hands(address, &[]).await.expect("a handshake");
+    let shown = stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone().into_owned();
+    (stream, shown)
+}
+
+/// The same, speaking only these protocols.
+async fn shake_hands(address: SocketAddr, protocols: &[&[u8]]) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for (certificate, _) in [FIRST, SECOND] {
         roots.add(CertificateDer::from_pem_slice(certificate).expect("a certificate")).expect("a root");
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("protocol versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let stream = TcpStream::connect(address).await.expect("an open door");
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(ServerName::try_from("localhost").expect("a name"), stream)
-        .await
-        .expect("a handshake");
-    let shown = stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone().into_owned();
-    (stream, shown)
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").expect("a name"), stream).await
+}
+
+/// Resets, continuations and streams that multiply a connection are HTTP/2's, and it is not spoken: not even begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_speaks_only_http_2_is_turned_away_in_the_handshake_and_who_speaks_both_is_answered_in_the_other() {
+    let host = host_with(FIRST).await;
+    let at = host.inner().ingest_address().unwrap();
+    let refused = shake_hands(at, &[b"h2"]).await.unwrap_err();
+    assert!(refused.to_string().contains("NoApplicationProtocol"), "{refused}");
+    let both = shake_hands(at, &[b"h2", b"http/1.1"]).await.unwrap();
+    assert_eq!(both.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    assert!(post_over(both, "{\"n\":1}").await.starts_with("HTTP/1.1 202"));
 }
 
 async fn post_over(mut stream: TlsStream<TcpStream>, body: &str) -> String {

@@ -31,6 +31,8 @@ pub(crate) fn keep(root: &Path, target: &str) -> anyhow::Result<()> {
     let _ = fs::remove_dir_all(&fewest);
     fs::create_dir_all(&fewest)?;
     succeed(fuzzer(root, target)?.arg("-merge=1").arg(&fewest).arg(&kept).arg(grown))?;
+    // A merge that went wrong must not cost the corpus.
+    anyhow::ensure!(fs::read_dir(&fewest)?.next().is_some(), "the merge kept nothing, so the corpus is left as it was");
     fs::remove_dir_all(&kept)?;
     fs::create_dir_all(&kept)?;
     for entry in fs::read_dir(&fewest)? {

@@ -175,6 +175,11 @@ mod tests {
         let plugins = tenant.join("plugins");
         rustix::fs::mknodat(rustix::fs::CWD, plugins.join("fifo.wasm"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
         assert_eq!(code(&plugins.join("fifo.wasm"), &tenant), "not_a_regular_file");
+        // As only root may make one: the device that never ends.
+        let (device, zero) = (rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 5));
+        if rustix::fs::mknodat(rustix::fs::CWD, plugins.join("endless.wasm"), device, rustix::fs::Mode::RWXU, zero).is_ok() {
+            assert_eq!(code(&plugins.join("endless.wasm"), &tenant), "not_a_regular_file");
+        }
         fs::create_dir(plugins.join("dir.wasm")).unwrap();
         assert_eq!(code(&plugins.join("dir.wasm"), &tenant), "not_a_regular_file");
         symlink("/dev/zero", plugins.join("zero.wasm")).unwrap();
