@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use hookyard::clock::Clock;
 use http::StatusCode;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
@@ -195,6 +196,15 @@ impl Host {
     /// The books as they stand.
     pub(crate) async fn books(&self) -> anyhow::Result<Books> {
         Books::read(&self.admin.get("/api/v1/books").await?)
+    }
+
+    /// Legs that are not settled, in whosever keeping. This asks the host's memory, and costs it nothing; the books read its database.
+    pub(crate) async fn legs_open(&self) -> anyhow::Result<u64> {
+        let page = self.admin.get("/api/v1/queues").await?;
+        let queues = page["items"].as_array().with_context(|| format!("the queues are no list: {page}"))?;
+        let count = |queue: &Value, state: &str| queue[state].as_u64().with_context(|| format!("a queue has no number `{state}`: {queue}"));
+        let states = ["waiting", "leased", "retry", "parked", "relayed"];
+        queues.iter().flat_map(|queue| states.map(|state| count(queue, state))).sum()
     }
 
     /// SIGTERM, and waits until it has drained. A host that ends with an error has not.

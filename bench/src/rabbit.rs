@@ -35,6 +35,9 @@ const STEADY_PER_S: u32 = 1_000;
 const STEADY_P95_MS: f64 = 50.0;
 /// How soon work goes on after a killed broker listens again.
 const RESUME_S: f64 = 4.0;
+/// How old the broker's queues are before it is killed. RabbitMQ 3.10.8 has not written all it knows of a queue that was only just declared
+/// (docs/rabbitmq.md, Versions), and that is not what is asked here.
+const DECLARED_FOR: Duration = Duration::from_secs(10);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long it may take at the very most.
@@ -200,13 +203,20 @@ fn together(bench: &Bench) -> Option<f64> {
 async fn resume(bench: &mut Bench, node: &Node) -> anyhow::Result<()> {
     let mut spans_s = Vec::new();
     for round in 1..=bench.lengths.rounds {
-        if let Some(span) = resume_round(bench, node).await? {
-            bench.say(&format!("round {round}: work went on {span:?} after the broker listened again"));
-            spans_s.push(span.as_secs_f64());
-        } else {
-            let words = format!("round {round} of going on after a killed broker: nothing was handled within {RESUME_MAX:?}");
-            bench.report.skipped.push(format!("{words}, and that long it counts; see docs/rabbitmq.md, Versions"));
-            spans_s.push(RESUME_MAX.as_secs_f64());
+        match resume_round(bench, node).await? {
+            Resumed::After(span) => {
+                bench.say(&format!("round {round}: work went on {span:?} after the broker listened again"));
+                spans_s.push(span.as_secs_f64());
+            }
+            Resumed::Not { leaderless } => {
+                let words = format!("round {round} of going on after a killed broker: nothing was handled within {RESUME_MAX:?}");
+                let why = leaderless.map_or("RabbitMQ says that every queue has a leader".to_owned(), |queues| {
+                    format!("RabbitMQ says that these queues have no leader: {queues} (docs/rabbitmq.md, Versions)")
+                });
+                bench.say(&format!("{words}; {why}"));
+                bench.report.skipped.push(format!("{words}, and that long it counts; {why}"));
+                spans_s.push(RESUME_MAX.as_secs_f64());
+            }
         }
     }
     let name = "RabbitMQ, work goes on after a killed broker listens again".to_owned();
@@ -214,13 +224,21 @@ async fn resume(bench: &mut Bench, node: &Node) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn resume_round(bench: &Bench, node: &Node) -> anyhow::Result<Option<Duration>> {
+enum Resumed {
+    After(Duration),
+    /// Not in time; with the queues that have no leader by RabbitMQ's own word.
+    Not {
+        leaderless: Option<String>,
+    },
+}
+
+async fn resume_round(bench: &Bench, node: &Node) -> anyhow::Result<Resumed> {
     let place = Place::on(node)?;
     let (_folder, mut host) = whole(bench, &place).await?;
     let deliveries = Arc::new(Deliveries::pushes(bench.series())?);
-    // A broker that is killed while queues are being declared has half of them afterwards: not what is asked here.
     drive(host.target, &deliveries, Pace::ClosedCount(200), &bench.clock).await?;
     drained(&mut host, 200, bench).await?;
+    bench.clock.sleep(DECLARED_FOR).await;
     node.kill()?;
     drive(host.target, &deliveries, Pace::ClosedCount(200), &bench.clock).await?;
     let handled = host.books().await?.handled;
@@ -229,14 +247,14 @@ async fn resume_round(bench: &Bench, node: &Node) -> anyhow::Result<Option<Durat
     while host.books().await?.handled == handled {
         host.server.must_run()?;
         if bench.clock.instant().saturating_duration_since(listening) > RESUME_MAX {
-            return Ok(None);
+            return Ok(Resumed::Not { leaderless: node.leaderless("hookyard")? });
         }
         bench.clock.sleep(LOOK_EVERY).await;
     }
     let span = bench.clock.instant().saturating_duration_since(listening);
     drained(&mut host, 400, bench).await?;
     host.stop(&bench.clock).await?;
-    Ok(Some(span))
+    Ok(Resumed::After(span))
 }
 
 /// A vhost nobody has used; what a round leaves in it goes with it, or the next round would share the node with it.

@@ -3,14 +3,15 @@
 //! The first byte says what the rest is: a message as it stands, or a JSON head and a frame of zstd with a line end between them, which are
 //! framed here, so that the fuzzer need not learn to count.
 
-use hookyard::broker::amqp::{Headers, decode};
+use bytes::Bytes;
+use hookyard::broker::amqp::{Decoder, Headers};
 use lapin::types::{AMQPValue, FieldTable};
 
 pub(crate) fn run(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
-    let body = if kind % 2 == 0 { rest.to_vec() } else { framed(rest) };
+    let body = Bytes::from(if kind % 2 == 0 { rest.to_vec() } else { framed(rest) });
     let runs = i64::from(*kind) - 100;
-    let Ok(arrival) = decode(&body, &headers(runs)) else { return };
+    let Ok(arrival) = Decoder::default().decode(&body, &headers(runs)) else { return };
     assert!(runs >= 0, "less than no run");
     assert_eq!(i64::try_from(arrival.position.runs), Ok(runs));
     assert_eq!(arrival.leg.delivery, arrival.delivery.id);

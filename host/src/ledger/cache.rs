@@ -1,14 +1,24 @@
-//! Deliveries that were just accepted, kept for the worker that is about to run them, so that the usual body is never read back.
+//! Deliveries that were just accepted, kept for whoever takes them next, a worker or the relay, so that the usual body is never read back.
 
 use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
 
 use super::schedule::Key;
 use crate::delivery::Delivery;
 
-/// The cache: one reference a leg. What does not fit is not kept; the worker reads it from the database.
+/// A delivery that was just accepted.
+#[derive(Clone, Debug)]
+pub(super) struct Fresh {
+    pub(super) delivery: Arc<Delivery>,
+    /// Its document as it is stored, where the relay will want it: compressed once, for the row and for every message.
+    pub(super) compressed: Option<Bytes>,
+}
+
+/// The cache: one reference a leg. What does not fit is not kept; who takes it reads it from the database.
 #[derive(Debug, Default)]
 pub(super) struct BodyCache {
-    legs: HashMap<Key, Arc<Delivery>>,
+    legs: HashMap<Key, Fresh>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -20,19 +30,19 @@ impl BodyCache {
     }
 
     /// Keeps a delivery for a leg, if there is room.
-    pub(super) fn put(&mut self, leg: Key, delivery: Arc<Delivery>) {
-        let bytes = size(&delivery);
+    pub(super) fn put(&mut self, leg: Key, fresh: Fresh) {
+        let bytes = fresh.bytes();
         if self.bytes + bytes <= self.bytes_max {
             self.bytes += bytes;
-            self.legs.insert(leg, delivery);
+            self.legs.insert(leg, fresh);
         }
     }
 
     /// Hands a leg's delivery over.
-    pub(super) fn take(&mut self, leg: Key) -> Option<Arc<Delivery>> {
-        let delivery = self.legs.remove(&leg)?;
-        self.bytes -= size(&delivery);
-        Some(delivery)
+    pub(super) fn take(&mut self, leg: Key) -> Option<Fresh> {
+        let fresh = self.legs.remove(&leg)?;
+        self.bytes -= fresh.bytes();
+        Some(fresh)
     }
 
     /// Makes room: nobody will run this queue's legs soon.
@@ -44,7 +54,11 @@ impl BodyCache {
     }
 }
 
-/// Document, raw form and the fields beside them.
-fn size(delivery: &Delivery) -> usize {
-    delivery.document.len() + delivery.raw.as_ref().map_or(0, bytes::Bytes::len) + 1024
+impl Fresh {
+    /// Document, its compressed form, raw form and the fields beside them.
+    fn bytes(&self) -> usize {
+        let Self { delivery, compressed } = self;
+        let beside = [&delivery.raw, compressed].into_iter().flatten().map(Bytes::len).sum::<usize>();
+        delivery.document.len() + beside + 1024
+    }
 }

@@ -6,10 +6,13 @@
 
 use std::{sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use rusqlite::{Connection, params};
 
 use super::{
-    Arrival, Arrived, Death, Ledger, LedgerError, Outbound, Position, RelayScope, Settled, Shared, adopt,
+    Arrival, Arrived, Death, Ledger, LedgerError, Mark, Outbound, Position, RelayScope, Settled, Shared, adopt,
+    cache::Fresh,
+    committer::Tx,
     lend::{self, Loaded},
     readers::READ_MAX,
     rows,
@@ -65,27 +68,10 @@ impl Ledger {
         }
     }
 
-    /// RabbitMQ has confirmed it. Where the mark cannot be made, the leg stays with the relay until the next start, and is published again.
-    pub async fn relayed(&self, outbound: &Outbound) -> Result<(), LedgerError> {
-        let (leg, token, position) = (outbound.key, outbound.token, outbound.position);
-        let is_dead = outbound.death.is_some();
-        self.shared()
-            .write(64, move |tx| {
-                let stored = if is_dead { rows::code(LegState::Dead)..=rows::code(LegState::Dead) } else { 0..=3 };
-                let changed = tx.execute(
-                    "UPDATE legs SET state = -1, due_ms = NULL WHERE seq = ?1 AND queue = ?2 AND generation = ?3 AND runs = ?4
-                     AND state BETWEEN ?5 AND ?6",
-                    params![leg.0.cast_signed(), leg.1, position.generation, position.runs.cast_signed(), stored.start(), stored.end()],
-                )?;
-                if !is_dead {
-                    tx.changes.push(Change::Confirmed { leg, token });
-                } else if changed == 1 {
-                    tx.changes.push(Change::Dead { queue: leg.1, by: -1 });
-                    tx.changes.push(Change::Relayed { queue: leg.1, by: 1 });
-                }
-                Ok(())
-            })
-            .await
+    /// RabbitMQ has confirmed them: all are marked in one commit, or none. Where the marks cannot be made, the legs stay with the relay until
+    /// they are given back or the process ends, and are published again.
+    pub async fn relayed(&self, marks: Vec<Mark>) -> Result<(), LedgerError> {
+        self.shared().write(64 * marks.len(), move |tx| marks.iter().try_for_each(|mark| note(tx, *mark))).await
     }
 
     /// RabbitMQ did not take it: it waits on here. Where `back_off` is given, no other leg of its queue is tried before.
@@ -153,34 +139,53 @@ impl Ledger {
     }
 }
 
+fn note(tx: &mut Tx<'_>, Mark { key, token, position, is_dead }: Mark) -> rusqlite::Result<()> {
+    let stored = if is_dead { rows::code(LegState::Dead)..=rows::code(LegState::Dead) } else { 0..=3 };
+    let changed = tx.execute(
+        "UPDATE legs SET state = -1, due_ms = NULL WHERE seq = ?1 AND queue = ?2 AND generation = ?3 AND runs = ?4
+         AND state BETWEEN ?5 AND ?6",
+        params![key.0.cast_signed(), key.1, position.generation, position.runs.cast_signed(), stored.start(), stored.end()],
+    )?;
+    if !is_dead {
+        tx.changes.push(Change::Confirmed { leg: key, token });
+    } else if changed == 1 {
+        tx.changes.push(Change::Dead { queue: key.1, by: -1 });
+        tx.changes.push(Change::Relayed { queue: key.1, by: 1 });
+    }
+    Ok(())
+}
+
 async fn outbound(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Outbound>, LedgerError> {
     let Picked { leg: key, plugin, token, fresh, .. } = picked;
-    let (loaded, due_at) = if let Some(delivery) = fresh {
-        (Some(Loaded::fresh(delivery)), None)
+    let (loaded, due_at, compressed) = if let Some(Fresh { delivery, compressed }) = fresh {
+        (Some(Loaded::fresh(delivery)), None, compressed)
     } else {
         let read = move |conn: &Connection| {
             let due_at = rows::one_leg(conn, key.0.cast_signed(), key.1)?.and_then(|leg| leg.due_at);
-            Ok((lend::load(conn, key)?, due_at))
+            Ok((lend::load(conn, key)?, due_at, None))
         };
         shared.read(READ_MAX, read).await?
     };
     let Some(loaded) = loaded else { return Ok(None) };
     let due_at = due_at.filter(|due| *due > shared.clock.now());
     let Loaded { delivery, runs, attempts, generation, crashes, body_corrupt } = loaded;
-    let compressed = compress(shared, &delivery).await?;
+    let compressed = match compressed {
+        Some(compressed) => compressed,
+        None => compress(shared, &delivery).await?,
+    };
     let leg = LegId { delivery: delivery.id, plugin };
     let position = Position { generation, runs, attempts, crashes };
     Ok(Some(Outbound { leg, delivery, compressed, position, due_at, death: None, body_corrupt, key, token }))
 }
 
-async fn compress(shared: &Arc<Shared>, delivery: &Arc<Delivery>) -> Result<Vec<u8>, LedgerError> {
+async fn compress(shared: &Arc<Shared>, delivery: &Arc<Delivery>) -> Result<Bytes, LedgerError> {
     let failed = |error: std::io::Error| LedgerError::Failed(format!("compressing: {error}"));
     if delivery.document.len() < super::COMPRESS_INLINE_BYTES_MAX {
-        return shared.compressors.compress(&delivery.document).map_err(failed);
+        return shared.compressors.compress(&delivery.document).map(Bytes::from).map_err(failed);
     }
     let (shared, delivery) = (Arc::clone(shared), Arc::clone(delivery));
     let compressed = tokio::task::spawn_blocking(move || shared.compressors.compress(&delivery.document)).await;
-    compressed.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(failed)
+    compressed.unwrap_or_else(|error| Err(std::io::Error::other(error))).map(Bytes::from).map_err(failed)
 }
 
 fn dead(conn: &Connection) -> rusqlite::Result<Vec<Outbound>> {
@@ -196,7 +201,7 @@ fn dead(conn: &Connection) -> rusqlite::Result<Vec<Outbound>> {
         found.push(Outbound {
             leg: LegId { delivery: delivery.id, plugin: leg.plugin },
             delivery: Arc::new(delivery),
-            compressed: Vec::new(),
+            compressed: Bytes::new(),
             position: Position { generation: leg.generation, runs: leg.runs, attempts: leg.attempts, crashes: leg.crashes },
             due_at: None,
             death: Some(Death { reason: leg.reason.unwrap_or_default(), outcome, detail }),

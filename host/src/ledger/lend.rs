@@ -93,7 +93,7 @@ async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, Led
     let mut unclaimed = Unclaimed { shared: Arc::clone(shared), leg, token, is_claimed: false };
     let loaded = match (loaded, fresh) {
         (Some(loaded), _) => Some(*loaded),
-        (None, Some(delivery)) => Some(Loaded::fresh(delivery)),
+        (None, Some(fresh)) => Some(Loaded::fresh(fresh.delivery)),
         (None, None) => shared.read(READ_MAX, move |conn| load(conn, leg)).await?,
     };
     let Some(loaded) = loaded else {

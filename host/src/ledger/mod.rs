@@ -68,8 +68,8 @@ pub use refund::Refund;
 use shared::Shared;
 pub use shelf::{Hold, ShelvedVersion, Standing};
 pub use types::{
-    Arrival, Arrived, Books, DeadLetterFilter, Death, DeliveryFilter, Finished, KvValue, Lease, LedgerError, LegChange, Offer, OfferError,
-    OnceStep, OpenError, Outbound, Position, Queue, QueueSet, RelayScope, Settings, Settled, StoredPlugin,
+    Arrival, Arrived, Books, DeadLetterFilter, Death, DeliveryFilter, Finished, KvValue, Lease, LedgerError, LegChange, Mark, Offer,
+    OfferError, OnceStep, OpenError, Outbound, Position, Queue, QueueSet, RelayScope, Settings, Settled, StoredPlugin,
 };
 
 /// Bodies from this size on are compressed on a thread that may block.

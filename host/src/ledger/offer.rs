@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
 use sha2::{Digest as _, Sha256};
 
 use super::{
     Offer, OfferError, adopt,
     body::{StoredBody, half},
+    cache::Fresh,
     committer::Tx,
     rows,
     schedule::{Change, Key},
@@ -131,16 +133,18 @@ impl Prepared {
         let seq = tx.counters.seq;
         self.offer.delivery.sequence = seq;
         self.insert_rows(tx, seq.cast_signed(), body_seen, seen.is_none())?;
-        let Offer { delivery, legs, .. } = self.offer;
+        let Self { offer: Offer { delivery, legs, .. }, body, .. } = self;
         let receipt = Receipt::Accepted { id: delivery.id, event: delivery.event.clone(), legs: legs.len() };
         tx.counters.accepted += 1;
         *(if legs.is_empty() { &mut tx.counters.unrouted } else { &mut tx.counters.routed }) += 1;
-        let delivery = Arc::new(delivery);
+        let compressed = tx.shared.schedule.is_relaying().then(|| Bytes::from(body.document));
+        let fresh = Fresh { delivery: Arc::new(delivery), compressed };
+        let delivery = &fresh.delivery;
         for plugin in &legs {
             let queue = tx.queue(&delivery.tenant, plugin)?;
             let bytes = delivery.document.len() as u64;
             insert_leg(tx, (seq, queue), bytes)?;
-            tx.changes.push(Change::Opened { leg: (seq, queue), bytes, due: None, fresh: Some(Arc::clone(&delivery)) });
+            tx.changes.push(Change::Opened { leg: (seq, queue), bytes, due: None, fresh: Some(fresh.clone()) });
         }
         Ok(Ok(receipt))
     }
@@ -204,7 +208,7 @@ impl Prepared {
             .changes
             .iter()
             .map(|change| match change {
-                Change::Opened { bytes, fresh: Some(fresh), .. } if fresh.tenant == delivery.tenant => *bytes,
+                Change::Opened { bytes, fresh: Some(fresh), .. } if fresh.delivery.tenant == delivery.tenant => *bytes,
                 _ => 0,
             })
             .sum();

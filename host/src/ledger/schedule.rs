@@ -9,14 +9,19 @@ mod state;
 
 use std::{
     cmp::Reverse,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
 
-use super::{QueueSet, cache::BodyCache, lend::Loaded, types::RelayScope};
-use crate::delivery::{Delivery, LegState, PluginName, TenantId, view::QueueView};
+use super::{
+    QueueSet,
+    cache::{BodyCache, Fresh},
+    lend::Loaded,
+    types::RelayScope,
+};
+use crate::delivery::{LegState, PluginName, TenantId, view::QueueView};
 
 use state::{Loan, QueueState, State};
 
@@ -34,7 +39,7 @@ pub(super) enum Change {
     /// A queue got its number.
     Queue { queue: i64, tenant: TenantId, plugin: PluginName },
     /// A leg became open. `fresh` is its delivery where it never ran.
-    Opened { leg: Key, bytes: u64, due: Option<Instant>, fresh: Option<Arc<Delivery>> },
+    Opened { leg: Key, bytes: u64, due: Option<Instant>, fresh: Option<Fresh> },
     /// A leg on loan is settled.
     Settled { leg: Key, dead: bool },
     /// A leg on loan stays open; `held` for the relay, which is to give it to RabbitMQ before its time.
@@ -87,7 +92,7 @@ pub(super) struct Picked {
     pub(super) leg: Key,
     pub(super) plugin: PluginName,
     pub(super) token: u64,
-    pub(super) fresh: Option<Arc<Delivery>>,
+    pub(super) fresh: Option<Fresh>,
     pub(super) loaded: Option<Box<Loaded>>,
 }
 
@@ -140,10 +145,10 @@ impl Schedule {
         let mut state = self.state();
         state.tenant_concurrency_max = set.tenant_concurrency_max;
         state.serving = set.queues.into_iter().map(|queue| ((queue.tenant, queue.plugin), queue.concurrency_max)).collect();
-        let State { queues, serving, cache, .. } = &mut *state;
+        let State { queues, serving, cache, relay, .. } = &mut *state;
         for (number, queue) in queues.iter_mut() {
             queue.served = serving.get(&(queue.tenant.clone(), queue.plugin.clone())).copied();
-            if queue.served.is_none() {
+            if queue.served.is_none() && relay.is_none_or(|relay| !relay.all) {
                 cache.drop_queue(*number);
             }
         }

@@ -158,7 +158,7 @@ pub struct Outbound {
     /// The delivery.
     pub delivery: Arc<Delivery>,
     /// Its document, compressed with zstd.
-    pub compressed: Vec<u8>,
+    pub compressed: Bytes,
     /// Where the leg stands.
     pub position: Position,
     /// When it may run, where that is not at once.
@@ -169,6 +169,23 @@ pub struct Outbound {
     pub body_corrupt: bool,
     pub(super) key: (u64, i64),
     pub(super) token: u64,
+}
+
+impl Outbound {
+    /// What the ledger notes once RabbitMQ has confirmed it.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { key: self.key, token: self.token, position: self.position, is_dead: self.death.is_some() }
+    }
+}
+
+/// That RabbitMQ has confirmed a leg as it was at a position.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    pub(super) key: (u64, i64),
+    pub(super) token: u64,
+    pub(super) position: Position,
+    pub(super) is_dead: bool,
 }
 
 /// How far a leg has come. Of two messages of one leg, the one with the smaller (generation, runs) is older, and its leg has gone on.

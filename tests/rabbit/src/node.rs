@@ -90,11 +90,11 @@ impl Node {
     /// Does what an operator does where queues came back from a SIGKILL without a leader (docs/rabbitmq.md): restarts the node, until each queue
     /// whose name begins so has one. Gives how often that took; an election that is only late takes none.
     pub fn heal(&self, prefix: &str) -> anyhow::Result<usize> {
-        let (ask, mut leaderless) = (LEADERLESS.replace("PREFIX", prefix), String::new());
+        let mut leaderless = String::new();
         for restarts in 0..=RESTARTS_MAX {
             let is_led = self.until("a leader for each queue", ELECTION_MAX, || {
-                leaderless = self.ctl(&["eval", &ask]).unwrap_or_else(|error| format!("{error:#}"));
-                leaderless == "[]"
+                leaderless = self.leaderless(prefix).unwrap_or_else(|error| Some(format!("{error:#}"))).unwrap_or_default();
+                leaderless.is_empty()
             });
             if is_led.is_ok() {
                 return Ok(restarts);
@@ -103,6 +103,12 @@ impl Node {
             self.restart()?;
         }
         bail!("RabbitMQ {}: queues without a leader after {RESTARTS_MAX} restarts: {leaderless}. It says:\n{}", self.name(), self.log())
+    }
+
+    /// The quorum queues whose name begins so and that have no leader, in RabbitMQ's own words; none where each has one.
+    pub fn leaderless(&self, prefix: &str) -> anyhow::Result<Option<String>> {
+        let names = self.ctl(&["eval", &LEADERLESS.replace("PREFIX", prefix)])?;
+        Ok((names != "[]").then_some(names))
     }
 
     /// Waits until it takes connections.

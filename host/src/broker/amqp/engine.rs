@@ -6,6 +6,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     Address, Connected, Topology,
+    envelope::Decoder,
     handling::Handling,
     inbox::Inbox,
     intake::{Intake, Source},
@@ -104,7 +105,12 @@ impl Amqp {
         let (served, _) = watch::channel(QueueSet::default());
         let (foreign, _) = watch::channel(settings.shared_work);
         let (away, consuming) = watch::channel(Some("not connected yet".to_owned()));
-        let handling = Arc::new(Handling { relay: Arc::clone(&relay), inbox: Arc::clone(&inbox), foreign: foreign.clone() });
+        let handling = Arc::new(Handling {
+            relay: Arc::clone(&relay),
+            inbox: Arc::clone(&inbox),
+            decoder: Decoder::default(),
+            foreign: foreign.clone(),
+        });
         let mut between = if settings.works { vec![Source::Due, Source::Unrouted] } else { Vec::new() };
         between.extend(settings.archives.then_some(Source::Dead));
         let consumes = !between.is_empty();

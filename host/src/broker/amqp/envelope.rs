@@ -5,12 +5,17 @@
 //! first number is left to hosts that know it. Whoever may write to the broker can write anything, so every length is checked before it is
 //! believed and nothing is decompressed past what the head declares.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use lapin::types::{AMQPValue, FieldTable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use zstd::bulk::Decompressor;
 
 use super::{
     names::Names,
@@ -26,6 +31,8 @@ const MAGIC: &[u8; 3] = b"HKY";
 const MAJOR: u8 = 1;
 /// A head: names and the kept request headers.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
+/// Decompressors kept for reuse.
+const KEPT_MAX: usize = 8;
 /// A document; far above what a provider sends.
 const DOCUMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 const CONTENT_TYPE: &str = "application/vnd.hookyard.leg";
@@ -84,6 +91,10 @@ struct Head {
 #[derive(Clone, Debug, Default)]
 pub struct Headers(BTreeMap<&'static str, HeaderValue>);
 
+/// Reads messages, with decompressors that are reused: making one costs more than a usual body does.
+#[derive(Default)]
+pub struct Decoder(Mutex<Vec<Decompressor<'static>>>);
+
 /// The message of a leg to `exchange`.
 pub(super) fn encode(outbound: &Outbound, origin: u64, (exchange, routing_key): (String, String)) -> Message {
     let delivery = &outbound.delivery;
@@ -102,7 +113,7 @@ pub(super) fn encode(outbound: &Outbound, origin: u64, (exchange, routing_key): 
         form: delivery.encoding == BodyEncoding::Form,
         headers: delivery.headers.clone(),
         body_sha256: delivery.body_sha256,
-        document_sha256: Sha256::digest(&delivery.document).into(),
+        document_sha256: document_sha256(delivery),
         document_bytes: delivery.document.len() as u64,
     };
     let head = serde_json::to_vec(&head).unwrap_or_default();
@@ -119,6 +130,14 @@ pub(super) fn encode(outbound: &Outbound, origin: u64, (exchange, routing_key): 
         content_type: CONTENT_TYPE,
         headers: headers(outbound, origin),
         body: body.into(),
+    }
+}
+
+/// A JSON body is its document, and was hashed when it was accepted.
+fn document_sha256(delivery: &Delivery) -> [u8; 32] {
+    match delivery.encoding {
+        BodyEncoding::Json => delivery.body_sha256,
+        BodyEncoding::Form => Sha256::digest(&delivery.document).into(),
     }
 }
 
@@ -146,57 +165,71 @@ fn headers(outbound: &Outbound, origin: u64) -> Vec<(&'static str, HeaderValue)>
     headers
 }
 
-/// The leg of a message.
-pub fn decode(body: &[u8], headers: &Headers) -> Result<Arrival, Unreadable> {
-    let foreign = Unreadable::Foreign;
-    let rest = body.strip_prefix(MAGIC).ok_or(foreign("it does not begin like an envelope"))?;
-    let (major, rest) = rest.split_first().ok_or(foreign("it ends in its version"))?;
-    if *major != MAJOR {
-        return Err(if *major > MAJOR { Unreadable::Newer(*major) } else { foreign("it has an envelope version there never was") });
+impl Decoder {
+    /// The leg of a message.
+    pub fn decode(&self, body: &Bytes, headers: &Headers) -> Result<Arrival, Unreadable> {
+        let foreign = Unreadable::Foreign;
+        let rest = body.strip_prefix(MAGIC).ok_or(foreign("it does not begin like an envelope"))?;
+        let (major, rest) = rest.split_first().ok_or(foreign("it ends in its version"))?;
+        if *major != MAJOR {
+            return Err(if *major > MAJOR { Unreadable::Newer(*major) } else { foreign("it has an envelope version there never was") });
+        }
+        let (length, rest) = rest.split_first_chunk::<4>().ok_or(foreign("it ends in the length of its head"))?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        if length > HEAD_BYTES_MAX || length > rest.len() {
+            return Err(foreign("its head is longer than it or longer than any"));
+        }
+        let (head, compressed) = rest.split_at(length);
+        let head: Head = serde_json::from_slice(head).map_err(|_| foreign("its head cannot be read"))?;
+        if head.document_bytes > DOCUMENT_BYTES_MAX {
+            return Err(foreign("it declares a document larger than any"));
+        }
+        let document = self.decompress(compressed, usize::try_from(head.document_bytes).unwrap_or(usize::MAX));
+        let is_whole = document.as_ref().is_some_and(|document| Sha256::digest(document)[..] == head.document_sha256);
+        let leg = LegId { delivery: head.id, plugin: head.plugin };
+        let delivery = Delivery {
+            id: head.id,
+            tenant: head.tenant,
+            source: head.source,
+            provider_id: head.provider_id,
+            hook_id: head.hook_id,
+            event: head.event,
+            action: head.action,
+            repository: head.repository,
+            installation_id: head.installation_id,
+            received_at: Timestamp::from_unix_ms(head.received_ms),
+            sequence: 0,
+            encoding: if head.form { BodyEncoding::Form } else { BodyEncoding::Json },
+            headers: head.headers,
+            document: document.filter(|_| is_whole).unwrap_or_default(),
+            raw: None,
+            body_sha256: head.body_sha256,
+        };
+        let position = headers.position().ok_or(foreign("its headers do not say how far the leg has come"))?;
+        Ok(Arrival { leg, delivery, compressed: body.slice_ref(compressed), position, body_corrupt: !is_whole })
     }
-    let (length, rest) = rest.split_first_chunk::<4>().ok_or(foreign("it ends in the length of its head"))?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    if length > HEAD_BYTES_MAX || length > rest.len() {
-        return Err(foreign("its head is longer than it or longer than any"));
+
+    fn decompress(&self, compressed: &[u8], bytes: usize) -> Option<Bytes> {
+        // The frame's own word first, so that no memory is taken for what is not there.
+        let declared = zstd::zstd_safe::get_frame_content_size(compressed).ok()??;
+        if declared != bytes as u64 {
+            return None;
+        }
+        let pooled = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut decompressor = pooled.map_or_else(Decompressor::new, Ok).ok()?;
+        let document = decompressor.decompress(compressed, bytes).ok()?;
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.len() < KEPT_MAX {
+            pool.push(decompressor);
+        }
+        (document.len() == bytes).then(|| document.into())
     }
-    let (head, compressed) = rest.split_at(length);
-    let head: Head = serde_json::from_slice(head).map_err(|_| foreign("its head cannot be read"))?;
-    if head.document_bytes > DOCUMENT_BYTES_MAX {
-        return Err(foreign("it declares a document larger than any"));
-    }
-    let document = decompress(compressed, usize::try_from(head.document_bytes).unwrap_or(usize::MAX));
-    let is_whole = document.as_ref().is_some_and(|document| Sha256::digest(document)[..] == head.document_sha256);
-    let leg = LegId { delivery: head.id, plugin: head.plugin };
-    let delivery = Delivery {
-        id: head.id,
-        tenant: head.tenant,
-        source: head.source,
-        provider_id: head.provider_id,
-        hook_id: head.hook_id,
-        event: head.event,
-        action: head.action,
-        repository: head.repository,
-        installation_id: head.installation_id,
-        received_at: Timestamp::from_unix_ms(head.received_ms),
-        sequence: 0,
-        encoding: if head.form { BodyEncoding::Form } else { BodyEncoding::Json },
-        headers: head.headers,
-        document: document.filter(|_| is_whole).unwrap_or_default(),
-        raw: None,
-        body_sha256: head.body_sha256,
-    };
-    let position = headers.position().ok_or(foreign("its headers do not say how far the leg has come"))?;
-    Ok(Arrival { leg, delivery, compressed: Bytes::copy_from_slice(compressed), position, body_corrupt: !is_whole })
 }
 
-fn decompress(compressed: &[u8], bytes: usize) -> Option<Bytes> {
-    // The frame's own word first, so that no memory is taken for what is not there.
-    let declared = zstd::zstd_safe::get_frame_content_size(compressed).ok()??;
-    if declared != bytes as u64 {
-        return None;
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").finish_non_exhaustive()
     }
-    let document = zstd::bulk::decompress(compressed, bytes).ok()?;
-    (document.len() == bytes).then(|| document.into())
 }
 
 impl Headers {

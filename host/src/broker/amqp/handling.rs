@@ -7,7 +7,7 @@ use lapin::message::Delivery as Received;
 use tokio::sync::watch;
 
 use super::{
-    envelope::{self, Headers, Unreadable},
+    envelope::{Decoder, Headers, Unreadable},
     inbox::{Held, Inbox},
     intake::Source,
     names::{RUNGS, Rung},
@@ -26,6 +26,7 @@ const AGAIN_S: u64 = 5;
 pub(super) struct Handling {
     pub(super) relay: Arc<Relay>,
     pub(super) inbox: Arc<Inbox>,
+    pub(super) decoder: Decoder,
     /// Told once when a leg of another host comes.
     pub(super) foreign: watch::Sender<bool>,
 }
@@ -60,7 +61,7 @@ impl Handling {
         let id = received.properties.message_id().as_ref().map_or_else(String::new, ToString::to_string);
         let body = Bytes::from(received.data);
         let fate = match source {
-            Source::Legs(..) => match envelope::decode(&body, &headers) {
+            Source::Legs(..) => match self.decoder.decode(&body, &headers) {
                 Ok(arrival) if source.may_hold(&arrival) && is_of(&headers, &arrival) => self.arrive(arrival, &headers, &message).await,
                 Ok(_) => self.reject(body, "it says it is another queue's").await,
                 Err(unreadable) => self.unreadable(unreadable, &headers, (body, id)).await,
@@ -160,7 +161,7 @@ impl Handling {
             tracing::warn!(message = id, "dead_letter_of_the_broker_put_back");
             return self.pass_on(headers, (body, id), Some(RUNGS[0])).await;
         };
-        match envelope::decode(&body, headers) {
+        match self.decoder.decode(&body, headers) {
             Ok(arrival) if is_of(headers, &arrival) => match self.relay.ledger.archive(arrival, death).await {
                 Ok(true) => Fate::Done,
                 Ok(false) => Fate::Again,

@@ -12,10 +12,12 @@ mod handling;
 mod inbox;
 mod intake;
 mod link;
+mod marks;
 mod migration;
 mod names;
 mod onlookers;
 mod publisher;
+mod queues;
 mod relay;
 #[cfg(test)]
 mod tests;
@@ -24,7 +26,7 @@ mod waiters;
 mod watching;
 
 pub use engine::{Amqp, Parts, Settings};
-pub use envelope::{Headers, Unreadable, decode};
+pub use envelope::{Decoder, Headers, Unreadable};
 pub use link::{Address, Lost};
 pub use migration::{Migration, Moved, Progress, Stopped};
 pub use names::{Names, RUNGS, Rung};

@@ -3,11 +3,7 @@
 //! A leg is the ledger's until it is confirmed. Whatever else is heard (refused, unknown, nothing at all) leaves it there, and only its own
 //! queue waits before the next try: a full queue of one plugin costs no other plugin anything.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -15,8 +11,10 @@ use super::{
     engine::Settings,
     envelope,
     inbox::Inbox,
+    marks::Marks,
     names::Rung,
     publisher::{Connected, Message, Prepare, Published, Publisher, Settings as PublisherSettings},
+    queues::{BACK_OFF_MAX, Queues},
     topology::Topology,
     waiters::Waiters,
 };
@@ -28,10 +26,6 @@ use crate::{
     tasks::Tasks,
 };
 
-/// The first wait of a queue that refused, doubled by each refusal in a row.
-const BACK_OFF_MIN: Duration = Duration::from_millis(200);
-/// The longest: a queue that has room again is used soon.
-const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// After a publish without an answer.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Legs on their way at once; the publisher bounds their bytes.
@@ -55,19 +49,10 @@ pub(super) struct Relay {
     /// Legs too big for RabbitMQ can be run in this process.
     pub(super) runs_here: bool,
     pub(super) queues: Queues,
+    marks: Marks,
     /// Counts what becomes of messages.
     pub(super) observer: Observer,
     vhost: String,
-}
-
-/// Which queues were found or made, and how often each refused in a row.
-#[derive(Debug, Default)]
-pub(super) struct Queues(Mutex<HashMap<String, Known>>);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Known {
-    is_laid: bool,
-    refusals: u32,
 }
 
 impl Relay {
@@ -96,6 +81,7 @@ impl Relay {
             message_bytes_max: settings.message_bytes_max,
             runs_here: settings.works,
             queues: Queues::default(),
+            marks: Marks::new(ledger, tasks),
             observer: observer.clone(),
             vhost: settings.address.vhost().to_owned(),
         })
@@ -162,8 +148,9 @@ impl Relay {
         match published {
             Published::Confirmed => {
                 self.queues.took(&queue);
-                match self.ledger.relayed(outbound).await {
-                    Ok(()) => self.waiters.confirmed(outbound.leg.delivery),
+                self.waiters.confirmed(&outbound.leg);
+                match self.marks.mark(outbound.mark()).await {
+                    Ok(()) => self.waiters.marked(outbound.leg.delivery),
                     Err(error) => {
                         tracing::warn!(leg = %outbound.leg, %error, "relayed_leg_not_marked");
                         self.ledger.not_relayed(outbound, Some(self.clock.instant() + PAUSE));
@@ -208,7 +195,7 @@ impl Relay {
             if published != Published::Confirmed {
                 return false;
             }
-            match self.ledger.relayed(outbound).await {
+            match self.marks.mark(outbound.mark()).await {
                 Ok(()) => buried += 1,
                 Err(error) => tracing::warn!(leg = %outbound.leg, %error, "relayed_leg_not_marked"),
             }
@@ -260,36 +247,4 @@ impl Relay {
 
 fn name(origin: u64) -> String {
     format!("hookyard {origin:016x}")
-}
-
-impl Queues {
-    fn with<T>(&self, queue: &str, act: impl FnOnce(&mut Known) -> T) -> T {
-        act(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(queue.to_owned()).or_default())
-    }
-
-    fn is_laid(&self, queue: &str) -> bool {
-        self.with(queue, |known| known.is_laid)
-    }
-
-    fn laid(&self, queue: &str) {
-        self.with(queue, |known| known.is_laid = true);
-    }
-
-    fn took(&self, queue: &str) {
-        self.with(queue, |known| known.refusals = 0);
-    }
-
-    /// It refused once more: how long to leave it alone.
-    fn refused(&self, queue: &str) -> Duration {
-        self.with(queue, |known| {
-            known.refusals = (known.refusals + 1).min(16);
-            BACK_OFF_MIN.saturating_mul(1 << (known.refusals - 1)).min(BACK_OFF_MAX)
-        })
-    }
-
-    /// The broker may be another one now, or have lost a queue: looks again before the next publish.
-    pub(super) fn forget(&self) {
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.values_mut().for_each(|known| known.is_laid = false);
-    }
 }

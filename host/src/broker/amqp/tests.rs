@@ -2,25 +2,35 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use super::{
-    envelope::{Headers, Unreadable, decode, encode},
+    envelope::{Decoder, Headers, Unreadable, encode},
     names::{Names, RUNGS},
     publisher::{HeaderValue, Message},
 };
 use crate::{
     clock::Clock,
     delivery::{BodyEncoding, Delivery, DeliveryId, LegId, TenantId, Timestamp},
-    ledger::{Death, Ledger, Offer, Outbound, RelayScope, Settings},
+    ledger::{Arrival, Death, Ledger, Offer, Outbound, RelayScope, Settings},
 };
 
 async fn outbound() -> Outbound {
     let dir = tempfile::tempdir().unwrap();
+    let ledger = relaying(dir.path(), 1).await;
+    let outbound = ledger.next_outbound().await.unwrap();
+    ledger.close().await;
+    outbound
+}
+
+/// A ledger with one delivery for so many plugins, all of which are RabbitMQ's to get.
+pub(super) async fn relaying(dir: &std::path::Path, plugins: usize) -> Ledger {
     let clock = Clock::manual(Timestamp::from_unix_ms(1_767_225_600_000));
-    let ledger = Ledger::open(Settings { free_bytes_min: 0, ..Settings::new(dir.path()) }, clock.clone()).unwrap();
+    let ledger = Ledger::open(Settings { free_bytes_min: 0, ..Settings::new(dir) }, clock.clone()).unwrap();
     ledger.relay(RelayScope { all: true, outcomes_elsewhere: false });
-    let document = bytes::Bytes::from_static(b"{\"action\":\"opened\",\"zen\":\"Keep it logically awesome.\"}");
+    let document = Bytes::from_static(b"{\"action\":\"opened\",\"zen\":\"Keep it logically awesome.\"}");
     let delivery = Delivery {
         id: DeliveryId::from_bytes([9; 16]),
         tenant: TenantId::default_tenant(),
@@ -35,15 +45,19 @@ async fn outbound() -> Outbound {
         sequence: 0,
         encoding: BodyEncoding::Json,
         headers: vec![],
+        body_sha256: Sha256::digest(&document).into(),
         document,
         raw: None,
-        body_sha256: [3; 32],
     };
-    let offer = Offer { delivery, legs: vec!["triage".parse().unwrap()], refuse_replays: false, waiting_bytes_max: u64::MAX };
+    let name = |number| if number == 1 { "triage".to_owned() } else { format!("triage-{number}") };
+    let legs = (1..=plugins).map(|number| name(number).parse().unwrap()).collect();
+    let offer = Offer { delivery, legs, refuse_replays: false, waiting_bytes_max: u64::MAX };
     ledger.offer(offer, clock.instant() + std::time::Duration::from_secs(8)).await.unwrap();
-    let outbound = ledger.next_outbound().await.unwrap();
-    ledger.close().await;
-    outbound
+    ledger
+}
+
+fn decode(body: &[u8], headers: &Headers) -> Result<Arrival, Unreadable> {
+    Decoder::default().decode(&Bytes::copy_from_slice(body), headers)
 }
 
 /// The headers of a message, as they come back from the broker.
@@ -118,7 +132,7 @@ async fn a_bomb_is_not_unpacked_and_a_damaged_document_is_known_as_one() {
     let mut outbound = outbound().await;
     let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 1).unwrap();
     assert!(bomb.len() < 10_000);
-    outbound.compressed = bomb;
+    outbound.compressed = bomb.into();
     let message = encode(&outbound, 42, place());
     let arrival = decode(&message.body, &returned(&message, &[])).unwrap();
     assert!(arrival.body_corrupt && arrival.delivery.document.is_empty(), "the frame declares more than the head");

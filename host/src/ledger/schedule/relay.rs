@@ -18,6 +18,11 @@ impl Schedule {
         self.changed.notify_waiters();
     }
 
+    /// Whether legs are given to RabbitMQ.
+    pub(in crate::ledger) fn is_relaying(&self) -> bool {
+        self.state().relay.is_some()
+    }
+
     /// Whether other hosts may settle what this one gave to RabbitMQ.
     pub(in crate::ledger) fn outcomes_elsewhere(&self) -> bool {
         self.state().relay.is_some_and(|relay| relay.outcomes_elsewhere)

@@ -3,12 +3,11 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
-    sync::Arc,
     time::Instant,
 };
 
-use super::{BodyCache, Change, Key, Loaded, RelayScope};
-use crate::delivery::{Delivery, PluginName, TenantId, view::QueueView};
+use super::{BodyCache, Change, Fresh, Key, Loaded, RelayScope};
+use crate::delivery::{PluginName, TenantId, view::QueueView};
 
 /// A leg on loan.
 #[derive(Debug)]
@@ -140,9 +139,9 @@ impl State {
         self.queues.insert(queue, QueueState::new(tenant, plugin, served));
     }
 
-    pub(super) fn open(&mut self, leg: Key, bytes: u64, due: Option<Instant>, fresh: Option<Arc<Delivery>>) {
+    pub(super) fn open(&mut self, leg: Key, bytes: u64, due: Option<Instant>, fresh: Option<Fresh>) {
         let Some(queue) = self.queues.get_mut(&leg.1) else { return };
-        let is_served = queue.served.is_some();
+        let is_worked = queue.served.is_some() || self.relay.is_some_and(|relay| relay.all);
         if let Some(tenant) = self.tenants.get_mut(&queue.tenant) {
             tenant.waiting_bytes += bytes;
         }
@@ -151,8 +150,8 @@ impl State {
             Some(due) => self.wait(leg, due),
             None => queue.ready.push_back(leg.0),
         }
-        if let Some(delivery) = fresh.filter(|_| is_served) {
-            self.cache.put(leg, delivery);
+        if let Some(fresh) = fresh.filter(|_| is_worked) {
+            self.cache.put(leg, fresh);
         }
     }
 

@@ -6,7 +6,7 @@ fn arrival(outbound: &Outbound) -> Arrival {
     Arrival {
         leg: outbound.leg.clone(),
         delivery: Delivery::clone(&outbound.delivery),
-        compressed: outbound.compressed.clone().into(),
+        compressed: outbound.compressed.clone(),
         position: outbound.position,
         body_corrupt: false,
     }

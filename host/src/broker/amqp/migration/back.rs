@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     super::{
-        envelope::{self, Headers, Unreadable},
+        envelope::{Headers, Unreadable},
         handling::{Fate, Handling, is_of},
         intake::Source,
         link::{self, Lost, next, within},
@@ -195,7 +195,7 @@ impl Moved {
 async fn take(handling: &Handling, queue: String, source: &Source, received: Received) -> Result<Taken, Stopped> {
     let headers = Headers::read(received.properties.headers().as_ref());
     let body = Bytes::from(received.data);
-    let taken = match envelope::decode(&body, &headers) {
+    let taken = match handling.decoder.decode(&body, &headers) {
         Ok(arrival) if is_of(&headers, &arrival) && source.may_hold(&arrival) => keep(handling, source, &headers, arrival).await?,
         Ok(_) => put_aside(handling, body, "it says it is another queue's").await?,
         Err(Unreadable::Foreign(why)) => put_aside(handling, body, why).await?,
