@@ -124,6 +124,7 @@ fn check_version(version: i32, name: &str) -> Result<(), OpenError> {
 /// A connection that may write. No connection checkpoints when it is closed: after an I/O error nothing may touch the file again.
 pub(super) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open(path)?;
+    prepare_once(&conn)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.execute_batch(
@@ -134,9 +135,16 @@ pub(super) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
+/// Has a statement keep its plan. By default (<https://www.sqlite.org/queryplanner-ng.html#qpstab>) the planner may look at the values bound to
+/// it, and where it has, the statement is compiled anew for every other value: a third of the committer's time went there.
+fn prepare_once(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
 /// A connection that only reads.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    prepare_once(&conn)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192;")?;
@@ -189,5 +197,22 @@ mod tests {
             assert!(refused.contains(name) && refused.contains("bundled"), "{refused}");
         }
         check_library().unwrap();
+    }
+    #[test]
+    fn a_statement_is_compiled_once_whatever_values_it_is_given() {
+        use rusqlite::StatementStatus::RePrepare;
+
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = open_writer(&dir.path().join("hookyard.db")).unwrap();
+        migrate(&mut writer).unwrap();
+        let reader = open_reader(&dir.path().join("hookyard.db")).unwrap();
+        for conn in [&writer, &reader] {
+            // A shape of ours whose plan SQLite would make anew for each value.
+            let mut last_run = conn.prepare("SELECT max(run) FROM attempts WHERE seq = ?1 AND queue = ?2").unwrap();
+            for seq in 1..=9_i64 {
+                last_run.query_row([seq, 1], |row| row.get::<_, Option<i64>>(0)).unwrap();
+            }
+            assert_eq!(last_run.get_status(RePrepare), 0);
+        }
     }
 }

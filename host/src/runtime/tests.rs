@@ -106,7 +106,7 @@ async fn refusal(wasm: impl Into<Bytes>, granted: &[&str]) -> AdmissionError {
 fn expected(name: &str) -> Result<&'static str, &'static str> {
     Ok(match name {
         "ack" | "count" | "emit-then-ack" | "log-some" | "noisy" | "poison" | "publish-document" | "validate" => "ack",
-        "config" | "echo" | "kv-own-writes" | "once-twice" | "random" | "skip" | "sleep" | "wall-clock" => "skip",
+        "config" | "echo" | "kv-own-writes" | "once-twice" | "random" | "remember" | "skip" | "sleep" | "wall-clock" => "skip",
         "retry" => "retry",
         "reject" | "emit-then-reject" => "reject",
         "bulk-fill" | "loop" | "start-loop" => "out_of_fuel",

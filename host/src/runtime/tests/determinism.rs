@@ -17,6 +17,13 @@ async fn an_hours_sleep_is_over_at_once_and_the_guest_believes_it() {
 }
 
 #[tokio::test]
+async fn what_a_run_wrote_to_its_memory_is_gone_in_the_next() {
+    for _ in 0..3 {
+        assert_eq!(number(&play("remember", run()).await), 0);
+    }
+}
+
+#[tokio::test]
 async fn the_wall_clock_stands_at_the_recorded_start() {
     assert_eq!(number(&play("wall-clock", run()).await), 1_700_000_001);
 }
