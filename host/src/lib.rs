@@ -7,7 +7,7 @@
 //! | 9 | `cli` | arguments, exit codes, human output | clap |
 //! | 8 | `app` | joins the parts; start and drain order | |
 //! | 7 | `config` | file shape → checked settings; reload | |
-//! | 6 | `ingest` `work` `admin` `streams` | request → Receipt or Refusal · lease → Settlement · API, health, metrics · onlookers | hyper (ingest and cli/client and egress), axum (admin), redis (streams) |
+//! | 6 | `ingest` `work` `admin` `streams` | request → Receipt or Refusal · lease → Settlement · API, health, metrics · onlookers | hyper (ingest and cli/client and egress and broker/amqp/management), axum (admin), redis (streams) |
 //! | 5 | `catalog` | loaded plugins: watch, admit, swap | notify |
 //! | 4 | `broker` `runtime` | queue traits and engines · engine, bindings, budget, one invocation → Outcome | wasmtime (runtime), lapin (broker) |
 //! | 3 | `tenants` `observe` | per-tenant values · facts = metric + log line | prometheus-client, tracing-subscriber (observe) |

@@ -28,6 +28,7 @@ pub fn settings(url: &str) -> Settings {
             queue_messages_max: 1_000_000,
             queue_bytes_max: 1 << 30,
         },
+        management: None,
         ack_after_broker: false,
         message_bytes_max: 16 << 20,
         retries_in_ledger: false,

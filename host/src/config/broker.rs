@@ -7,7 +7,7 @@ use toml::Value;
 use super::reader::Reader;
 use crate::broker::{
     Kind,
-    amqp::{self, Address, Names, Topology},
+    amqp::{self, Address, Management, Names, Topology},
 };
 
 const MIB: usize = 1024 * 1024;
@@ -18,7 +18,7 @@ pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> Kind 
     let kind = reader.word("broker.kind", "embedded", &["embedded", "rabbitmq"]);
     let ack_after = reader.word("broker.ack_after", "disk", &["disk", "broker"]);
     let is_rabbitmq = kind == "rabbitmq";
-    let address = address(reader, env, is_rabbitmq);
+    let (address, management) = (address(reader, env, is_rabbitmq), management(reader, env, is_rabbitmq));
     let prefix = reader.text("broker.rabbitmq.prefix").unwrap_or_else(|| "hookyard".to_owned());
     let names = Names::new(&prefix).map_err(|expected| reader.problem("broker.rabbitmq.prefix", format!("`{prefix}`"), expected));
     let passive = reader.word("broker.rabbitmq.topology", "declare", &["declare", "passive"]) == "passive";
@@ -37,6 +37,7 @@ pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> Kind 
     let (Some(address), Ok(names)) = (address, names) else { return Kind::Embedded };
     Kind::RabbitMq(Box::new(amqp::Settings {
         address,
+        management,
         topology: Topology { names, passive, queue_messages_max, queue_bytes_max },
         ack_after_broker: ack_after == "broker",
         message_bytes_max,
@@ -48,7 +49,8 @@ pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> Kind 
 }
 
 fn address(reader: &mut Reader, env: &BTreeMap<String, String>, is_needed: bool) -> Option<Address> {
-    let url = url(reader, env, is_needed);
+    let key = UrlKey { key: "broker.rabbitmq.url", otherwise: Some(URL_VARIABLE), expected: "amqp://user:password@host:5672/vhost" };
+    let url = url(reader, env, key, is_needed);
     let ca = pem(reader, "broker.rabbitmq.ca");
     let certificate = pem(reader, "broker.rabbitmq.certificate");
     let key = pem(reader, "broker.rabbitmq.key");
@@ -69,27 +71,50 @@ fn address(reader: &mut Reader, env: &BTreeMap<String, String>, is_needed: bool)
     Some(address)
 }
 
-/// The URL; never shown, because a password stands in it.
-fn url(reader: &mut Reader, env: &BTreeMap<String, String>, is_needed: bool) -> Option<String> {
-    const KEY: &str = "broker.rabbitmq.url";
-    let value = reader.value(KEY);
-    let named = |key: &str| value.as_ref().and_then(|value| value.get(key)).and_then(Value::as_str);
+/// The management API, where it is to be asked. The authority that signs the broker signs it, too.
+fn management(reader: &mut Reader, env: &BTreeMap<String, String>, is_needed: bool) -> Option<Management> {
+    const KEY: &str = "broker.rabbitmq.management_url";
+    let key = UrlKey { key: KEY, otherwise: None, expected: "http://user:password@host:15672" };
+    let url = url(reader, env, key, is_needed)?;
+    let ca = reader.text("broker.rabbitmq.ca").and_then(|name| fs::read_to_string(reader.beside(&name)).ok());
+    Management::parse(&url, ca.as_deref()).map_err(|expected| reader.problem(KEY, "another text (not shown)", expected)).ok()
+}
+
+/// How a URL is written down.
+struct UrlKey {
+    key: &'static str,
+    /// The variable it comes from where nothing is said.
+    otherwise: Option<&'static str>,
+    expected: &'static str,
+}
+
+/// A URL; never shown, because a password stands in it.
+fn url(
+    reader: &mut Reader,
+    env: &BTreeMap<String, String>,
+    UrlKey { key, otherwise, expected }: UrlKey,
+    is_needed: bool,
+) -> Option<String> {
+    let value = reader.value(key);
+    let named = |kind: &str| value.as_ref().and_then(|value| value.get(kind)).and_then(Value::as_str);
     if let Some(path) = named("file") {
         let path = reader.beside(path);
         return fs::read_to_string(&path)
-            .map_err(|error| reader.problem(KEY, format!("{}: {error}", path.display()), "a readable file"))
+            .map_err(|error| reader.problem(key, format!("{}: {error}", path.display()), "a readable file"))
             .ok();
     }
     if let Some(Value::String(url)) = &value {
         return Some(url.clone());
     }
-    let Some(variable) = value.as_ref().map_or(Some(URL_VARIABLE), |_| named("env")).map(str::to_owned) else {
-        reader.problem(KEY, "a value of another shape (not shown)", "{ env = \"NAME\" }, { file = \"path\" }, or a URL");
+    let Some(variable) = value.as_ref().map_or(otherwise, |_| named("env")).map(str::to_owned) else {
+        if value.is_some() {
+            reader.problem(key, "a value of another shape (not shown)", "{ env = \"NAME\" }, { file = \"path\" }, or a URL");
+        }
         return None;
     };
     let url = env.get(&variable).filter(|url| !url.is_empty()).cloned();
     if url.is_none() && is_needed {
-        reader.problem(KEY, format!("the variable `{variable}` is not set or empty"), "amqp://user:password@host:5672/vhost");
+        reader.problem(key, format!("the variable `{variable}` is not set or empty"), expected);
     }
     url
 }

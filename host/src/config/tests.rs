@@ -98,10 +98,14 @@ fn an_empty_file_and_no_file_are_defaults() {
 #[test]
 fn all_problems_of_a_file_are_told_at_once_and_no_secret_with_them() {
     let text = "[ingest]\nlisten = \"nowhere\"\nlissten = 1\ntrusted_proxies = [\"10.0.0.0/99\"]\n[retention]\ndedup_ms = 1\n\
-                [admin]\ntoken = \"hunter2\"\n[broker]\nkind = \"rabbitmq\"\n";
+                [admin]\ntoken = \"hunter2\"\n[broker]\nkind = \"rabbitmq\"\n\
+                [broker.rabbitmq]\nmanagement_url = \"ftp://adm:hunter2@rabbit\"\n";
     let problems = Folder::with(&[("hookyard.toml", text)]).load().unwrap_err();
     let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
-    for key in ["ingest.listen", "ingest.lissten", "ingest.trusted_proxies", "retention.dedup_ms", "admin.token", "broker.rabbitmq.url"] {
+    for key in ["ingest.listen", "ingest.lissten", "ingest.trusted_proxies", "retention.dedup_ms", "admin.token"] {
+        assert!(keys.contains(&key), "{key} in {keys:?}");
+    }
+    for key in ["broker.rabbitmq.url", "broker.rabbitmq.management_url"] {
         assert!(keys.contains(&key), "{key} in {keys:?}");
     }
     assert!(!format!("{problems:?}").contains("hunter2"));

@@ -6,10 +6,12 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     Address, Connected, Topology,
+    audit::Audit,
     envelope::Decoder,
     handling::Handling,
     inbox::Inbox,
     intake::{Intake, Source},
+    management::Management,
     relay::Relay,
     waiters::Waiters,
     watching::{Watching, unverified, watch_sharing, watch_unserved},
@@ -39,6 +41,8 @@ pub struct Settings {
     pub address: Address,
     /// What is there.
     pub topology: Topology,
+    /// Whom to ask what AMQP does not tell: policies, bindings, arguments of what others made.
+    pub management: Option<Management>,
     /// A sender is answered 202 only when RabbitMQ has confirmed every leg.
     pub ack_after_broker: bool,
     /// Larger messages are not published: their legs run here, or are refused where nothing runs.
@@ -99,7 +103,7 @@ impl Amqp {
         let (tasks, for_sharing) = (Tasks::new(), readiness.clone());
         let scope = RelayScope { all: !settings.works, outcomes_elsewhere: settings.shared_work || !settings.works };
         ledger.relay(scope);
-        let relay = Arc::new(Relay::new(&settings, &ledger, (&clock, &observer), &tasks).await?);
+        let relay = Arc::new(Relay::new(&settings, &ledger, (&clock, &observer, &readiness), &tasks).await?);
         let (inbox, waiters, died) = (Arc::clone(&relay.inbox), Arc::clone(&relay.waiters), Arc::<Notify>::default());
         tasks.spawn("relay", Arc::clone(&relay).run(tasks.clone()));
         let (served, _) = watch::channel(QueueSet::default());
@@ -132,6 +136,9 @@ impl Amqp {
             readiness.block("broker_away", "RabbitMQ: not connected yet");
         }
         readiness.note("rabbitmq_unverified", unverified(&settings));
+        if let Some(audit) = Audit::new(&settings, &relay, &readiness) {
+            tasks.spawn("audit", audit.run(served.subscribe(), tasks.clone()));
+        }
         let watching =
             Watching { publishing: relay.publisher.connected(), consuming, observer, readiness, needed: settings.ack_after_broker };
         tasks.spawn("watch_broker", watching.run(tasks.clone()));

@@ -125,6 +125,8 @@ impl Handling {
     /// To the leg's queue, or to a wait before it. A queue that refuses costs its own message a wait, and nobody else anything.
     async fn pass_on(&self, headers: &Headers, (body, id): (Bytes, String), wait: Option<Rung>) -> Fate {
         let names = &self.relay.topology.names;
+        let may_drop = || headers.queue().is_some_and(|(tenant, plugin)| self.relay.queues.drops(&names.queue(&tenant, &plugin)));
+        let wait = wait.or_else(|| may_drop().then(|| Rung::not_before(Duration::from_secs(AGAIN_S))));
         let Some(message) = headers.passed_on(names, body.clone(), id.clone(), wait) else {
             return self.reject(body, "its headers do not say whose it is").await;
         };

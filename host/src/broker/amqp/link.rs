@@ -39,6 +39,13 @@ pub struct Lost(pub(super) String);
 #[derive(Debug, Default)]
 pub(super) struct Patience(u32);
 
+impl Lost {
+    /// Whether RabbitMQ refused, which it will do again, and the connection was not only lost.
+    pub(super) fn is_the_brokers_word(&self) -> bool {
+        ["PRECONDITION", "NOT_FOUND", "ACCESS_REFUSED", "ACCESS-REFUSED", "is not there"].iter().any(|word| self.0.contains(word))
+    }
+}
+
 impl Address {
     /// Reads `amqp://user:password@host:port/vhost`, or `amqps://`.
     ///

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     clock::Clock,
     ledger::{Ledger, LedgerError, Unaccounted},
-    observe::Observer,
+    observe::{Observer, Readiness},
     tasks::Tasks,
 };
 use back::Back;
@@ -134,7 +134,7 @@ impl Migration {
         let tasks = Tasks::new();
         // What RabbitMQ cannot have stays, whatever this host's role is.
         let settings = Settings { works: true, ..self.settings.clone() };
-        let relay = Arc::new(Relay::new(&settings, &self.ledger, (&self.clock, &Observer::new(self.clock.clone())), &tasks).await?);
+        let relay = self.relay(&settings, &tasks).await?;
         let given = async {
             self.connected(&relay).await?;
             self.ledger.give_all();
@@ -176,7 +176,7 @@ impl Migration {
     /// Why it could not take all of them.
     pub async fn to_embedded(&self, unaccounted: Option<Unaccounted>, tell: &(dyn Fn(Progress) + Sync)) -> Result<Moved, Stopped> {
         let tasks = Tasks::new();
-        let relay = Arc::new(Relay::new(&self.settings, &self.ledger, (&self.clock, &Observer::new(self.clock.clone())), &tasks).await?);
+        let relay = self.relay(&self.settings, &tasks).await?;
         let taken = async {
             // It lays what is there once; beyond that it publishes only what is to be put aside.
             self.connected(&relay).await?;
@@ -192,6 +192,12 @@ impl Migration {
         .await;
         tasks.stop(link::ANSWER_MAX).await;
         taken
+    }
+
+    /// A relay whose metrics and notes nobody reads.
+    async fn relay(&self, settings: &Settings, tasks: &Tasks) -> Result<Arc<Relay>, LedgerError> {
+        let observer = Observer::new(self.clock.clone());
+        Relay::new(settings, &self.ledger, (&self.clock, &observer, &Readiness::new()), tasks).await.map(Arc::new)
     }
 
     async fn connected(&self, relay: &Relay) -> Result<(), Stopped> {

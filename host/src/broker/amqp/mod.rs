@@ -6,16 +6,19 @@
 //! what happens after a crash are then the same as without RabbitMQ. A message is acknowledged when what it stands for is settled, or safe in
 //! its next message. Everything is at least once; of two messages of one leg the older is known by how far the leg has come, and dropped.
 
+mod audit;
 mod engine;
 mod envelope;
 mod handling;
 mod inbox;
 mod intake;
 mod link;
+mod management;
 mod marks;
 mod migration;
 mod names;
 mod onlookers;
+mod plan;
 mod publisher;
 mod queues;
 mod relay;
@@ -28,6 +31,7 @@ mod watching;
 pub use engine::{Amqp, Parts, Settings};
 pub use envelope::{Decoder, Headers, Unreadable};
 pub use link::{Address, Lost};
+pub use management::Management;
 pub use migration::{Migration, Moved, Progress, Stopped};
 pub use names::{Names, RUNGS, Rung};
 pub use onlookers::{EMITS, EVENTS, topic_exchange};

@@ -1,10 +1,12 @@
 //! What the relay knows of plugins' queues: which were found or made, and how often each refused in a row.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+
+use super::watching::NAMED_MAX;
 
 /// The first wait of a queue that refused, doubled by each refusal in a row.
 const BACK_OFF_MIN: Duration = Duration::from_millis(200);
@@ -15,10 +17,13 @@ pub(super) const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Queues(Mutex<HashMap<String, Known>>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Known {
     is_laid: bool,
     refusals: u32,
+    may_drop: bool,
+    /// Why it cannot be used, by the broker's own word.
+    unusable: Option<String>,
 }
 
 impl Queues {
@@ -36,6 +41,20 @@ impl Queues {
         self.with(queue, |known| known.is_laid = true);
     }
 
+    /// It cannot be made or used, or it can again. Gives what is to be said of all such queues; none where there is none.
+    pub(super) fn unusable(&self, queue: &str, why: Option<String>) -> Option<String> {
+        self.with(queue, |known| known.unusable = why);
+        let queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: BTreeSet<&str> = queues.values().filter_map(|known| known.unusable.as_deref()).collect();
+        let more = all.len().saturating_sub(NAMED_MAX);
+        let named = all.into_iter().take(NAMED_MAX).collect::<Vec<_>>().join("; ");
+        match (named.is_empty(), more) {
+            (true, _) => None,
+            (false, 0) => Some(named),
+            (false, more) => Some(format!("{named}; and {more} more")),
+        }
+    }
+
     /// It took a message.
     pub(super) fn took(&self, queue: &str) {
         self.with(queue, |known| known.refusals = 0);
@@ -47,6 +66,22 @@ impl Queues {
             known.refusals = (known.refusals + 1).min(16);
             BACK_OFF_MIN.saturating_mul(1 << (known.refusals - 1)).min(BACK_OFF_MAX)
         })
+    }
+
+    /// These may drop what they have confirmed, by the broker's own word; all others may not.
+    pub(super) fn may_drop(&self, names: &BTreeSet<&str>) {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.iter_mut().for_each(|(name, known)| known.may_drop = names.contains(name.as_str()));
+    }
+
+    /// Whether it may drop what it has confirmed, and must not be given anything.
+    pub(super) fn drops(&self, queue: &str) -> bool {
+        self.with(queue, |known| known.may_drop)
+    }
+
+    /// Those that anything is known of.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// The broker may be another one now, or have lost a queue: looks again before the next publish.

@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     delivery::{PluginName, TenantId},
     ledger::{Ledger, LedgerError, Outbound},
-    observe::Observer,
+    observe::{Observer, Readiness},
     tasks::Tasks,
 };
 
@@ -30,6 +30,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(200);
 /// Legs on their way at once; the publisher bounds their bytes.
 const WINDOW: usize = 512;
+/// The note in `readyz` that names plugins' queues which cannot be used.
+const UNUSABLE: &str = "rabbitmq_queue_unusable";
 /// What a message is larger than its document and head, with room.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
 
@@ -52,6 +54,8 @@ pub(super) struct Relay {
     marks: Marks,
     /// Counts what becomes of messages.
     pub(super) observer: Observer,
+    /// Hears of queues that cannot be used.
+    readiness: Readiness,
     vhost: String,
 }
 
@@ -60,7 +64,7 @@ impl Relay {
     pub(super) async fn new(
         settings: &Settings,
         ledger: &Ledger,
-        (clock, observer): (&Clock, &Observer),
+        (clock, observer, readiness): (&Clock, &Observer, &Readiness),
         tasks: &Tasks,
     ) -> Result<Self, LedgerError> {
         let origin = ledger.instance().await?;
@@ -83,6 +87,7 @@ impl Relay {
             queues: Queues::default(),
             marks: Marks::new(ledger, tasks),
             observer: observer.clone(),
+            readiness: readiness.clone(),
             vhost: settings.address.vhost().to_owned(),
         })
     }
@@ -136,6 +141,11 @@ impl Relay {
         let message = self.message(outbound, &queue);
         if outbound.body_corrupt || message.body.len() + MESSAGE_OVERHEAD_BYTES > self.message_bytes_max {
             return self.keep(outbound, message.body.len());
+        }
+        if outbound.due_at.is_none() && self.queues.drops(&queue) {
+            tracing::debug!(queue, "queue_may_drop");
+            self.ledger.not_relayed(outbound, Some(self.clock.instant() + BACK_OFF_MAX));
+            return self.waiters.refused(outbound.leg.delivery);
         }
         if outbound.due_at.is_none()
             && let Err(lost) = self.lay(&outbound.delivery.tenant, &outbound.leg.plugin).await
@@ -234,12 +244,19 @@ impl Relay {
         }
         let topology = self.topology.clone();
         let name = queue.clone();
-        self.publisher
+        let laid = self
+            .publisher
             .run_errand(Arc::new(move |channel| {
                 let (topology, name) = (topology.clone(), name.clone());
                 Box::pin(async move { topology.lay_queue(&channel, &name).await })
             }))
-            .await?;
+            .await;
+        let unusable = laid.as_ref().err().filter(|lost| lost.is_the_brokers_word()).map(ToString::to_string);
+        match self.queues.unusable(&queue, unusable) {
+            Some(words) => self.readiness.note(UNUSABLE, format!("legs for it wait in the ledger: {words}")),
+            None => self.readiness.clear_note(UNUSABLE),
+        }
+        laid?;
         self.queues.laid(&queue);
         Ok(())
     }

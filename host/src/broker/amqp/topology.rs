@@ -1,8 +1,7 @@
-//! Bringing the objects of `names` into being, or finding that they are there.
+//! Bringing what `plan` says into being, or finding that it is there.
 //!
-//! What decides about loss stands in arguments of our own, not in policies: quorum queues, at-least-once dead-lettering, refusal instead of
-//! dropping when full. Declaring is idempotent; RabbitMQ refuses where an object exists with other arguments, and that refusal is told as it
-//! is, because it names the queue and the argument. Nothing is ever deleted here.
+//! Declaring is idempotent; RabbitMQ refuses where an object exists with other arguments, and that refusal is told as it is, because it names
+//! the queue and the argument. Nothing is ever deleted here.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +13,9 @@ use lapin::{
 
 use super::{
     link::{Lost, within},
-    names::{Names, RUNGS},
-    onlookers::{EMITS, EVENTS},
+    names::Names,
+    plan::{Argument, Arguments, BindingPlan, Plan},
 };
-
-/// Deliveries of one message before RabbitMQ gives up on it: a net only, our own count of attempts ends far below.
-const DELIVERY_LIMIT: i64 = 1000;
 
 /// How objects come into being.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,71 +30,44 @@ pub struct Topology {
     pub queue_bytes_max: u64,
 }
 
-/// One argument of a queue or exchange.
-fn arguments(texts: &[(&str, &str)], numbers: &[(&str, u64)]) -> FieldTable {
-    let mut table = BTreeMap::new();
-    for (name, text) in texts {
-        table.insert((*name).into(), AMQPValue::LongString((*text).into()));
-    }
-    for (name, number) in numbers {
-        table.insert((*name).into(), AMQPValue::LongLongInt(i64::try_from(*number).unwrap_or(i64::MAX)));
-    }
+/// Arguments as they go over the wire.
+fn table(arguments: &Arguments) -> FieldTable {
+    let value = |argument: &Argument| match argument {
+        Argument::Text(text) => AMQPValue::LongString(text.as_str().into()),
+        Argument::Number(number) => AMQPValue::LongLongInt(i64::try_from(*number).unwrap_or(i64::MAX)),
+        Argument::Truth(truth) => AMQPValue::Boolean(*truth),
+    };
+    let table: BTreeMap<_, _> = arguments.iter().map(|(name, argument)| ((*name).into(), value(argument))).collect();
     table.into()
 }
 
 impl Topology {
     /// Everything that is there once.
     pub(super) async fn lay(&self, channel: &Channel) -> Result<(), Lost> {
-        let names = &self.names;
-        let unrouted = names.unrouted();
-        let alternate = || arguments(&[("alternate-exchange", &unrouted)], &[]);
-        self.exchange(channel, &unrouted, ExchangeKind::Fanout, FieldTable::default()).await?;
-        self.exchange(channel, &names.legs(), ExchangeKind::Direct, alternate()).await?;
-        self.exchange(channel, &names.retry(), ExchangeKind::Direct, alternate()).await?;
-        self.exchange(channel, &names.dead(), ExchangeKind::Fanout, alternate()).await?;
-        for onlookers in [EVENTS, EMITS] {
-            self.exchange(channel, onlookers, ExchangeKind::Topic, FieldTable::default()).await?;
-        }
-        let quorum = || arguments(&[("x-queue-type", "quorum")], &[]);
-        self.queue(channel, &unrouted, quorum()).await?;
-        self.bind(channel, &unrouted, &unrouted, "").await?;
-        self.queue(channel, &names.due(), quorum()).await?;
-        self.queue(channel, &names.rejected(), quorum()).await?;
-        let mut archived = quorum();
-        archived.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
-        self.queue(channel, &names.dead(), archived).await?;
-        self.bind(channel, &names.dead(), &names.dead(), "").await?;
-        for rung in RUNGS {
-            let texts = [
-                ("x-queue-type", "quorum"),
-                ("x-dead-letter-exchange", ""),
-                ("x-dead-letter-routing-key", &names.due()),
-                ("x-dead-letter-strategy", "at-least-once"),
-                ("x-overflow", "reject-publish"),
-            ];
-            let ttl_ms = u64::try_from(rung.wait.as_millis()).unwrap_or(u64::MAX);
-            self.queue(channel, &names.wait(rung), arguments(&texts, &[("x-message-ttl", ttl_ms)])).await?;
-            self.bind(channel, &names.wait(rung), &names.retry(), rung.name).await?;
-        }
-        Ok(())
+        self.carry_out(channel, &Plan::once(&self.names)).await
     }
 
     /// The queue of one plugin, bound to the exchange of legs.
     pub(super) async fn lay_queue(&self, channel: &Channel, queue: &str) -> Result<(), Lost> {
-        let dead = self.names.dead();
-        let texts = [
-            ("x-queue-type", "quorum"),
-            ("x-dead-letter-exchange", dead.as_str()),
-            ("x-dead-letter-strategy", "at-least-once"),
-            ("x-overflow", "reject-publish"),
-        ];
-        let numbers = [
-            ("x-delivery-limit", DELIVERY_LIMIT.unsigned_abs()),
-            ("x-max-length", self.queue_messages_max),
-            ("x-max-length-bytes", self.queue_bytes_max),
-        ];
-        self.queue(channel, queue, arguments(&texts, &numbers)).await?;
-        self.bind(channel, queue, &self.names.legs(), queue).await
+        self.carry_out(channel, &self.plan_of(queue)).await
+    }
+
+    /// What the queue of one plugin is made of.
+    pub(super) fn plan_of(&self, queue: &str) -> Plan {
+        Plan::of_plugin(&self.names, queue, (self.queue_messages_max, self.queue_bytes_max))
+    }
+
+    async fn carry_out(&self, channel: &Channel, plan: &Plan) -> Result<(), Lost> {
+        for exchange in &plan.exchanges {
+            self.exchange(channel, &exchange.name, exchange.kind.clone(), table(&exchange.arguments)).await?;
+        }
+        for queue in &plan.queues {
+            self.queue(channel, &queue.name, table(&queue.arguments)).await?;
+        }
+        for BindingPlan { queue, exchange, key } in &plan.bindings {
+            self.bind(channel, queue, exchange, key).await?;
+        }
+        Ok(())
     }
 
     async fn exchange(&self, channel: &Channel, name: &str, kind: ExchangeKind, arguments: FieldTable) -> Result<(), Lost> {

@@ -13,17 +13,22 @@ use crate::{
 };
 
 /// Queues that a note names; of more it gives the number.
-const NAMED_MAX: usize = 10;
+pub(super) const NAMED_MAX: usize = 10;
 
 /// What AMQP has no question for, so that nobody takes silence for a check.
 pub(super) fn unverified(settings: &Settings) -> String {
-    let cap = format!("that the broker's message cap is at least {} bytes", settings.message_bytes_max);
+    let cap = cap(settings);
     if settings.topology.passive {
         return format!(
             "existence only was checked: AMQP does not tell arguments, policies, bindings and alternate exchanges of what others made, nor {cap}"
         );
     }
     format!("AMQP does not tell policies laid over our queues, nor {cap}")
+}
+
+/// What nothing tells.
+pub(super) fn cap(settings: &Settings) -> String {
+    format!("that the broker's message cap is at least {} bytes", settings.message_bytes_max)
 }
 
 /// Tells the host what the connections tell.

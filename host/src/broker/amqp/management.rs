@@ -1,0 +1,233 @@
+//! RabbitMQ's management API, as far as it is read here: the exchanges, queues, bindings and policies of one vhost.
+//!
+//! It is asked rarely, so each question has a connection of its own. Whatever answers is believed only as far as it goes: an answer that is
+//! late, too long or no list means that nothing is known, and never that all is well.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use base64::Engine as _;
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::{Map, Value};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+/// How long one answer may take, from the connection to its last byte.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// What one answer may be long: some fifty thousand queues.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Where the API is and who we are to it. Its `Debug` shows no credential.
+#[derive(Clone)]
+pub struct Management {
+    url: Url,
+    authorization: HeaderValue,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+/// What a vhost has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct There {
+    pub(super) exchanges: Vec<ExchangeThere>,
+    pub(super) queues: Vec<QueueThere>,
+    pub(super) bindings: Vec<BindingThere>,
+    pub(super) policies: Vec<PolicyThere>,
+    pub(super) operator_policies: Vec<PolicyThere>,
+}
+
+/// An exchange that is there.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ExchangeThere {
+    pub(super) name: String,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) durable: bool,
+    #[serde(default, deserialize_with = "object")]
+    pub(super) arguments: Map<String, Value>,
+}
+
+/// A queue that is there.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct QueueThere {
+    pub(super) name: String,
+    pub(super) durable: bool,
+    #[serde(default, deserialize_with = "object")]
+    pub(super) arguments: Map<String, Value>,
+    /// The policy that is laid over it. Its operator policy is only told by a broker that collects metrics.
+    #[serde(default)]
+    pub(super) policy: Option<String>,
+}
+
+/// A policy that is there, or an operator policy.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct PolicyThere {
+    pub(super) name: String,
+    pub(super) pattern: String,
+    #[serde(rename = "apply-to")]
+    pub(super) apply_to: String,
+    pub(super) priority: i64,
+    #[serde(deserialize_with = "object")]
+    pub(super) definition: Map<String, Value>,
+}
+
+/// A binding that is there.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct BindingThere {
+    pub(super) source: String,
+    pub(super) destination: String,
+    pub(super) routing_key: String,
+}
+
+/// RabbitMQ writes an empty object as `{}`, as `[]`, as `""` or as null, by version and place.
+fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Object(map) => Ok(map),
+        Value::Null => Ok(Map::new()),
+        Value::Array(list) if list.is_empty() => Ok(Map::new()),
+        Value::String(text) if text.is_empty() => Ok(Map::new()),
+        _ => Err(D::Error::custom("something else where an object was expected")),
+    }
+}
+
+impl Management {
+    /// Reads `http://user:password@host:15672`, or `https://`. The certificates in `ca_pem` are trusted beside those of the system.
+    ///
+    /// # Errors
+    /// Says what was expected, never what was found: a password may stand in it.
+    pub fn parse(url: &str, ca_pem: Option<&str>) -> Result<Self, String> {
+        let expected = || "http://user:password@host:15672, or https:// (what is special in a password is written %xx)".to_owned();
+        let mut url = Url::parse(url.trim()).map_err(|_| expected())?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() || url.username().is_empty() || url.query().is_some() {
+            return Err(expected());
+        }
+        let decoded = |text: &str| percent_decoded(text).ok_or_else(expected);
+        let pair = format!("{}:{}", decoded(url.username())?, decoded(url.password().unwrap_or_default())?);
+        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+        let mut authorization = HeaderValue::try_from(format!("Basic {encoded}")).map_err(|_| expected())?;
+        authorization.set_sensitive(true);
+        let tls = (url.scheme() == "https").then(|| trusting(ca_pem)).transpose()?.map(Arc::new);
+        if url.set_username("").is_err() || url.set_password(None).is_err() {
+            return Err(expected());
+        }
+        Ok(Self { url, authorization, tls })
+    }
+
+    /// What a vhost has.
+    ///
+    /// # Errors
+    /// Why nothing is known, in words for the operator, without a credential.
+    pub(super) async fn look(&self, vhost: &str) -> Result<There, String> {
+        Ok(There {
+            exchanges: self.list("exchanges", vhost, "name,type,durable,arguments").await?,
+            queues: self.list("queues", vhost, "name,durable,arguments,policy").await?,
+            bindings: self.list("bindings", vhost, "source,destination,routing_key").await?,
+            policies: self.list("policies", vhost, "name,pattern,apply-to,priority,definition").await?,
+            operator_policies: self.list("operator-policies", vhost, "name,pattern,apply-to,priority,definition").await?,
+        })
+    }
+
+    async fn list<T: DeserializeOwned>(&self, what: &str, vhost: &str, columns: &str) -> Result<Vec<T>, String> {
+        let mut url = self.url.clone();
+        url.path_segments_mut().map_err(|()| "it has no path".to_owned())?.pop_if_empty().extend(["api", what, vhost]);
+        url.query_pairs_mut().append_pair("columns", columns);
+        let answered = tokio::time::timeout(ANSWER_MAX, self.get(&url)).await;
+        let (status, body) =
+            answered.map_err(|_| format!("{self} gave no answer within {ANSWER_MAX:?}"))?.map_err(|why| format!("{self}: {why}"))?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| format!("{self} answered no list of {what}: {error}")),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(format!(
+                "{self} answered {status}: the user of `management_url` needs the right password, the tag `policymaker` and rights in the vhost `{vhost}`"
+            )),
+            status => Err(format!("{self} answered {status} to the question for {what}")),
+        }
+    }
+
+    async fn get(&self, url: &Url) -> anyhow::Result<(StatusCode, Bytes)> {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or(15672);
+        let request = Request::builder()
+            .uri(&url[url::Position::BeforePath..url::Position::AfterQuery])
+            .header(header::HOST, &url[url::Position::BeforeHost..url::Position::AfterPort])
+            .header(header::AUTHORIZATION, self.authorization.clone())
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())?;
+        let host = host.trim_matches(['[', ']']);
+        let tcp = TcpStream::connect((host, port)).await?;
+        match &self.tls {
+            None => exchange(tcp, request).await,
+            Some(tls) => {
+                let name = ServerName::try_from(host.to_owned())?;
+                exchange(TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await?, request).await
+            }
+        }
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Empty<Bytes>>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let asked = async {
+        let (parts, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        anyhow::Ok((parts.status, body.to_bytes()))
+    };
+    tokio::pin!(asked, connection);
+    tokio::select! {
+        biased;
+        answer = &mut asked => answer,
+        // It may end with the last byte of the answer, which is read on then.
+        _ = &mut connection => asked.await,
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        bytes.push(if byte == b'%' { u8::try_from(digit(rest.next())? * 16 + digit(rest.next())?).ok()? } else { byte });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn trusting(ca_pem: Option<&str>) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for certificate in CertificateDer::pem_slice_iter(ca_pem.unwrap_or_default().as_bytes()) {
+        let added = certificate.map_err(|error| error.to_string()).and_then(|der| roots.add(der).map_err(|error| error.to_string()));
+        added.map_err(|error| format!("a certificate that can be trusted; that of `ca` cannot: {error}"))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(versions.map_err(|error| format!("a TLS library that works: {error}"))?.with_root_certificates(roots).with_no_client_auth())
+}
+
+impl fmt::Debug for Management {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for Management {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the management API at {}", self.url)
+    }
+}
