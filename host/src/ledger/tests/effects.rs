@@ -131,12 +131,12 @@ async fn a_tenant_over_its_budget_of_bytes_waits_and_nobody_else() {
         let (ledger, finished) = (rig.ledger.clone(), finished(&lease, Settlement::Ack, effects));
         waiting.spawn(async move { ledger.settle(lease, finished).await.unwrap() });
     }
-    // The first of the noisy tenant and the neighbour's; the second noisy one owes a second and a bit.
+    // The first of the noisy tenant and the neighbour's; the second noisy one owes three seconds and a bit.
     for _ in 0..2 {
         assert_eq!(waiting.join_next().await.unwrap().unwrap(), Settled::Committed);
     }
     rig.accept(3, &[]).await;
-    rig.clock.advance(Duration::from_millis(900));
+    rig.clock.advance(Duration::from_millis(2900));
     rig.accept(4, &[]).await;
     assert!(waiting.try_join_next().is_none());
     rig.clock.advance(Duration::from_millis(200));
