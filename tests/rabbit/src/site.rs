@@ -12,6 +12,11 @@ use tempfile::TempDir;
 
 use crate::{group::Group, packages::Packages, ports};
 
+/// What folders of sites are called first.
+const PREFIX: &str = "hookyard-rabbit-";
+/// The file that says which process a site belongs to.
+const OWNER: &str = "owner";
+
 /// One place for nodes.
 #[derive(Debug)]
 pub(crate) struct Site {
@@ -24,7 +29,9 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn open(packages: Packages) -> anyhow::Result<Self> {
-        let dir = TempDir::with_prefix("hookyard-rabbit-").context("a folder for RabbitMQ")?;
+        sweep();
+        let dir = TempDir::with_prefix(PREFIX).context("a folder for RabbitMQ")?;
+        fs::write(dir.path().join(OWNER), std::process::id().to_string())?;
         let names_port = ports::free()?;
         let log = File::create(dir.path().join("epmd.log"))?;
         let arguments = ["-port", &names_port.to_string(), "-address", "127.0.0.1"];
@@ -75,5 +82,36 @@ impl Site {
         }
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
+    }
+}
+
+/// Removes the folders of processes that are gone. A process that is killed cannot, and what a test binary shares between its tests is never
+/// dropped.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+        let owner = fs::read_to_string(entry.path().join(OWNER)).ok().and_then(|owner| owner.trim().parse::<u32>().ok());
+        if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+            // Somebody else may be at it, too; what is left is for the next.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_of_a_process_that_is_gone_is_removed_and_one_of_a_living_process_is_not() {
+        let site = |owner: &str| {
+            let dir = TempDir::with_prefix(PREFIX).unwrap();
+            fs::write(dir.path().join(OWNER), owner).unwrap();
+            dir
+        };
+        // No process has the highest number there is.
+        let (gone, living) = (site(&i32::MAX.to_string()), site(&std::process::id().to_string()));
+        sweep();
+        assert!(!gone.path().exists() && living.path().exists());
     }
 }

@@ -10,7 +10,10 @@ use system_tests::{
     sender::{Post, Sender},
 };
 
-use super::desk::{ALL, after, fresh_document, send};
+use super::{
+    desk::{ALL, after, fresh_document, send},
+    limits::incompressible,
+};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -68,4 +71,23 @@ async fn two_hosts_share_the_work() {
     };
     tokio::time::timeout(PATIENCE, waiting).await.expect("every delivery runs on one of the two");
     finished(&two, |count| count > 0).await;
+}
+
+/// Its body is in one host's ledger, and no message can carry it to another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_message_can_carry_runs_on_the_host_that_has_it_and_a_door_alone_refuses_it() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let folders = [folder(&vhost, "ack"), folder(&vhost, "ack"), folder(&vhost, "ack")];
+    let (one, two) = (ProcessHost::start(&folders[0]), ProcessHost::start(&folders[1]));
+    let door = ProcessHost::start_with(&folders[2], &["--roles", "ingest,admin"]);
+    let sender = |host: &ProcessHost| Sender::new(host.ingest, "default", "github", SECRET);
+    let big = incompressible(24_900_000);
+    let refused = sender(&door).post("push", big.clone()).await;
+    assert_eq!(refused.status, 413, "{}", refused.body);
+    let beside = send(&sender(&one), 40).await;
+    let id = sender(&one).post("push", big).await.accepted().to_string();
+    finished(&one, |_| one.log().contains(&id)).await;
+    let done = |id: &str| one.log().contains(id) || two.log().contains(id);
+    finished(&one, |_| beside.iter().all(|id| done(&id.to_string()))).await;
+    assert!(!two.log().contains(&id), "the other host never had it");
 }

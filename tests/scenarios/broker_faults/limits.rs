@@ -20,7 +20,7 @@ use super::desk::{ALL, all_acked, queue_of, send, two_plugins};
 const HELD: u16 = 300;
 
 /// A document of this size that hardly shrinks: random printable characters.
-fn incompressible(bytes: usize) -> Vec<u8> {
+pub(crate) fn incompressible(bytes: usize) -> Vec<u8> {
     let mut document = b"{\"n\":\"".to_vec();
     document.extend(std::iter::repeat_with(|| fastrand::u8(0x23..0x5b)).take(bytes - document.len() - 2));
     document.extend(b"\"}");

@@ -8,9 +8,10 @@ use system_tests::{
     host::TestHost,
     rabbit::{self, Queue},
     relay::{Fault, Moment, Relay},
+    sender::Post,
 };
 
-use super::desk::{all_acked, send, two_plugins};
+use super::desk::{after, all_acked, fresh_document, send, taken, two_plugins};
 
 /// Beyond this the fault was never struck: the host publishes, hears confirms and acknowledges all the time.
 const STRUCK_MAX: Duration = Duration::from_secs(30);
@@ -97,4 +98,31 @@ async fn a_settled_leg_whose_acknowledgement_was_lost_does_not_run_again() {
         assert!(view.legs.iter().all(|leg| leg.state == LegState::Acked && leg.attempts == 1), "{view:?}");
     }
     assert_eq!(host.emits().await.len(), before + 10, "each delivery was handled once");
+}
+
+/// The broker has it and the host does not know: the sender hears 503 and calls again, and that is the same delivery.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirm_that_never_came_is_a_503_and_the_same_call_again_runs_nothing_twice() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let relay = Relay::to(vhost.port()).await;
+    let host = two_plugins(Queue::at(relay.url(vhost.name())).acked_by_broker()).start().await;
+    let warm = taken(&host, 1).await;
+    all_acked(&host, &warm, 2).await;
+    let before = host.emits().await.len();
+    let sprung = relay.strike_at(Moment::BEFORE_CONFIRM, Fault::Stall);
+    let post = Post::json("push", fresh_document());
+    let unknown = host.sender().send(post.clone()).await;
+    sprung.await.expect("a confirm was eaten");
+    assert_eq!(unknown.status, 503, "{}", unknown.body);
+    assert!(unknown.retry_after.is_some());
+    let id = loop {
+        let answer = host.sender().send(post.clone()).await;
+        match answer.status.as_u16() {
+            202 => break answer.accepted(),
+            200 => break answer.duplicate(),
+            _ => after(Duration::from_millis(100)).await,
+        }
+    };
+    assert_eq!(all_acked(&host, [&id], 2).await, 0, "no leg ran twice");
+    assert_eq!(host.emits().await.len(), before + 1);
 }

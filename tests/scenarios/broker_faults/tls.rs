@@ -1,10 +1,23 @@
 //! The connection over TLS: an authority of one's own, a broker that asks for our certificate, and what is refused is told in words.
 
-use std::{collections::BTreeMap, net::TcpListener, path::Path, process::Command, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
+use hookyard::{clock::Clock, delivery::DeliveryId};
+use lapin::{
+    Connection, ConnectionProperties, ExchangeKind,
+    options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
 use system_tests::{
-    folder::{Folder, Layout, SECRET},
+    folder::{self, Folder, Layout, SECRET},
     guests,
+    host::TestHost,
     process::ProcessHost,
     rabbit::{self, Node, Queue, Settings},
     sender::{Post, Sender},
@@ -115,4 +128,44 @@ async fn what_is_refused_on_either_side_is_told_in_words_without_the_password() 
         tokio::time::timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("{what}: no {words} in {}", host.log()));
         assert!(!host.log().contains("n0t-the-password") && !host.log().contains("attempt_finished"), "{what}: {}", host.log());
     }
+}
+
+/// The host's own queue is on its disk; only what others follow goes over this connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_shows_our_certificate_and_misses_nothing() {
+    let Some(broker) = guarded() else { return };
+    let connection = Connection::connect(&broker.node.url(), ConnectionProperties::default()).await.expect("a connection");
+    let onlooker = connection.create_channel().await.expect("a channel");
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let none = FieldTable::default;
+    onlooker.exchange_declare("hookyard.events".into(), ExchangeKind::Topic, durable, none()).await.expect("an exchange");
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    onlooker.queue_declare("all".into(), durable, none()).await.expect("a queue");
+    let bound = onlooker.queue_bind("all".into(), "hookyard.events".into(), "ev.#".into(), QueueBindOptions::default(), none());
+    bound.await.expect("a binding");
+
+    let path = |name: &str| broker.certificates.path().join(name).display().to_string();
+    let stream = format!(
+        "[streams.events]\nkind = \"rabbitmq\"\nurl = {{ file = \"amqps.url\" }}\ntenants = [\"default\"]\nstart = \"oldest\"\n\
+         [streams.events.tls]\nca = \"{}\"\ncertificate = \"{}\"\nkey = {{ file = \"{}\" }}\n",
+        path("ca.pem"),
+        path("host.pem"),
+        path("host.key")
+    );
+    let folder = Folder::lay(&Layout { hookyard_toml: stream, ..Layout::default() });
+    folder::write(&folder.path().join("amqps.url"), format!("amqps://guest:{PASSWORD}@127.0.0.1:{}/%2f", broker.port).as_bytes());
+    let host = TestHost::start_on(folder, Clock::system()).await;
+    let sent: BTreeSet<DeliveryId> = send(&host.sender(), 20).await.into_iter().collect();
+    let mut seen = BTreeSet::new();
+    let taking = async {
+        while seen != sent {
+            let message = onlooker.basic_get("all".into(), BasicGetOptions { no_ack: true }).await.expect("an answer");
+            let Some(message) = message else { continue };
+            let id = message.properties.message_id().as_ref().map(|id| id.as_str().to_owned()).expect("an id");
+            seen.insert(id.parse::<DeliveryId>().expect("an id of ours"));
+        }
+    };
+    tokio::time::timeout(PATIENCE, taking).await.expect("everything comes in time");
+    let connections = tokio::task::block_in_place(|| broker.node.ctl(&["list_connections", "ssl", "peer_cert_subject"])).unwrap();
+    assert!(connections.lines().any(|line| line.starts_with("true") && line.ends_with("CN=host")), "{connections}");
 }

@@ -268,6 +268,17 @@ async fn legs_that_rabbitmq_has_lost_are_told_by_number_and_go_on_by_the_operato
     assert!(output.status.success(), "{}", words(&output));
     let legs = desk.legs(&ids).await;
     assert!(legs.values().all(|leg| leg.state.is_open() && leg.state != LegState::Relayed && leg.generation == 1), "{legs:?}");
+    // Lost once more, and given up this time.
+    desk.migrate_all("rabbitmq");
+    tokio::task::block_in_place(|| vhost.management().call("DELETE", &purge, "")).unwrap();
+    let output = desk.migrate("embedded", &["--unaccounted", "discard", "--json"]);
+    assert!(output.status.success(), "{}", words(&output));
+    let legs = desk.legs(&ids).await;
+    assert!(legs.values().all(|leg| leg.state == LegState::Discarded), "{legs:?}");
+    let ledger = desk.open(&Clock::system());
+    ledger.serve(served(&["a"]));
+    assert!(ledger.queues().await.unwrap().iter().all(|queue| queue.waiting + queue.relayed + queue.parked == 0), "none of them runs");
+    ledger.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
