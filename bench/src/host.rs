@@ -122,6 +122,11 @@ impl Folder {
 
     /// Starts the host and waits until it is ready.
     pub(crate) async fn start(&self, clock: &Clock) -> anyhow::Result<Host> {
+        self.start_within(READY_MAX, clock).await
+    }
+
+    /// The same, for a host that has more to do before.
+    pub(crate) async fn start_within(&self, ready_max: Duration, clock: &Clock) -> anyhow::Result<Host> {
         let (ingest, address) = (free_address()?, free_address()?);
         let config = self.dir.path().join("hookyard.toml");
         fs::write(&config, self.config(ingest, address))?;
@@ -136,7 +141,7 @@ impl Folder {
         while !admin.is_ready().await {
             server.must_run()?;
             let waited = clock.instant().saturating_duration_since(began);
-            ensure!(waited < READY_MAX, "the host is not ready after {READY_MAX:?}; it said:\n{}", server.last_words());
+            ensure!(waited < ready_max, "the host is not ready after {ready_max:?}; it said:\n{}", server.last_words());
             clock.sleep(LOOK_EVERY).await;
         }
         let ready_after = clock.instant().saturating_duration_since(began);
@@ -186,6 +191,13 @@ impl Host {
             }
             clock.sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// How many plugins serve.
+    pub(crate) async fn serving(&self) -> anyhow::Result<usize> {
+        let page = self.admin.get("/api/v1/plugins").await?;
+        let plugins = page["items"].as_array().with_context(|| format!("the plugins are no list: {page}"))?;
+        Ok(plugins.iter().filter(|plugin| plugin["status"] == "active").count())
     }
 
     /// Pauses a plugin: what is accepted for it waits.

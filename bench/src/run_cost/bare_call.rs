@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, bail};
 use hookyard::{delivery::Delivery, runtime::Run};
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store, UpdateDeadline,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store, UpdateDeadline,
     component::{Component, HasSelf, Linker},
 };
 
@@ -100,6 +100,7 @@ impl Bare {
 /// The settings of `hookyard::runtime`'s engine; a difference here would be measured as a difference there.
 fn engine() -> anyhow::Result<Engine> {
     let runs = u32::try_from(CONCURRENCY_MAX)?;
+    let resident_bytes = if PoolingAllocationConfig::is_pagemap_scan_available() { 256 * 1024 } else { 64 * 1024 };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(runs)
         .total_core_instances(runs * 64)
@@ -112,7 +113,8 @@ fn engine() -> anyhow::Result<Engine> {
         .max_component_instance_size(4 * 1024 * 1024)
         .max_core_instance_size(4 * 1024 * 1024)
         .max_unused_warm_slots(runs)
-        .linear_memory_keep_resident(64 * 1024)
+        .linear_memory_keep_resident(resident_bytes)
+        .pagemap_scan(Enabled::Auto)
         .table_keep_resident(4 * 1024);
     let mut settings = Config::new();
     settings
