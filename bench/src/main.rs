@@ -26,6 +26,7 @@ mod reading;
 mod report;
 mod run_cost;
 mod soak;
+mod streams;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -65,6 +66,8 @@ enum What {
     Deploys,
     /// A tenant beside another one's hostile plugins
     Neighbours,
+    /// Accepting beside a stream to Redis, and without one
+    Streams,
     /// Memory of a host that has nothing to do
     Idle,
     /// Start with a queue that was left behind
@@ -149,6 +152,9 @@ async fn measure(bench: &mut Bench, what: &What) -> anyhow::Result<()> {
     }
     if has(What::Neighbours) {
         neighbours::measure(bench).await?;
+    }
+    if has(What::Streams) {
+        streams::measure(bench).await?;
     }
     if has(What::Rabbitmq) {
         rabbit::measure(bench).await?;

@@ -201,7 +201,22 @@ fn shipped(plugin: &str) -> Option<Desk> {
 
 #[test]
 fn a_fixture_answers_the_requests_of_the_handlers_and_checks_them() {
-    for (plugin, passed) in [("issue-triage", 3), ("check-issues", 2), ("workflow-alert", 3)] {
+    for (plugin, passed) in [
+        ("check-issues", 2),
+        ("comment-commands", 3),
+        ("deployment-report", 3),
+        ("deployment-start", 2),
+        ("issue-triage", 3),
+        ("pr-merged", 2),
+        ("pr-review", 2),
+        ("pr-size", 3),
+        ("push-deploy", 2),
+        ("release-deploy", 2),
+        ("repo-setup", 2),
+        ("star-count", 3),
+        ("status-alert", 3),
+        ("workflow-alert", 3),
+    ] {
         let Some(desk) = shipped(plugin) else { continue };
         let test = desk.run(&["plugin", "test", plugin, "--no-build"]);
         assert_eq!(code(&test), 0, "{}\n{}", data(&test), words(&test));

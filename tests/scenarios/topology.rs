@@ -10,6 +10,11 @@ use hookyard::{
     clock::Clock,
     delivery::Settlement,
 };
+use lapin::{
+    BasicProperties, Confirmation, Connection, ConnectionProperties,
+    options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
 use system_tests::{
     amqp::{Node, PATIENCE, settings},
     contract::{finished, offer, queues},
@@ -151,6 +156,27 @@ async fn a_queue_that_an_operator_has_drop_its_head_is_told_and_given_nothing_un
     host.engine.serve(queues());
     assert_eq!(handle(&host).await.leg.plugin.as_str(), "a");
     host.stop().await;
+}
+
+/// Why the host believes the policy and not its own argument: RabbitMQ's manual does not say which is stronger for `overflow`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_drops_what_it_has_confirmed_where_a_policy_says_so_against_our_argument() {
+    const MESSAGES: u32 = 200;
+    let Some(vhost) = rabbit::vhost() else { return };
+    set_policy(&vhost, "policies", "tidy-up", r#"{"pattern":"^full$","apply-to":"queues","definition":{"overflow":"drop-head"}}"#);
+    let path = format!("/api/queues/{}/full", vhost.name());
+    let arguments = r#"{"x-queue-type":"quorum","x-max-length":10,"x-overflow":"reject-publish"}"#;
+    vhost.management().call("PUT", &path, &format!(r#"{{"durable":true,"arguments":{arguments}}}"#)).unwrap();
+    let channel = Connection::connect(vhost.url(), ConnectionProperties::default()).await.unwrap().create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    for _ in 0..MESSAGES {
+        let options = BasicPublishOptions::default();
+        let sent = channel.basic_publish("".into(), "full".into(), options, b"leg", BasicProperties::default()).await.unwrap();
+        assert!(matches!(sent.await.unwrap(), Confirmation::Ack(_)));
+    }
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let left = channel.queue_declare("full".into(), passive, FieldTable::default()).await.unwrap().message_count();
+    assert!(left < MESSAGES / 10, "of {MESSAGES} confirmed messages {left} are left");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@
 mod api;
 mod check;
 mod client;
+mod component;
 mod dead_letters;
 mod deliveries;
 mod exit;

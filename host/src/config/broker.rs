@@ -18,7 +18,9 @@ pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> Kind 
     let kind = reader.word("broker.kind", "embedded", &["embedded", "rabbitmq"]);
     let ack_after = reader.word("broker.ack_after", "disk", &["disk", "broker"]);
     let is_rabbitmq = kind == "rabbitmq";
-    let (address, management) = (address(reader, env, is_rabbitmq), management(reader, env, is_rabbitmq));
+    let ca = pem(reader, "broker.rabbitmq.ca");
+    let management = management(reader, env, (ca.as_deref(), is_rabbitmq));
+    let address = address(reader, env, (ca, is_rabbitmq));
     let prefix = reader.text("broker.rabbitmq.prefix").unwrap_or_else(|| "hookyard".to_owned());
     let names = Names::new(&prefix).map_err(|expected| reader.problem("broker.rabbitmq.prefix", format!("`{prefix}`"), expected));
     let passive = reader.word("broker.rabbitmq.topology", "declare", &["declare", "passive"]) == "passive";
@@ -48,10 +50,9 @@ pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> Kind 
     }))
 }
 
-fn address(reader: &mut Reader, env: &BTreeMap<String, String>, is_needed: bool) -> Option<Address> {
+fn address(reader: &mut Reader, env: &BTreeMap<String, String>, (ca, is_needed): (Option<String>, bool)) -> Option<Address> {
     let key = UrlKey { key: "broker.rabbitmq.url", otherwise: Some(URL_VARIABLE), expected: "amqp://user:password@host:5672/vhost" };
     let url = url(reader, env, key, is_needed);
-    let ca = pem(reader, "broker.rabbitmq.ca");
     let certificate = pem(reader, "broker.rabbitmq.certificate");
     let key = pem(reader, "broker.rabbitmq.key");
     if certificate.is_some() != key.is_some() {
@@ -72,12 +73,11 @@ fn address(reader: &mut Reader, env: &BTreeMap<String, String>, is_needed: bool)
 }
 
 /// The management API, where it is to be asked. The authority that signs the broker signs it, too.
-fn management(reader: &mut Reader, env: &BTreeMap<String, String>, is_needed: bool) -> Option<Management> {
+fn management(reader: &mut Reader, env: &BTreeMap<String, String>, (ca, is_needed): (Option<&str>, bool)) -> Option<Management> {
     const KEY: &str = "broker.rabbitmq.management_url";
     let key = UrlKey { key: KEY, otherwise: None, expected: "http://user:password@host:15672" };
     let url = url(reader, env, key, is_needed)?;
-    let ca = reader.text("broker.rabbitmq.ca").and_then(|name| fs::read_to_string(reader.beside(&name)).ok());
-    Management::parse(&url, ca.as_deref()).map_err(|expected| reader.problem(KEY, "another text (not shown)", expected)).ok()
+    Management::parse(&url, ca).map_err(|expected| reader.problem(KEY, "another text (not shown)", expected)).ok()
 }
 
 /// How a URL is written down.

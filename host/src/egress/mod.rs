@@ -309,23 +309,34 @@ fn http_date(now: crate::delivery::Timestamp) -> String {
 }
 
 fn tls(settings: &Settings) -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(native.certs);
+    let mut more = Vec::new();
     if let Some(file) = &settings.ca_file {
         let what = || format!("`egress.ca_file` ({})", file.display());
         for certificate in CertificateDer::pem_file_iter(file).with_context(what)? {
-            roots.add(certificate.with_context(what)?).with_context(what)?;
+            more.push(certificate.with_context(what)?);
         }
+    }
+    let mut config = trusting(more).context("`egress.ca_file`")?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// A client that trusts the system's certificates and these.
+///
+/// # Errors
+/// Where one of these is none that can be trusted.
+pub fn trusting(more: Vec<CertificateDer<'static>>) -> anyhow::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for certificate in more {
+        roots.add(certificate).context("a certificate that cannot be trusted")?;
     }
     if roots.is_empty() {
         tracing::warn!("no_trusted_certificates");
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .context("the TLS provider offers no protocol version")?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+        .with_no_client_auth())
 }

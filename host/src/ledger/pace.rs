@@ -19,6 +19,10 @@ use crate::delivery::TenantId;
 /// What may be written at once, in time.
 const BURST: Duration = Duration::from_secs(1);
 
+/// The longest a settlement waits, however far over its budget its tenant is. Its leg is on loan meanwhile, and a loan is taken back after an
+/// hour: a wait that outlasted it would run the leg a second time.
+const WAIT_MAX: Duration = Duration::from_mins(10);
+
 /// A settlement of this size is charged twice its bytes.
 const DOUBLED_AT_BYTES: u128 = 128 * 1024;
 
@@ -43,7 +47,7 @@ impl Pace {
         paid_until.retain(|_, until| *until > now);
         let until = paid_until.entry(tenant.clone()).or_insert(now);
         let ahead = until.saturating_duration_since(now);
-        *until += cost;
+        *until = (*until + cost).min(now + BURST + WAIT_MAX);
         (ahead > BURST).then(|| now + ahead.saturating_sub(BURST))
     }
 }
@@ -57,7 +61,7 @@ fn charged(bytes: usize) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::Clock, delivery::Timestamp};
+    use crate::{clock::Clock, delivery::Timestamp, ledger::schedule::LOAN_MAX};
 
     const RATE: usize = 1000;
 
@@ -78,5 +82,13 @@ mod tests {
         let later = now + Duration::from_secs(4);
         assert_eq!(pace.take(&tenant("noisy"), 1000, later), None, "time pays");
         assert_eq!(pace.paid_until.lock().unwrap().len(), 1, "who owes nothing is forgotten");
+    }
+    #[test]
+    fn no_settlement_waits_until_its_loan_is_taken_back() {
+        let (pace, now) = (Pace::new(1), Clock::manual(Timestamp::from_unix_ms(0)).instant());
+        let tenant = "noisy".parse::<TenantId>().unwrap();
+        let longest = (0..200).filter_map(|_| pace.take(&tenant, 2 << 20, now)).max().unwrap();
+        assert!(longest - now == WAIT_MAX && WAIT_MAX < LOAN_MAX);
+        assert_eq!(pace.take(&tenant, 1, now + BURST + WAIT_MAX), None, "nor is more than that remembered");
     }
 }

@@ -56,6 +56,21 @@ pub(crate) async fn taken(host: &TestHost, count: usize) -> Vec<DeliveryId> {
     ids
 }
 
+/// Makes the same call again until it is taken. What was refused may have been kept all the same, and run meanwhile: then it is a duplicate now.
+pub(crate) async fn taken_at_last(host: &TestHost, post: &Post) -> DeliveryId {
+    let taking = async {
+        loop {
+            let answer = host.sender().send(post.clone()).await;
+            match answer.status.as_u16() {
+                202 => return answer.accepted(),
+                200 => return answer.duplicate(),
+                _ => after(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    tokio::time::timeout(TAKEN_MAX, taking).await.unwrap_or_else(|_| panic!("not taken within {TAKEN_MAX:?}"))
+}
+
 /// Waits until every leg of these is acked; gives how many attempts were made beyond one a leg.
 pub(crate) async fn all_acked(host: &TestHost, ids: impl IntoIterator<Item = &DeliveryId>, legs: usize) -> usize {
     let mut repeats = 0;

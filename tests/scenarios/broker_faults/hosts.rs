@@ -91,3 +91,19 @@ async fn what_no_message_can_carry_runs_on_the_host_that_has_it_and_a_door_alone
     finished(&one, |_| beside.iter().all(|id| done(&id.to_string()))).await;
     assert!(!two.log().contains(&id), "the other host never had it");
 }
+
+/// What lapin logs is the operator's log too: a first start makes the queues before it consumes them, and a stop closes channels before
+/// connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_on_an_empty_vhost_starts_works_and_stops_without_a_word_of_complaint() {
+    let Some(vhost) = rabbit::vhost() else { return };
+    let folder = folder(&vhost, "ack");
+    let host = ProcessHost::start(&folder);
+    send(&Sender::new(host.ingest, "default", "github", SECRET), 5).await;
+    finished(&host, |count| count >= 5).await;
+    host.signal(rustix::process::Signal::TERM);
+    let (status, log) = tokio::task::block_in_place(|| host.ended());
+    assert!(status.success(), "{log}");
+    let complaints: Vec<_> = log.lines().filter(|line| line.contains("\"ERROR\"") || line.contains("\"WARN\"")).collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}

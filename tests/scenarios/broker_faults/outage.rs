@@ -10,10 +10,14 @@ use system_tests::{
     sender::Post,
 };
 
-use super::desk::{after, all_acked, fresh_document, healed, number, send, taken, two_plugins};
+use super::desk::{after, all_acked, fresh_document, healed, number, send, taken, taken_at_last, two_plugins};
 
 /// How soon work goes on once a broker listens again. The bench holds a calm machine to four seconds.
 const RESUME_MAX: Duration = Duration::from_secs(15);
+
+/// How old the queues are when their broker is killed: RabbitMQ 3.10.8 has not written all it knows of a queue that was only just declared, and
+/// leaves it without a leader (docs/rabbitmq.md, Versions). That is not what is asked here.
+const DECLARED_FOR: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::disallowed_methods, reason = "the broker lives in the machine's time")]
@@ -23,6 +27,7 @@ async fn what_is_accepted_while_the_broker_is_away_runs_when_it_is_back() {
     let host = two_plugins(Queue::at(node.url())).start().await;
     let before = send(&host.sender(), 20).await;
     all_acked(&host, &before, 2).await;
+    after(DECLARED_FOR).await;
 
     tokio::task::block_in_place(|| node.kill()).unwrap();
     let during = send(&host.sender(), 50).await;
@@ -58,6 +63,7 @@ async fn a_host_that_answers_for_the_broker_refuses_while_it_is_away_and_takes_t
     let host = two_plugins(Queue::at(node.url()).acked_by_broker()).start().await;
     let first = taken(&host, 5).await;
     all_acked(&host, &first, 2).await;
+    after(DECLARED_FOR).await;
 
     tokio::task::block_in_place(|| node.kill()).unwrap();
     let post = Post::json("push", fresh_document());
@@ -67,14 +73,6 @@ async fn a_host_that_answers_for_the_broker_refuses_while_it_is_away_and_takes_t
 
     tokio::task::block_in_place(|| node.restart()).unwrap();
     healed(&node).await;
-    let id = loop {
-        let answer = host.sender().send(post.clone()).await;
-        match answer.status.as_u16() {
-            202 => break answer.accepted(),
-            // What was refused may have been kept all the same, and run meanwhile: that is no loss.
-            200 => break answer.duplicate(),
-            _ => after(Duration::from_millis(100)).await,
-        }
-    };
+    let id = taken_at_last(&host, &post).await;
     all_acked(&host, [&id], 2).await;
 }

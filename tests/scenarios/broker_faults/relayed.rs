@@ -11,7 +11,7 @@ use system_tests::{
     sender::Post,
 };
 
-use super::desk::{after, all_acked, fresh_document, send, taken, two_plugins};
+use super::desk::{all_acked, fresh_document, send, taken, taken_at_last, two_plugins};
 
 /// Beyond this the fault was never struck: the host publishes, hears confirms and acknowledges all the time.
 const STRUCK_MAX: Duration = Duration::from_secs(30);
@@ -115,14 +115,7 @@ async fn a_confirm_that_never_came_is_a_503_and_the_same_call_again_runs_nothing
     sprung.await.expect("a confirm was eaten");
     assert_eq!(unknown.status, 503, "{}", unknown.body);
     assert!(unknown.retry_after.is_some());
-    let id = loop {
-        let answer = host.sender().send(post.clone()).await;
-        match answer.status.as_u16() {
-            202 => break answer.accepted(),
-            200 => break answer.duplicate(),
-            _ => after(Duration::from_millis(100)).await,
-        }
-    };
+    let id = taken_at_last(&host, &post).await;
     assert_eq!(all_acked(&host, [&id], 2).await, 0, "no leg ran twice");
     assert_eq!(host.emits().await.len(), before + 1);
 }

@@ -19,7 +19,7 @@ use super::{
     Connected,
     engine::Settings,
     management::{ExchangeThere, Management, PolicyThere, QueueThere, There},
-    plan::{Argument, Arguments, Plan},
+    plan::{Argument, Arguments, BindingPlan, ExchangePlan, Plan, QueuePlan},
     relay::Relay,
     watching::{NAMED_MAX, cap, unverified},
 };
@@ -41,69 +41,88 @@ pub(super) struct Finding {
     pub(super) words: String,
 }
 
+impl Finding {
+    fn plain(words: String) -> Self {
+        Self { drops: None, words }
+    }
+}
+
 /// Everything in `there` that is not as `plan` says. What is not there is told where `tells_absent`: we may be about to make it.
 pub(super) fn compare(plan: &Plan, there: &There, tells_absent: bool) -> BTreeSet<Finding> {
     let exchanges: BTreeMap<&str, &ExchangeThere> = there.exchanges.iter().map(|exchange| (exchange.name.as_str(), exchange)).collect();
     let queues: BTreeMap<&str, &QueueThere> = there.queues.iter().map(|queue| (queue.name.as_str(), queue)).collect();
     let bindings: BTreeSet<(&str, &str, &str)> =
         there.bindings.iter().map(|found| (found.source.as_str(), found.destination.as_str(), found.routing_key.as_str())).collect();
+    let absent = |what: &str, name: &str| tells_absent.then(|| Finding::plain(format!("the {what} `{name}` is not there")));
     let mut findings = BTreeSet::new();
-    let mut tell = |drops: Option<String>, words: String| _ = findings.insert(Finding { drops, words });
     for planned in &plan.exchanges {
-        let name = &planned.name;
-        match exchanges.get(name.as_str()) {
-            None if tells_absent => tell(None, format!("the exchange `{name}` is not there")),
-            None => {}
-            Some(found) => {
-                let kind = word(&planned.kind);
-                if found.kind != kind || !found.durable {
-                    let durable = if found.durable { "durable" } else { "not durable" };
-                    tell(None, format!("the exchange `{name}` is {} and {durable}, and must be {kind} and durable", found.kind));
-                }
-                for words in differing(&planned.arguments, &found.arguments) {
-                    tell(None, format!("the exchange `{name}` has {words}"));
-                }
-            }
+        match exchanges.get(planned.name.as_str()) {
+            None => findings.extend(absent("exchange", &planned.name)),
+            Some(found) => findings.extend(of_exchange(planned, found)),
         }
     }
     for planned in &plan.queues {
-        let name = &planned.name;
-        match queues.get(name.as_str()) {
-            None if tells_absent => tell(None, format!("the queue `{name}` is not there")),
-            None => {}
-            Some(found) => {
-                if !found.durable {
-                    tell(Some(name.clone()), format!("the queue `{name}` is not durable, and must be"));
-                }
-                for words in differing(&planned.arguments, &found.arguments) {
-                    tell(None, format!("the queue `{name}` has {words}"));
-                }
-                for (kind, policy) in laid_over(found, there) {
-                    for (key, value) in &policy.definition {
-                        let Some(harm) = harm(&planned.arguments, key, value) else { continue };
-                        let (drops, by) = (harm.drops.then(|| name.clone()), &policy.name);
-                        tell(drops, format!("the {kind} `{by}` sets `{key}` to {value} for the queue `{name}`: {}", harm.words));
-                    }
-                }
-            }
+        match queues.get(planned.name.as_str()) {
+            None => findings.extend(absent("queue", &planned.name)),
+            Some(found) => findings.extend(of_queue(planned, found, there)),
         }
     }
-    for planned in &plan.bindings {
-        let (exchange, queue, key) = (planned.exchange.as_str(), planned.queue.as_str(), planned.key.as_str());
-        if queues.contains_key(queue) && !bindings.contains(&(exchange, queue, key)) {
-            tell(None, format!("the queue `{queue}` is not bound to the exchange `{exchange}` by the key `{key}`"));
+    for BindingPlan { exchange, queue, key } in &plan.bindings {
+        if queues.contains_key(queue.as_str()) && !bindings.contains(&(exchange, queue, key)) {
+            findings.insert(Finding::plain(format!("the queue `{queue}` is not bound to the exchange `{exchange}` by the key `{key}`")));
         }
     }
     findings
 }
 
-fn differing(planned: &Arguments, found: &Map<String, Value>) -> Vec<String> {
+fn of_exchange(planned: &ExchangePlan, found: &ExchangeThere) -> Vec<Finding> {
+    let (name, kind) = (&planned.name, word(&planned.kind));
+    let told = |Difference { words, .. }| Finding::plain(format!("the exchange `{name}` has {words}"));
+    let mut findings: Vec<Finding> = differing(&planned.arguments, &found.arguments).into_iter().map(told).collect();
+    if found.kind != kind || !found.durable {
+        let durable = if found.durable { "durable" } else { "not durable" };
+        findings.push(Finding::plain(format!("the exchange `{name}` is {} and {durable}, and must be {kind} and durable", found.kind)));
+    }
+    findings
+}
+
+/// A host that makes its own queues finds none with other arguments; one that is `passive` takes what others have made.
+fn of_queue(planned: &QueuePlan, found: &QueueThere, there: &There) -> Vec<Finding> {
+    let name = &planned.name;
+    let dropping = |drops: bool| drops.then(|| name.clone());
+    let mut findings = Vec::new();
+    if !found.durable {
+        findings.push(Finding { drops: dropping(true), words: format!("the queue `{name}` is not durable, and must be") });
+    }
+    for Difference { argument, words } in differing(&planned.arguments, &found.arguments) {
+        let value = found.arguments.get(&argument);
+        let harm = argument.strip_prefix("x-").and_then(|key| harm(&planned.arguments, key, value));
+        let (drops, why) = harm.map_or((false, String::new()), |harm| (harm.drops, format!(": {}", harm.words)));
+        findings.push(Finding { drops: dropping(drops), words: format!("the queue `{name}` has {words}{why}") });
+    }
+    for (kind, policy) in laid_over(found, there) {
+        for (key, value) in &policy.definition {
+            let Some(harm) = harm(&planned.arguments, key, Some(value)) else { continue };
+            let words = format!("the {kind} `{}` sets `{key}` to {value} for the queue `{name}`: {}", policy.name, harm.words);
+            findings.push(Finding { drops: dropping(harm.drops), words });
+        }
+    }
+    findings
+}
+
+/// An argument that is not as planned.
+struct Difference {
+    argument: String,
+    words: String,
+}
+
+fn differing(planned: &Arguments, found: &Map<String, Value>) -> Vec<Difference> {
     let expected = |name: &str| planned.iter().find(|(planned, _)| *planned == name).map(|(_, argument)| value(argument));
     let shown = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
     let names: BTreeSet<&str> = planned.iter().map(|(name, _)| *name).chain(found.keys().map(String::as_str)).collect();
     let differs = |name: &&str| expected(name).as_ref() != found.get(*name);
     let words = |name: &str| format!("`{name}` = {}, and must have {}", shown(found.get(name)), shown(expected(name).as_ref()));
-    names.into_iter().filter(differs).map(words).collect()
+    names.into_iter().filter(differs).map(|name| Difference { argument: name.to_owned(), words: words(name) }).collect()
 }
 
 fn value(argument: &Argument) -> Value {
@@ -124,25 +143,32 @@ fn word(kind: &ExchangeKind) -> &'static str {
     }
 }
 
+/// What a queue does that is full and does not refuse.
+const DROPS_THE_OLDEST: &str = "when it is full it drops the oldest messages instead of refusing new ones";
+
 struct Harm {
     drops: bool,
     words: &'static str,
 }
 
-/// What a key of a policy does to a queue with these arguments; none where it does nothing that matters here. An argument is stronger than a
-/// policy for dead-lettering, the lower of both holds for limits, and for `overflow` the policy does
-/// (<https://www.rabbitmq.com/docs/parameters#how-policies-work>, and seen with 3.10.8).
-fn harm(arguments: &Arguments, key: &str, value: &Value) -> Option<Harm> {
-    let has = |name: &str| arguments.iter().any(|(argument, _)| *argument == name);
+/// What a key of a policy, or an argument that is not as planned, does to a queue that was planned with these arguments; none where it does
+/// nothing that matters here. Without a value, the argument is not there. An argument is stronger than a policy for dead-lettering, the lower of
+/// both holds for limits (<https://www.rabbitmq.com/docs/parameters#how-policies-work>), and for `overflow` the policy is stronger: scenario
+/// `topology` shows it on a real node.
+fn harm(planned: &Arguments, key: &str, value: Option<&Value>) -> Option<Harm> {
+    let has = |name: &str| planned.iter().any(|(argument, _)| *argument == name);
     let harm = |drops, words| Some(Harm { drops, words });
+    let Some(value) = value else {
+        return if key == "overflow" { harm(true, DROPS_THE_OLDEST) } else { None };
+    };
     match key {
-        "overflow" if value != "reject-publish" => harm(true, "when it is full it drops the oldest messages instead of refusing new ones"),
+        "overflow" if value != "reject-publish" => harm(true, DROPS_THE_OLDEST),
         "expires" => harm(true, "it is deleted, with what is in it, when nobody consumes from it for so long"),
         "max-length" | "max-length-bytes" if !has("x-overflow") => {
             harm(true, "it must have no limit, because when it is full it drops the oldest messages")
         }
         "max-length" | "max-length-bytes" => {
-            harm(false, "it refuses legs sooner than this host is configured for; they wait in the ledger")
+            harm(false, "it refuses legs sooner or later than this host is configured for; those it refuses wait in the ledger")
         }
         "message-ttl" if has("x-message-ttl") => harm(false, "what waits in it is put back before its time, and waits once more"),
         "message-ttl" => harm(false, "legs that wait so long are dead-lettered by RabbitMQ and put back"),
@@ -235,7 +261,7 @@ impl Audit {
 
     /// A finding is logged once, and stands in `readyz` as long as it holds.
     fn tell(&mut self, findings: BTreeSet<Finding>) {
-        self.relay.queues.may_drop(&findings.iter().filter_map(|finding| finding.drops.as_deref()).collect());
+        self.relay.queues.may_drop(findings.iter().filter_map(|finding| finding.drops.clone()).collect());
         for Finding { words, .. } in findings.difference(&self.told) {
             tracing::error!(words, "rabbitmq_topology_differs");
         }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     handling::Handling,
     link::{self, Address, Lost, Patience, next, within},
+    publisher::Connected,
 };
 use crate::{
     delivery::{PluginName, TenantId},
@@ -32,6 +33,8 @@ const PREFETCH_MAX: usize = 300;
 const PREFETCH_BETWEEN: u16 = 64;
 /// How long the handling of messages that have come may take when a consumer is stopped.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the first connection waits for the queues to be made.
+const LAID_MAX: Duration = Duration::from_secs(2);
 
 /// What a message came from, which decides what is done with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +82,7 @@ impl Intake {
     /// Consumes until the tasks are told to stop.
     pub(super) async fn run(mut self, tasks: Tasks) {
         let mut patience = Patience::default();
+        self.laid().await;
         loop {
             let opened = tokio::select! {
                 biased;
@@ -109,6 +113,14 @@ impl Intake {
                 () = tokio::time::sleep(patience.next()) => {}
             }
         }
+    }
+
+    /// Waits a moment for the publisher, which makes the queues that are consumed: at a first start they are not there yet. Where it cannot, what is
+    /// there is consumed all the same.
+    async fn laid(&self) {
+        let mut connected = self.handling.relay.publisher.connected();
+        let is_laid = connected.wait_for(|connected| !matches!(connected, Connected::Away(_)));
+        let _ = tokio::time::timeout(LAID_MAX, is_laid).await;
     }
 
     /// Keeps one consumer for each served queue until the connection ends; says why it did.
@@ -188,8 +200,16 @@ impl Consumer {
         loop {
             let number = self.handling.inbox.new_channel();
             let handlers = Tasks::new();
-            let ended = self.consume(&queue, number, &handlers, &mut patience).await;
-            handlers.stop(GRACE).await;
+            let ended = match self.open(&queue).await {
+                Ok((channel, consumer)) => {
+                    let ended = self.take(consumer, (&channel, number), &handlers, &mut patience).await;
+                    handlers.stop(GRACE).await;
+                    // One that is dropped is closed by lapin in its own time, and told as an error where the connection is closed first.
+                    link::close_channel(&channel).await;
+                    ended
+                }
+                Err(lost) => Err(lost),
+            };
             self.handling.lost(number).await;
             match ended {
                 Ok(()) => return,
@@ -203,18 +223,29 @@ impl Consumer {
         }
     }
 
-    /// Consumes until told to stop (`Ok`), or until the stream ends.
-    async fn consume(&self, queue: &str, number: u64, handlers: &Tasks, patience: &mut Patience) -> Result<(), Lost> {
+    /// A channel with a consumer of the queue.
+    async fn open(&self, queue: &str) -> Result<(Channel, lapin::Consumer), Lost> {
         if let Source::Legs(..) = self.source {
             let laying = link::channel(&self.connection).await?;
             self.handling.relay.topology.lay_queue(&laying, queue).await?;
-            let _ = within("closing a channel", laying.close(200, "laid".into())).await;
+            link::close_channel(&laying).await;
         }
         let channel = link::channel(&self.connection).await?;
         within("asking for a prefetch", channel.basic_qos(self.prefetch, BasicQosOptions::default())).await?;
         let consuming = channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
-        let mut consumer = within("consuming", consuming).await?;
+        let consumer = within("consuming", consuming).await?;
         tracing::debug!(queue, prefetch = self.prefetch, "consumer_started");
+        Ok((channel, consumer))
+    }
+
+    /// Takes what comes until told to stop (`Ok`), or until the stream ends.
+    async fn take(
+        &self,
+        mut consumer: lapin::Consumer,
+        (channel, number): (&Channel, u64),
+        handlers: &Tasks,
+        patience: &mut Patience,
+    ) -> Result<(), Lost> {
         loop {
             let delivery = tokio::select! {
                 biased;
@@ -222,7 +253,8 @@ impl Consumer {
                 () = self.stop.cancelled() => {
                     let tag = consumer.tag();
                     within("cancelling", channel.basic_cancel(tag, BasicCancelOptions::default())).await?;
-                    return self.drain(&channel, number, handlers).await;
+                    self.drain(number, handlers).await;
+                    return Ok(());
                 }
                 delivery = next(&mut consumer) => delivery,
             };
@@ -238,14 +270,13 @@ impl Consumer {
         }
     }
 
-    /// Gives back what does not run yet, and holds the channel until the rest is settled.
-    async fn drain(&self, channel: &Channel, number: u64, handlers: &Tasks) -> Result<(), Lost> {
+    /// Gives back what does not run yet, and waits until the rest is settled.
+    async fn drain(&self, number: u64, handlers: &Tasks) {
         handlers.stop(GRACE).await;
         self.handling.give_back(number).await;
         tokio::select! {
             () = self.all.stopping() => {}
             () = self.handling.inbox.empty(number) => {}
         }
-        within("closing a channel", channel.close(200, "not served any more".into())).await
     }
 }

@@ -151,6 +151,13 @@ pub(super) async fn close(connection: &Connection) {
     let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
 }
 
+/// Closes a channel nobody uses any more and does not wait long for the answer; one whose connection has ended has ended with it.
+pub(super) async fn close_channel(channel: &Channel) {
+    if channel.status().connected() {
+        let _ = tokio::time::timeout(Duration::from_secs(1), channel.close(200, "done".into())).await;
+    }
+}
+
 /// The next item of a stream.
 pub(super) async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
     std::future::poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 use serde::{
@@ -26,6 +26,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 use url::Url;
+
+use crate::egress;
 
 /// How long one answer may take, from the connection to its last byte.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -120,7 +122,7 @@ impl Management {
         let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
         let mut authorization = HeaderValue::try_from(format!("Basic {encoded}")).map_err(|_| expected())?;
         authorization.set_sensitive(true);
-        let tls = (url.scheme() == "https").then(|| trusting(ca_pem)).transpose()?.map(Arc::new);
+        let tls = (url.scheme() == "https").then(|| tls(ca_pem)).transpose()?.map(Arc::new);
         if url.set_username("").is_err() || url.set_password(None).is_err() {
             return Err(expected());
         }
@@ -208,16 +210,10 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn trusting(ca_pem: Option<&str>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    for certificate in CertificateDer::pem_slice_iter(ca_pem.unwrap_or_default().as_bytes()) {
-        let added = certificate.map_err(|error| error.to_string()).and_then(|der| roots.add(der).map_err(|error| error.to_string()));
-        added.map_err(|error| format!("a certificate that can be trusted; that of `ca` cannot: {error}"))?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(versions.map_err(|error| format!("a TLS library that works: {error}"))?.with_root_certificates(roots).with_no_client_auth())
+fn tls(ca_pem: Option<&str>) -> Result<ClientConfig, String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(ca_pem.unwrap_or_default().as_bytes()).collect();
+    let trusted = read.map_err(anyhow::Error::from).and_then(egress::trusting);
+    trusted.map_err(|error| format!("certificates in `ca` that can be trusted: {error:#}"))
 }
 
 impl fmt::Debug for Management {

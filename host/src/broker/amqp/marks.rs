@@ -56,7 +56,7 @@ impl Marks {
             !mem::replace(&mut gathered.is_writing, true)
         };
         if begins {
-            self.tasks.spawn_brief(self.clone().write());
+            self.tasks.spawn("marks", self.clone().write());
         }
         written.await.unwrap_or_else(|_| Err(LedgerError::Failed("the mark was dropped".to_owned())))
     }

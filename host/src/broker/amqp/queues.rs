@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,20 +15,32 @@ pub(super) const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
 /// The queues, by name.
 #[derive(Debug, Default)]
-pub(super) struct Queues(Mutex<HashMap<String, Known>>);
+pub(super) struct Queues {
+    known: Mutex<HashMap<String, Known>>,
+    /// Those that may drop what they have confirmed. Apart from `known`: a queue may be named here before anything else is known of it, and
+    /// whether one drops is asked with names out of messages, which must not be kept.
+    dropping: Mutex<BTreeSet<String>>,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Known {
     is_laid: bool,
     refusals: u32,
-    may_drop: bool,
     /// Why it cannot be used, by the broker's own word.
     unusable: Option<String>,
 }
 
 impl Queues {
     fn with<T>(&self, queue: &str, act: impl FnOnce(&mut Known) -> T) -> T {
-        act(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(queue.to_owned()).or_default())
+        act(self.known().entry(queue.to_owned()).or_default())
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dropping(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.dropping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it was found or made on this connection.
@@ -44,7 +56,7 @@ impl Queues {
     /// It cannot be made or used, or it can again. Gives what is to be said of all such queues; none where there is none.
     pub(super) fn unusable(&self, queue: &str, why: Option<String>) -> Option<String> {
         self.with(queue, |known| known.unusable = why);
-        let queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let queues = self.known();
         let all: BTreeSet<&str> = queues.values().filter_map(|known| known.unusable.as_deref()).collect();
         let more = all.len().saturating_sub(NAMED_MAX);
         let named = all.into_iter().take(NAMED_MAX).collect::<Vec<_>>().join("; ");
@@ -69,24 +81,37 @@ impl Queues {
     }
 
     /// These may drop what they have confirmed, by the broker's own word; all others may not.
-    pub(super) fn may_drop(&self, names: &BTreeSet<&str>) {
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.iter_mut().for_each(|(name, known)| known.may_drop = names.contains(name.as_str()));
+    pub(super) fn may_drop(&self, names: BTreeSet<String>) {
+        *self.dropping() = names;
     }
 
     /// Whether it may drop what it has confirmed, and must not be given anything.
     pub(super) fn drops(&self, queue: &str) -> bool {
-        self.with(queue, |known| known.may_drop)
+        self.dropping().contains(queue)
     }
 
     /// Those that anything is known of.
     pub(super) fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.known().keys().cloned().collect()
     }
 
     /// The broker may be another one now, or have lost a queue: looks again before the next publish.
     pub(super) fn forget(&self) {
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.values_mut().for_each(|known| known.is_laid = false);
+        self.known().values_mut().for_each(|known| known.is_laid = false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_drops_is_one_before_anything_else_is_known_of_it() {
+        let queues = Queues::default();
+        queues.may_drop(BTreeSet::from(["a".to_owned()]));
+        assert!(queues.drops("a") && !queues.drops("b"));
+        assert!(queues.names().is_empty(), "a question adds no queue");
+        queues.may_drop(BTreeSet::new());
+        assert!(!queues.drops("a"));
     }
 }

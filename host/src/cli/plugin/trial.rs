@@ -3,13 +3,12 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     super::{
-        check::print_problems,
-        environment,
+        component::{self, ComponentFile},
         exit::{Exit, Failure},
         read_bounded,
     },
@@ -17,12 +16,12 @@ use super::{
     refused,
 };
 use crate::{
-    catalog::{self, Manifest},
+    catalog,
     clock::Clock,
-    config::{self, Config},
-    delivery::{BodyEncoding, Delivery, DeliveryId, DeliveryKey, Digest, Header, PluginName, SourceId, TenantId},
+    config::Config,
+    delivery::{BodyEncoding, Delivery, DeliveryId, DeliveryKey, Header, PluginName, SourceId, TenantId},
     egress::Request,
-    runtime::{Compiler, Component, Gate, Run, RunReport, Runtime, Settings},
+    runtime::{Component, Gate, Run, RunReport, Runtime},
 };
 
 /// The provider's id of a tried delivery: always the same, so that the same file has the same delivery id.
@@ -40,10 +39,9 @@ pub(super) struct Sandbox {
 /// A component that has passed the admission, with its manifest.
 pub(super) struct Trial<'a> {
     sandbox: &'a Sandbox,
+    file: ComponentFile,
     component: Component,
     name: PluginName,
-    digest: Digest,
-    manifest: Option<Manifest>,
     /// How long the admission took, which is mostly the compiler's time.
     pub(super) admitted_in: Duration,
 }
@@ -51,48 +49,38 @@ pub(super) struct Trial<'a> {
 impl Sandbox {
     /// The engine, and the limits a host started here would have.
     pub(super) fn open() -> Result<Self, Failure> {
-        let host = config::load(None, &environment()).map_err(|problems| {
-            print_problems(&problems);
-            Failure::new(Exit::ConfigInvalid, "the host's configuration does not tell the limits")
-        })?;
-        // One run at a time needs no pool, no cache and no child: the file is the caller's own.
-        let settings = Settings { concurrency_max: 1, cache_dir: None, compiler: Compiler::InProcess, ..host.runtime.clone() };
-        Ok(Self { runtime: Runtime::new(settings)?, host })
+        let (runtime, host) = component::sandbox()?;
+        Ok(Self { runtime, host })
     }
 
     /// Examines a version as a deploy would; where no manifest lies beside the component, one stands in that takes every event.
     pub(super) async fn inspect(&self, file: &Path) -> Result<catalog::Inspected, Failure> {
-        let beside = file.with_extension("toml");
-        let manifest = if beside.exists() { read_bounded(&beside)?.into() } else { Bytes::from_static(EVERY_EVENT) };
+        let manifest = component::manifest_beside(file)?.unwrap_or(Bytes::from_static(EVERY_EVENT));
         let files = (read_bounded(file)?.into(), manifest);
         let budgets = (self.host.catalog.default_budget, self.host.ceiling);
-        Ok(catalog::inspect((self.runtime.clone(), Clock::system()), plugin_name(file)?, files, budgets).await)
+        Ok(catalog::inspect((self.runtime.clone(), Clock::system()), component::name(file)?, files, budgets).await)
     }
 
     /// Puts a component through the host's whole admission; limits and configuration are those of the manifest beside it, if any.
     pub(super) async fn admit(&self, file: &Path) -> Result<Trial<'_>, Failure> {
-        let name = plugin_name(file)?;
-        let manifest = manifest_beside(file)?;
-        let wasm = read_bounded(file)?;
-        let digest = Digest::of(&[&wasm]);
-        // What the manifest asks for is taken as granted: a trial sends nothing all the same.
-        let granted = manifest.as_ref().map(|manifest| manifest.asked.interfaces()).unwrap_or_default();
+        let file = ComponentFile::read(file)?;
+        let name = file.name()?;
         let (clock, began) = (Clock::system(), Clock::system().instant());
-        let component = self.runtime.admit(wasm.into(), &granted).await.map_err(|error| refused(&error))?;
+        let component = self.runtime.admit(file.wasm.clone(), &file.interfaces()).await.map_err(|error| refused(&error))?;
         let admitted_in = clock.instant().saturating_duration_since(began);
-        Ok(Trial { sandbox: self, component, name, digest, manifest, admitted_in })
+        Ok(Trial { sandbox: self, file, component, name, admitted_in })
     }
 }
 
 impl Trial<'_> {
     /// The `[config]` table of the manifest.
     pub(super) fn config(&self) -> Value {
-        self.manifest.as_ref().map_or_else(|| json!({}), |manifest| manifest.config.clone())
+        self.file.config()
     }
 
     /// One run of a fixture, and what it sent into the outside the fixture makes.
     pub(super) async fn fixture(&self, fixture: &Fixture) -> Result<(RunReport, Vec<Request>), Failure> {
-        let asked = self.manifest.as_ref().map(|manifest| manifest.asked.clone()).unwrap_or_default();
+        let asked = self.file.manifest.as_ref().map(|manifest| manifest.asked.clone()).unwrap_or_default();
         let (gate, sent) = fixture.gate(&asked)?;
         let delivery = delivery(&fixture.event, fixture.document.clone())?;
         let report = self.run((delivery, fixture.attempt), fixture.configured(self.config()), gate).await;
@@ -101,36 +89,19 @@ impl Trial<'_> {
 
     /// One run.
     pub(super) async fn run(&self, (delivery, attempt): (Delivery, u32), config: Value, gate: Gate) -> RunReport {
-        let limits = self.manifest.as_ref().map(|manifest| manifest.limits).unwrap_or_default();
         let run = Run {
             started_at: delivery.received_at,
             delivery: Arc::new(delivery),
             plugin: self.name.clone(),
             attempt,
             generation: 0,
-            digest: self.digest,
+            digest: self.file.digest,
             config: Arc::new(config),
-            budget: limits.budget(self.sandbox.host.catalog.default_budget, self.sandbox.host.ceiling),
+            budget: self.file.budget(&self.sandbox.host),
             gate,
         };
         self.sandbox.runtime.invoke(&self.component, run).await
     }
-}
-
-/// The manifest beside the component, where there is one.
-fn manifest_beside(component: &Path) -> Result<Option<Manifest>, Failure> {
-    let file = component.with_extension("toml");
-    if !file.exists() {
-        return Ok(None);
-    }
-    let manifest = catalog::parse_manifest(&read_bounded(&file)?);
-    manifest.map(Some).map_err(|problems| Failure::new(Exit::ConfigInvalid, format!("{}: {problems}", file.display())))
-}
-
-/// The name it would have in a host; it shows in the ids of emitted events.
-fn plugin_name(file: &Path) -> Result<PluginName, Failure> {
-    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    stem.parse().map_err(|error| Failure::new(Exit::Usage, format!("a component's file is named after its plugin, and {error}")))
 }
 
 /// The delivery a host would make of the document.
@@ -163,7 +134,6 @@ pub(super) fn delivery(event: &str, document: Vec<u8>) -> Result<Delivery, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenants::Budget;
 
     #[test]
     fn the_same_document_is_the_same_delivery() {
@@ -173,23 +143,5 @@ mod tests {
         assert_eq!((first.action.as_deref(), first.repository.as_deref()), (Some("opened"), Some("acme/shop")));
         assert_ne!(delivery("push", b"{}".to_vec()).unwrap().id, first.id);
         assert!(delivery("push", b"{".to_vec()).unwrap_err().message.contains("not JSON"));
-    }
-
-    #[test]
-    fn limits_and_configuration_come_from_the_manifest_beside() {
-        let dir = tempfile::tempdir().unwrap();
-        let component = dir.path().join("sizes.wasm");
-        assert!(manifest_beside(&component).unwrap().is_none());
-        std::fs::write(dir.path().join("sizes.toml"), "sources=[\"github\"]\nevents=[\"*\"]\n[config]\nsmall=1\n[limits]\nfuel=7\n")
-            .unwrap();
-        let Manifest { limits, config, .. } = manifest_beside(&component).unwrap().unwrap();
-        let most = Budget { fuel: 9, fuel_per_body_byte: 0, memory_bytes_max: 1, memory_per_body_byte: 0, wall: Duration::MAX };
-        assert_eq!((limits.budget(most, most).fuel, config), (7, json!({ "small": 1 })));
-    }
-
-    #[test]
-    fn a_component_is_named_after_its_plugin() {
-        assert_eq!(plugin_name(Path::new("a/pr-size.wasm")).unwrap().as_str(), "pr-size");
-        assert_eq!(plugin_name(Path::new("a/PR size.wasm")).unwrap_err().exit, Exit::Usage);
     }
 }

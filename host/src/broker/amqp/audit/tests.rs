@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{super::Names, *};
-use crate::tasks::Tasks;
+use crate::{clock::Clock, tasks::Tasks};
 
 const QUEUE: &str = "hookyard.leg.default.triage";
 
@@ -22,9 +22,9 @@ fn plan() -> Plan {
 fn there(plan: &Plan, change: impl FnOnce(&mut Value)) -> There {
     let arguments =
         |arguments: &Arguments| -> Value { arguments.iter().map(|(name, argument)| ((*name).to_owned(), value(argument))).collect() };
-    let exchange = |planned: &super::super::plan::ExchangePlan| json!({ "name": planned.name, "type": word(&planned.kind), "durable": true, "arguments": arguments(&planned.arguments) });
-    let queue = |planned: &super::super::plan::QueuePlan| json!({ "name": planned.name, "durable": true, "arguments": arguments(&planned.arguments) });
-    let binding = |planned: &super::super::plan::BindingPlan| json!({ "source": planned.exchange, "destination": planned.queue, "routing_key": planned.key });
+    let exchange = |planned: &ExchangePlan| json!({ "name": planned.name, "type": word(&planned.kind), "durable": true, "arguments": arguments(&planned.arguments) });
+    let queue = |planned: &QueuePlan| json!({ "name": planned.name, "durable": true, "arguments": arguments(&planned.arguments) });
+    let binding = |planned: &BindingPlan| json!({ "source": planned.exchange, "destination": planned.queue, "routing_key": planned.key });
     let mut all = json!({
         "exchanges": plan.exchanges.iter().map(exchange).collect::<Vec<_>>(),
         "queues": plan.queues.iter().map(queue).collect::<Vec<_>>(),
@@ -129,6 +129,29 @@ fn arguments_kinds_and_bindings_that_differ_are_told_with_what_must_be() {
 }
 
 #[test]
+fn a_queue_that_drops_by_its_own_arguments_is_one_that_drops() {
+    for (queue, argument, value, drops) in [
+        (QUEUE, "x-overflow", Some(json!("drop-head")), true),
+        (QUEUE, "x-overflow", None, true),
+        (QUEUE, "x-expires", Some(json!(60_000)), true),
+        (QUEUE, "x-max-length", Some(json!(7)), false),
+        (QUEUE, "x-max-length", None, false),
+        ("hookyard.due", "x-max-length", Some(json!(7)), true),
+        ("hookyard.retry.1s", "x-overflow", Some(json!("drop-head")), true),
+    ] {
+        let there = there(&plan(), |all| {
+            let arguments = named(all, "queues", queue)["arguments"].as_object_mut().unwrap();
+            match &value {
+                Some(value) => _ = arguments.insert(argument.to_owned(), value.clone()),
+                None => _ = arguments.remove(argument),
+            }
+        });
+        let finding = only(compare(&plan(), &there, false));
+        assert_eq!(finding.drops.as_deref(), drops.then_some(queue), "{argument} = {value:?}: {}", finding.words);
+    }
+}
+
+#[test]
 fn a_url_is_read_with_its_credentials_and_shown_without() {
     let management = Management::parse("http://adm:s%40cret@rabbit.example:15672/mq", None).unwrap();
     assert_eq!(format!("{management:?}"), "the management API at http://rabbit.example:15672/mq");
@@ -178,4 +201,14 @@ async fn whatever_answers_instead_of_the_api_means_that_nothing_is_known() {
     let (management, _tasks) = answering(page("200 OK", "[]")).await;
     let there = management.look("a/b").await.unwrap();
     assert!(!compare(&plan(), &there, true).is_empty() && compare(&plan(), &there, false).is_empty());
+}
+
+#[tokio::test]
+async fn an_api_that_takes_its_time_is_given_ten_seconds() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let management = Management::parse(&format!("http://adm:hunter2@{}", listener.local_addr().unwrap()), None).unwrap();
+    let clock = Clock::system();
+    let began = clock.instant();
+    let why = management.look("/").await.unwrap_err();
+    assert!(why.contains("no answer within 10s") && clock.instant() - began < Duration::from_secs(20), "{why}");
 }

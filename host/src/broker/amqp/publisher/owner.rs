@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{Connected, Errand, HeaderValue, Message, Prepare, Request, Sent, Session, Settings, not_now};
 use crate::{
-    broker::amqp::link::{self, Address, Lost, Patience, channel, close, next, within},
+    broker::amqp::link::{self, Address, Lost, Patience, channel, close, close_channel, next, within},
     tasks::Tasks,
 };
 
@@ -47,9 +47,10 @@ impl Owner {
         let mut patience = Patience::default();
         loop {
             let lost = match self.open(tasks).await {
-                Ok((connection, channel)) => {
+                Ok((connection, mut channel)) => {
                     patience.reset();
-                    let lost = self.serve(&connection, channel, tasks).await;
+                    let lost = self.serve(&connection, &mut channel, tasks).await;
+                    close_channel(&channel).await;
                     close(&connection).await;
                     lost
                 }
@@ -91,7 +92,7 @@ impl Owner {
     }
 
     /// Publishes until the connection ends; says why it did.
-    async fn serve(&mut self, connection: &Connection, mut channel: Channel, tasks: &Tasks) -> Lost {
+    async fn serve(&mut self, connection: &Connection, channel: &mut Channel, tasks: &Tasks) -> Lost {
         let session = Arc::<Session>::default();
         let _ended = session.ended.clone().drop_guard();
         let mut events = connection.events_listener();
@@ -108,7 +109,7 @@ impl Owner {
                 () = self.renew.notified(), if opened.elapsed() >= RENEW_EVERY => match confirming(connection).await {
                     Ok(fresh) => {
                         opened = Instant::now();
-                        tasks.spawn_brief(close_after_confirms(std::mem::replace(&mut channel, fresh), tasks.clone()));
+                        tasks.spawn_brief(close_after_confirms(std::mem::replace(channel, fresh), tasks.clone()));
                     }
                     Err(lost) => return lost,
                 },
@@ -128,7 +129,7 @@ impl Owner {
                         batch.drain(..).for_each(|request: Request| request.refuse(&self.connected.borrow()));
                         continue;
                     }
-                    let mut writing = std::pin::pin!(write(&channel, std::mem::take(&mut batch), &session));
+                    let mut writing = std::pin::pin!(write(channel, std::mem::take(&mut batch), &session));
                     loop {
                         tokio::select! {
                             biased;
