@@ -228,7 +228,7 @@ impl Host {
 }
 
 /// A path as TOML writes it.
-fn quoted(path: &Path) -> toml::Value {
+pub(crate) fn quoted(path: &Path) -> toml::Value {
     toml::Value::String(path.display().to_string())
 }
 

@@ -11,7 +11,7 @@ use system_tests::redis::RedisServer;
 use crate::{
     bench::Bench,
     durable::{PUSH_PLUGIN, drained, serving},
-    host::{Folder, private_file},
+    host::{Folder, private_file, quoted},
     lengths::median,
     load::{Pace, drive},
     payload::Deliveries,
@@ -76,8 +76,8 @@ async fn round(bench: &Bench, redis: Option<&RedisServer>) -> anyhow::Result<Rou
         let url = folder.tenant("default").join("secrets/redis");
         private_file(&url, &redis.url())?;
         folder = folder.with(&format!(
-            "[streams.bench]\nkind = \"redis\"\nurl = {{ file = {:?} }}\ntenants = [\"default\"]\nstream = \"{stream}\"\nmaxlen = 100000000\n",
-            url.display().to_string()
+            "[streams.bench]\nkind = \"redis\"\nurl = {{ file = {} }}\ntenants = [\"default\"]\nstream = \"{stream}\"\nmaxlen = 100000000\n",
+            quoted(&url)
         ));
     }
     let mut host = serving(&folder, &[PUSH_PLUGIN], bench).await?;

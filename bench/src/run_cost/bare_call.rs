@@ -22,8 +22,6 @@ use super::{
 const TICK: Duration = Duration::from_millis(8);
 /// Fuel between two yields, as the host has it.
 const YIELD_FUEL: u64 = 1_000_000;
-/// Memory slots, as the host has them.
-const WARM_SLOTS: u32 = 256;
 
 /// A component, ready to be called.
 pub(super) struct Bare {
@@ -106,7 +104,7 @@ fn engine() -> anyhow::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(runs)
         .total_core_instances(runs * 64)
-        .total_memories((runs * 4).max(WARM_SLOTS))
+        .total_memories(runs * 4)
         .total_tables(runs * 16)
         .total_stacks(runs)
         .max_tables_per_module(4)
@@ -114,7 +112,7 @@ fn engine() -> anyhow::Result<Engine> {
         .table_elements(100_000)
         .max_component_instance_size(4 * 1024 * 1024)
         .max_core_instance_size(4 * 1024 * 1024)
-        .max_unused_warm_slots(WARM_SLOTS)
+        .max_unused_warm_slots(runs * 4)
         .linear_memory_keep_resident(resident_bytes)
         .pagemap_scan(Enabled::Auto)
         .table_keep_resident(4 * 1024);

@@ -309,14 +309,14 @@ fn http_date(now: crate::delivery::Timestamp) -> String {
 }
 
 fn tls(settings: &Settings) -> anyhow::Result<ClientConfig> {
-    let mut more = Vec::new();
-    if let Some(file) = &settings.ca_file {
-        let what = || format!("`egress.ca_file` ({})", file.display());
-        for certificate in CertificateDer::pem_file_iter(file).with_context(what)? {
-            more.push(certificate.with_context(what)?);
+    let mut config = match &settings.ca_file {
+        None => trusting(Vec::new())?,
+        Some(file) => {
+            let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+            let trusted = read.map_err(anyhow::Error::from).and_then(trusting);
+            trusted.with_context(|| format!("`egress.ca_file` ({})", file.display()))?
         }
-    }
-    let mut config = trusting(more).context("`egress.ca_file`")?;
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -83,6 +83,7 @@ mod tests {
         assert_eq!(pace.take(&tenant("noisy"), 1000, later), None, "time pays");
         assert_eq!(pace.paid_until.lock().unwrap().len(), 1, "who owes nothing is forgotten");
     }
+
     #[test]
     fn no_settlement_waits_until_its_loan_is_taken_back() {
         let (pace, now) = (Pace::new(1), Clock::manual(Timestamp::from_unix_ms(0)).instant());

@@ -14,17 +14,13 @@ use super::limiter::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX
 /// Time between two epochs: how often a guest gives the thread back, and how late an interrupt may be.
 pub(super) const TICK: Duration = Duration::from_millis(8);
 /// Bytes of a memory slot that stay resident between runs, where the kernel tells which pages a run has written (`PAGEMAP_SCAN`, Linux 6.7 and
-/// newer): enough for a usual guest to run without a page fault, and to be reset without one core having to interrupt the others.
+/// newer): enough for a usual guest to run without a page fault, and to be reset without one core having to interrupt the others. As shipped there
+/// are 260 slots, 65 MiB where all have been used.
 const RESIDENT_BYTES: usize = 256 * 1024;
 /// The same where it does not: the lowest addresses are kept then, whether a run has written them or not.
 const RESIDENT_LOW_BYTES: usize = 64 * 1024;
 /// Frames of a backtrace.
 const BACKTRACE_FRAMES_MAX: std::num::NonZeroUsize = std::num::NonZeroUsize::new(16).expect("16 is not zero");
-
-/// Memory slots at least, however few runs there may be at once. One that a component has left is found again by the same component with its image
-/// in place, so a host with that many different plugins maps nothing anew for a run. Each reserves address space; what of it stays resident is
-/// bounded by [`RESIDENT_BYTES`], 64 MiB where all were used.
-const WARM_SLOTS: u32 = 256;
 
 /// An engine and the name of its allocator.
 pub(super) struct Sandbox {
@@ -101,11 +97,12 @@ pub(super) fn open_cache(dir: &Path) -> anyhow::Result<Cache> {
 fn pool(concurrency_max: usize) -> PoolingAllocationConfig {
     // One more than the semaphore lets in: the self-test must not take a run's place.
     let runs = u32::try_from(concurrency_max).unwrap_or(u32::MAX).saturating_add(1);
+    let memories = runs.saturating_mul(MEMORIES_MAX);
     let resident_bytes = if PoolingAllocationConfig::is_pagemap_scan_available() { RESIDENT_BYTES } else { RESIDENT_LOW_BYTES };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(runs)
         .total_core_instances(runs.saturating_mul(INSTANCES_MAX))
-        .total_memories(runs.saturating_mul(MEMORIES_MAX).max(WARM_SLOTS))
+        .total_memories(memories)
         .total_tables(runs.saturating_mul(TABLES_MAX))
         .total_stacks(runs)
         .total_gc_heaps(runs)
@@ -118,7 +115,9 @@ fn pool(concurrency_max: usize) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_component_instance_size(4 * 1024 * 1024)
         .max_core_instance_size(4 * 1024 * 1024)
-        .max_unused_warm_slots(runs.max(WARM_SLOTS))
+        // A slot that a component has left is found again by the same component with its image in place. With fewer that wait than there are,
+        // most runs on a host with hundreds of different plugins would map theirs anew.
+        .max_unused_warm_slots(memories)
         .linear_memory_keep_resident(resident_bytes)
         .pagemap_scan(Enabled::Auto)
         .table_keep_resident(4 * 1024);

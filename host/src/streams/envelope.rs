@@ -109,25 +109,29 @@ fn data(record: &Record) -> Data<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::Value;
 
     use super::*;
     use crate::{delivery::Timestamp, ledger::Emitted, streams::template::tests::delivery};
 
-    fn emit(content_type: &str, body: &[u8]) -> Record {
+    pub(in crate::streams) fn emitted(name: &str, content_type: &str, body: &[u8]) -> Record {
         let delivery_id = "00112233445566778899aabbccddeeff".parse().unwrap();
         Record::Emit(Emitted {
             id: format!("{delivery_id}.labels.0"),
             tenant: "red".parse().unwrap(),
             plugin: "labels".parse().unwrap(),
             delivery_id,
-            name: "label-added".to_owned(),
+            name: name.to_owned(),
             content_type: content_type.to_owned(),
             body: body.to_vec().into(),
             emitted_at: Timestamp::from_unix_ms(0),
             mark: 7,
         })
+    }
+
+    fn emit(content_type: &str, body: &[u8]) -> Record {
+        emitted("label-added", content_type, body)
     }
 
     fn event(record: Record) -> Value {

@@ -123,7 +123,7 @@ fn key(record: &Record, named: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::template::tests::delivery;
+    use crate::streams::{envelope::tests::emitted, template::tests::delivery};
 
     fn key_of(event: &str, action: Option<&str>) -> String {
         key(&Record::Delivery(delivery(event, action, "{}")), &[])
@@ -137,6 +137,13 @@ mod tests {
             assert_eq!(key_of("push", Some(hostile)), "ev.red.github.push.other", "{hostile}");
         }
         assert_eq!(key_of("invented", Some("opened")), "ev.red.github.other.opened");
+    }
+
+    #[test]
+    fn whatever_a_plugin_calls_its_emit_stands_behind_the_hosts_words() {
+        for name in ["labelled", "ev.blue.github.push.none"] {
+            assert_eq!(key(&emitted(name, "", b""), &[]), format!("emit.red.labels.{name}"));
+        }
     }
 
     #[test]

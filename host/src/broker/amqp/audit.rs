@@ -92,7 +92,7 @@ fn of_queue(planned: &QueuePlan, found: &QueueThere, there: &There) -> Vec<Findi
     let dropping = |drops: bool| drops.then(|| name.clone());
     let mut findings = Vec::new();
     if !found.durable {
-        findings.push(Finding { drops: dropping(true), words: format!("the queue `{name}` is not durable, and must be") });
+        findings.push(Finding { drops: Some(name.clone()), words: format!("the queue `{name}` is not durable, and must be") });
     }
     for Difference { argument, words } in differing(&planned.arguments, &found.arguments) {
         let value = found.arguments.get(&argument);

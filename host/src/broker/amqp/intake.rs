@@ -82,7 +82,10 @@ impl Intake {
     /// Consumes until the tasks are told to stop.
     pub(super) async fn run(mut self, tasks: Tasks) {
         let mut patience = Patience::default();
-        self.laid().await;
+        tokio::select! {
+            () = tasks.stopping() => return,
+            () = self.laid() => {}
+        }
         loop {
             let opened = tokio::select! {
                 biased;
