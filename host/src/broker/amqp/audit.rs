@@ -146,6 +146,12 @@ fn word(kind: &ExchangeKind) -> &'static str {
 /// What a queue does that is full and does not refuse.
 const DROPS_THE_OLDEST: &str = "when it is full it drops the oldest messages instead of refusing new ones";
 
+/// What is told of what was found. What drops is told at once; anything else when it was found twice in a row, because between its declaration
+/// and its binding, or between two answers of the API, a queue that is just being made looks like one that lacks something.
+fn certain(found: &BTreeSet<Finding>, before: &BTreeSet<Finding>) -> BTreeSet<Finding> {
+    found.iter().filter(|finding| finding.drops.is_some() || before.contains(finding)).cloned().collect()
+}
+
 struct Harm {
     drops: bool,
     words: &'static str,
@@ -202,6 +208,8 @@ pub(super) struct Audit {
     readiness: Readiness,
     /// What is said of what cannot be checked at all, and of what could not be checked now.
     unverified: (String, String),
+    /// What the last look found, and what of it was told.
+    found: BTreeSet<Finding>,
     told: BTreeSet<Finding>,
 }
 
@@ -213,6 +221,7 @@ impl Audit {
             relay: Arc::clone(relay),
             readiness: readiness.clone(),
             unverified: (cap(settings), unverified(settings)),
+            found: BTreeSet::new(),
             told: BTreeSet::new(),
         })
     }
@@ -230,9 +239,11 @@ impl Audit {
                     () = self.look(&queues) => {}
                 }
             }
+            // What was found for the first time is looked at again soon.
+            let wait = if self.found == self.told { again_in } else { SOON };
             let changed = tokio::select! {
                 () = tasks.stopping() => return,
-                () = tokio::time::sleep(again_in) => false,
+                () = tokio::time::sleep(wait) => false,
                 changed = served.changed() => if changed.is_err() { return } else { true },
                 changed = connected.changed() => if changed.is_err() { return } else { true },
             };
@@ -249,8 +260,7 @@ impl Audit {
         match self.management.look(self.relay.vhost()).await {
             Ok(there) => {
                 self.readiness.note("rabbitmq_unverified", format!("not verified: {}", self.unverified.0));
-                let findings = compare(&plan, &there, topology.passive);
-                self.tell(findings);
+                self.tell(compare(&plan, &there, topology.passive));
             }
             Err(why) => {
                 tracing::debug!(why, "rabbitmq_not_audited");
@@ -260,8 +270,10 @@ impl Audit {
     }
 
     /// A finding is logged once, and stands in `readyz` as long as it holds.
-    fn tell(&mut self, findings: BTreeSet<Finding>) {
-        self.relay.queues.may_drop(findings.iter().filter_map(|finding| finding.drops.clone()).collect());
+    fn tell(&mut self, found: BTreeSet<Finding>) {
+        self.relay.queues.may_drop(found.iter().filter_map(|finding| finding.drops.clone()).collect());
+        let findings = certain(&found, &self.found);
+        self.found = found;
         for Finding { words, .. } in findings.difference(&self.told) {
             tracing::error!(words, "rabbitmq_topology_differs");
         }

@@ -128,6 +128,17 @@ fn arguments_kinds_and_bindings_that_differ_are_told_with_what_must_be() {
     assert_eq!(words.len(), 6, "{words:#?}");
 }
 
+/// A look may come between the declaration of a queue and its binding.
+#[test]
+fn what_drops_is_told_at_once_and_anything_else_when_it_is_found_twice() {
+    let drops = Finding { drops: Some(QUEUE.to_owned()), words: "drops".to_owned() };
+    let unbound = Finding::plain("is not bound".to_owned());
+    let found = BTreeSet::from([drops.clone(), unbound.clone()]);
+    assert_eq!(certain(&found, &BTreeSet::new()), BTreeSet::from([drops]));
+    assert_eq!(certain(&found, &found), found);
+    assert_eq!(certain(&BTreeSet::new(), &found), BTreeSet::new(), "what is mended is not told any more");
+}
+
 #[test]
 fn a_queue_that_drops_by_its_own_arguments_is_one_that_drops() {
     for (queue, argument, value, drops) in [
