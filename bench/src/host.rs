@@ -39,6 +39,18 @@ pub(crate) struct Folder {
     binary: PathBuf,
     more: String,
     queue: Option<Queue>,
+    /// Dropped after `dir`.
+    _removed: Removed,
+}
+
+/// Has the removal of a folder carried out at once: a file system that tells its disk of free blocks (`discard`) does so with its next commit,
+/// seconds later, and whoever syncs then waits for it. That would be the next round.
+struct Removed;
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        rustix::fs::sync();
+    }
 }
 
 /// RabbitMQ as the host's queue.
@@ -76,7 +88,7 @@ impl Folder {
         private_file(&home.join("secrets/token"), "a-token-nothing-is-sent-with")?;
         private_file(&home.join("secrets/slack"), "https://127.0.0.1/nothing-is-sent-here")?;
         fs::write(home.join("tenant.toml"), TENANT)?;
-        let folder = Self { dir, binary: folders.hookyard()?, more: String::new(), queue: None };
+        let folder = Self { dir, binary: folders.hookyard()?, more: String::new(), queue: None, _removed: Removed };
         plugins.iter().try_for_each(|name| folder.copy(folders, name, name))?;
         Ok(folder)
     }

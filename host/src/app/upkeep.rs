@@ -6,7 +6,7 @@ use crate::{
     clock::Clock,
     config::{self, Config, Problem},
     ledger::Ledger,
-    observe::{Observer, facts::SettingsReloaded},
+    observe::{Observer, Readiness, facts::SettingsReloaded},
     tasks::Tasks,
     tenants::Tenants,
 };
@@ -25,6 +25,27 @@ pub(super) fn start(tasks: &Tasks, ledger: &Ledger, clock: &Clock) {
             if let Err(error) = ledger.retain().await {
                 tracing::warn!(%error, "retention_failed");
             }
+        }
+    });
+}
+
+/// Looks once for damage on the disk that nobody has met yet, behind the start, and says what it finds.
+pub(super) fn inspect(tasks: &Tasks, ledger: &Ledger, readiness: &Readiness) {
+    let (ledger, readiness, stop) = (ledger.clone(), readiness.clone(), tasks.clone());
+    tasks.spawn("inspection", async move {
+        let found = tokio::select! {
+            () = stop.stopping() => return,
+            found = ledger.damaged_rows() => found,
+        };
+        match found {
+            Ok(damage) if damage.is_empty() => tracing::debug!("ledger_inspected"),
+            Ok(damage) => {
+                let words: Vec<_> = damage.iter().map(|(table, rows)| format!("{rows} of {table}")).collect();
+                let words = words.join(", ");
+                tracing::error!(rows = words, "ledger_rows_damaged");
+                readiness.note("ledger_rows_damaged", format!("rows that are not as they were written: {words}"));
+            }
+            Err(error) => tracing::warn!(%error, "inspection_failed"),
         }
     });
 }

@@ -9,7 +9,15 @@ use std::{
 
 use rusqlite::{Connection, backup::Backup};
 
-use super::{LedgerError, OpenError, Shared, counters::Counters, open, open::Files, schema, watermark::Watermark};
+use super::{
+    LedgerError, OpenError, Shared,
+    counters::Counters,
+    open,
+    open::Files,
+    pages::{self, Pages},
+    schema, seal,
+    watermark::Watermark,
+};
 use crate::clock::Clock;
 
 /// How long copying may take. It pins the write-ahead log meanwhile, so it is not unlimited either.
@@ -83,13 +91,20 @@ fn check(backup: &Path) -> Result<u64, OpenError> {
     let wrong = |what: String| OpenError(format!("{} cannot be restored: {what}", backup.display()));
     let conn = Connection::open_with_flags(backup, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| wrong(error.to_string()))?;
     let read = || {
-        let found: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        seal::teach(&conn)?;
+        let found = pages::quick_check(&conn)?;
         let version = schema::version(&conn)?;
-        let commits = if version.is_some_and(schema::is_known) { Counters::read(&conn)?.commits } else { 0 };
+        let commits = match version {
+            Some(schema::SCHEMA_VERSION) => Counters::read(&conn)?.commits,
+            Some(older) if schema::is_known(older) => {
+                conn.query_row("SELECT commits FROM counters", [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)?
+            }
+            _ => 0,
+        };
         Ok((found, version, commits))
     };
     match read().map_err(|error: rusqlite::Error| wrong(error.to_string()))? {
-        (found, ..) if found != "ok" => Err(wrong(format!("it is damaged ({found})"))),
+        (Pages::Damaged(found), ..) => Err(wrong(format!("it is damaged ({found})"))),
         (_, Some(version), commits) if schema::is_known(version) => Ok(commits),
         (_, Some(version), _) => Err(wrong(format!("it has schema {version}, this program knows {}", schema::SCHEMA_VERSION))),
         (_, None, _) => Err(wrong("it is no hookyard ledger".to_owned())),

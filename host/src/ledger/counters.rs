@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, params};
 
+use super::seal;
+
 /// The row, as of the last commit or within a transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counters {
@@ -32,9 +34,10 @@ impl Counters {
     pub(super) fn read(conn: &Connection) -> rusqlite::Result<Self> {
         conn.prepare_cached(
             "SELECT commits, seq, mark, accepted, routed, unrouted, legs, gone, gone_acked, gone_skipped, gone_dead, gone_discarded,
-             gone_relayed, adopted FROM counters WHERE id = 1",
+             gone_relayed, adopted, sound FROM counters WHERE id = 1",
         )?
         .query_row([], |row| {
+            seal::check(row, 14, "the row of counters")?;
             let number = |at: usize| row.get::<_, i64>(at).map(i64::cast_unsigned);
             Ok(Self {
                 commits: number(0)?,

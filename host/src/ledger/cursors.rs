@@ -9,7 +9,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tokio::sync::watch;
 
-use super::{Ledger, LedgerError, committer::Tx, counters::Counters, readers::READ_MAX, rows::parsed};
+use super::{Ledger, LedgerError, committer::Tx, counters::Counters, readers::READ_MAX, rows::parsed, seal};
 use crate::delivery::StreamName;
 
 /// What a stream follows.
@@ -137,7 +137,7 @@ impl Ledger {
     }
 }
 
-const CURSOR: &str = "SELECT name, followed, position, gap FROM streams";
+const CURSOR: &str = "SELECT name, followed, position, gap, sound FROM streams";
 
 fn code(followed: Followed) -> i64 {
     match followed {
@@ -147,6 +147,7 @@ fn code(followed: Followed) -> i64 {
 }
 
 fn cursor(row: &Row<'_>) -> rusqlite::Result<StreamCursor> {
+    seal::check(row, 4, "a stream's cursor")?;
     Ok(StreamCursor {
         name: parsed(row, 0)?,
         followed: if row.get::<_, i64>(1)? == 0 { Followed::Deliveries } else { Followed::Emits },
@@ -165,12 +166,17 @@ pub(super) fn heads(counters: &Counters) -> Heads {
 }
 
 fn follow(tx: &mut Tx<'_>, streams: &[(StreamName, Followed, StreamStart)]) -> rusqlite::Result<()> {
+    // Where a cursor was is not known any more, nor whose it was: better what is kept once again than something never.
+    let damaged = tx.execute("UPDATE streams SET position = 0, gap = 0 WHERE NOT sound", [])?;
+    if damaged > 0 {
+        tracing::error!(damaged, "stream_cursors_damaged");
+    }
     tx.execute("UPDATE streams SET held = 0", [])?;
     let heads = heads(&tx.counters);
     for (name, followed, start) in streams {
         let position = match start {
-            StreamStart::Newest => heads.of(*followed),
-            StreamStart::Oldest => 0,
+            StreamStart::Newest if damaged == 0 => heads.of(*followed),
+            StreamStart::Newest | StreamStart::Oldest => 0,
         };
         tx.execute(
             "INSERT INTO streams(name, followed, position, gap, held) VALUES (?1, ?2, ?3, 0, 1)

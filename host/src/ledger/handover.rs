@@ -161,8 +161,9 @@ async fn outbound(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Outboun
         (Some(Loaded::fresh(delivery)), None, compressed)
     } else {
         let read = move |conn: &Connection| {
+            let Some(loaded) = lend::readable(lend::load(conn, key))? else { return Ok((None, None, None)) };
             let due_at = rows::one_leg(conn, key.0.cast_signed(), key.1)?.and_then(|leg| leg.due_at);
-            Ok((lend::load(conn, key)?, due_at, None))
+            Ok((Some(loaded), due_at, None))
         };
         shared.read(READ_MAX, read).await?
     };
@@ -205,7 +206,7 @@ fn dead(conn: &Connection) -> rusqlite::Result<Vec<Outbound>> {
             position: Position { generation: leg.generation, runs: leg.runs, attempts: leg.attempts, crashes: leg.crashes },
             due_at: None,
             death: Some(Death { reason: leg.reason.unwrap_or_default(), outcome, detail }),
-            body_corrupt,
+            body_corrupt: body_corrupt || !leg.is_sound,
             key: (seq.cast_unsigned(), queue),
             token: 0,
         });

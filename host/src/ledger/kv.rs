@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{KvValue, committer::Tx};
+use super::{KvValue, committer::Tx, seal};
 use crate::delivery::{KvRead, KvWrite, Timestamp};
 
 /// Bytes of keys and values one plugin may keep.
@@ -12,10 +12,11 @@ pub(super) const BYTES_MAX: i64 = 16 * 1024 * 1024;
 /// Keys one plugin may keep.
 pub(super) const KEYS_MAX: i64 = 100_000;
 
-/// A value that has not expired.
+/// A value that has not expired; an error where it is not the one that was written, which no plugin must take for its own.
 pub(super) fn get(conn: &Connection, queue: i64, key: &str, now: Timestamp) -> rusqlite::Result<Option<KvValue>> {
-    conn.prepare_cached("SELECT value, version FROM kv WHERE queue = ?1 AND key = ?2 AND (expires_ms IS NULL OR expires_ms > ?3)")?
+    conn.prepare_cached("SELECT value, version, sound FROM kv WHERE queue = ?1 AND key = ?2 AND (expires_ms IS NULL OR expires_ms > ?3)")?
         .query_row(params![queue, key, now.unix_ms()], |row| {
+            seal::check(row, 2, "a plugin's value")?;
             Ok(KvValue { value: row.get(0)?, version: row.get::<_, i64>(1)?.cast_unsigned() })
         })
         .optional()

@@ -94,7 +94,7 @@ async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, Led
     let loaded = match (loaded, fresh) {
         (Some(loaded), _) => Some(*loaded),
         (None, Some(fresh)) => Some(Loaded::fresh(fresh.delivery)),
-        (None, None) => shared.read(READ_MAX, move |conn| load(conn, leg)).await?,
+        (None, None) => shared.read(READ_MAX, move |conn| readable(load(conn, leg))).await?,
     };
     let Some(loaded) = loaded else {
         // Memory and rows disagree, which the books will show. Giving it back would only pick it again, for ever.
@@ -122,12 +122,31 @@ async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, Led
     }))
 }
 
+/// Nothing where a row makes no sense any more: reading it again would end no better, and its lane would stand still.
+pub(super) fn readable(found: rusqlite::Result<Option<Loaded>>) -> rusqlite::Result<Option<Loaded>> {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    match found {
+        Err(error @ (FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))) => {
+            tracing::error!(%error, "leg_row_unreadable");
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
 /// Reads a leg and its delivery.
 pub(super) fn load(conn: &rusqlite::Connection, (seq, queue): Key) -> rusqlite::Result<Option<Loaded>> {
     let seq = seq.cast_signed();
     let (Some((delivery, body_corrupt)), Some(leg)) = (rows::delivery(conn, seq)?, rows::one_leg(conn, seq, queue)?) else {
         return Ok(None);
     };
-    let delivery = Arc::new(delivery);
+    if !leg.state.is_open() {
+        // The way to it is damaged, not the leg.
+        return Ok(None);
+    }
+    if !leg.is_sound {
+        tracing::error!(delivery_id = %delivery.id, plugin = %leg.plugin, state = leg.state.slug(), "leg_row_damaged");
+    }
+    let (delivery, body_corrupt) = (Arc::new(delivery), body_corrupt || !leg.is_sound);
     Ok(Some(Loaded { delivery, runs: leg.runs, attempts: leg.attempts, generation: leg.generation, crashes: leg.crashes, body_corrupt }))
 }

@@ -14,6 +14,15 @@ const STEPS_MAX: i64 = 64;
 /// Begins a step; `None` where there is no such leg.
 pub(super) fn begin(tx: &Tx<'_>, leg: &LegId, key: &str) -> rusqlite::Result<Option<OnceStep>> {
     let Some((seq, queue)) = place(tx, leg)? else { return Ok(None) };
+    let (steps, damaged): (i64, i64) = tx
+        .conn
+        .prepare_cached("SELECT count(*), count(*) FILTER (WHERE NOT sound) FROM once WHERE seq = ?1 AND queue = ?2")?
+        .query_row([seq, queue], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if damaged > 0 {
+        // Which step it was, and how it ended, is not known any more.
+        tracing::error!(%leg, "once_row_damaged");
+        return Ok(Some(OnceStep::Unknown));
+    }
     let known: Option<Option<Vec<u8>>> = tx
         .conn
         .prepare_cached("SELECT answer FROM once WHERE seq = ?1 AND queue = ?2 AND key = ?3")?
@@ -24,8 +33,6 @@ pub(super) fn begin(tx: &Tx<'_>, leg: &LegId, key: &str) -> rusqlite::Result<Opt
         Some(None) => return Ok(Some(OnceStep::Unknown)),
         None => {}
     }
-    let steps: i64 =
-        tx.conn.prepare_cached("SELECT count(*) FROM once WHERE seq = ?1 AND queue = ?2")?.query_row([seq, queue], |row| row.get(0))?;
     if steps >= STEPS_MAX {
         return Ok(Some(OnceStep::QuotaExceeded));
     }

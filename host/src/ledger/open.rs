@@ -30,18 +30,17 @@ use super::{
     inflight::{InFlight, Run},
     lanes::Lanes,
     pace::Pace,
+    pages::{self, Pages},
     poison::Poison,
     readers::Readers,
     room::Room,
     rows,
     schedule::{Change, Key, Schedule},
-    schema,
+    schema, seal,
     watermark::Watermark,
 };
 use crate::{clock::Clock, delivery::FaultKind};
 
-/// Larger databases are not checked page by page after an unclean end: it would take minutes.
-const CHECK_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// The longest a stored due time may lie ahead: a clock that was wrong when it was written must not park a leg for years.
 pub(super) const DUE_MAX: Duration = Duration::from_hours(7 * 24);
 /// Legs loaded in one go.
@@ -120,7 +119,7 @@ pub(super) fn open(settings: Settings, clock: Clock) -> Result<Arc<Shared>, Open
     let (inflight, runs) = InFlight::open(&files.inflight).map_err(io_failed("cannot open", &files.inflight))?;
     let was_clean = was_clean(&conn).map_err(sql_failed("cannot read the database"))?;
     if !was_clean {
-        check_pages(&conn, &files.database)?;
+        check_pages(&conn)?;
     }
     let runs = if was_clean { Vec::new() } else { runs };
     let suspects = begin(&conn, &mut counters, &runs, &clock).map_err(sql_failed("cannot write the database"))?;
@@ -203,18 +202,15 @@ fn was_clean(conn: &Connection) -> rusqlite::Result<bool> {
     conn.query_row("SELECT value FROM meta WHERE key = 'clean'", [], |row| row.get(0))
 }
 
-fn check_pages(conn: &Connection, path: &Path) -> Result<(), OpenError> {
-    let bytes = std::fs::metadata(path).map_err(io_failed("cannot look at", path))?.len();
-    if bytes > CHECK_BYTES_MAX {
-        tracing::warn!(bytes, "database_not_checked_after_unclean_end");
-        return Ok(());
+fn check_pages(conn: &Connection) -> Result<(), OpenError> {
+    match pages::check(conn).map_err(sql_failed("the database cannot be checked"))? {
+        Pages::Sound => Ok(()),
+        Pages::Damaged(found) => Err(OpenError(format!("the database is damaged ({found}): restore a backup with `hookyard restore`"))),
+        Pages::TooMany(bytes) => {
+            tracing::warn!(bytes, "database_not_checked_after_unclean_end");
+            Ok(())
+        }
     }
-    let found: String =
-        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql_failed("the database cannot be checked"))?;
-    if found == "ok" {
-        return Ok(());
-    }
-    Err(OpenError(format!("the database is damaged ({found}): restore a backup with `hookyard restore`")))
 }
 
 /// Marks the ledger as in use, and charges the run that was alone when the process died. Returns the legs to run alone.
@@ -271,9 +267,11 @@ fn charge(conn: &Connection, (seq, queue): Key, clock: &Clock) -> rusqlite::Resu
 
 /// Fills the schedule from the partial indexes: open legs oldest first, and how many are dead.
 fn load(conn: &Connection, schedule: &Schedule, clock: &Clock, commit: u64) -> rusqlite::Result<()> {
-    let mut queues = conn.prepare("SELECT id, tenant, plugin FROM queues ORDER BY id")?;
-    let names = queues
-        .query_map([], |row| Ok(Change::Queue { queue: row.get(0)?, tenant: rows::parsed(row, 1)?, plugin: rows::parsed(row, 2)? }))?;
+    let mut queues = conn.prepare("SELECT id, tenant, plugin, sound FROM queues ORDER BY id")?;
+    let names = queues.query_map([], |row| {
+        seal::check(row, 3, "the name of a queue")?;
+        Ok(Change::Queue { queue: row.get(0)?, tenant: rows::parsed(row, 1)?, plugin: rows::parsed(row, 2)? })
+    })?;
     schedule.apply(commit, names.collect::<Result<_, _>>()?);
     let mut dead = conn.prepare("SELECT queue, count(*) FROM legs WHERE state = 6 GROUP BY queue")?;
     let dead = dead.query_map([], |row| Ok(Change::Dead { queue: row.get(0)?, by: row.get(1)? }))?;

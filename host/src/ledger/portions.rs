@@ -4,7 +4,7 @@
 //! between it and the end of the portion. A reader sees what is synced, so nothing is told to others that a power cut could take back.
 
 use bytes::Bytes;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, params, types::ValueRef};
 
 use super::{Ledger, LedgerError, counters::Counters, readers::READ_MAX, results, rows, rows::parsed};
 use crate::delivery::{Delivery, DeliveryId, LegId, PluginName, TenantId, Timestamp};
@@ -53,7 +53,7 @@ pub struct Portion<T> {
     pub end: u64,
     /// How many rows it read, wanted or not.
     pub rows: usize,
-    /// How many cannot be read any more: their bodies do not match their checksums.
+    /// How many cannot be read any more: they do not match their checksums.
     pub unreadable: u64,
 }
 
@@ -160,19 +160,23 @@ fn emits_after(
     let snapshot = conn.unchecked_transaction()?;
     let head = Counters::read(&snapshot)?.mark;
     let mut next = snapshot.prepare_cached(
-        "SELECT e.mark, d.id, q.tenant, q.plugin, e.generation, e.position, e.name, e.content_type, e.body, e.emitted_ms
-         FROM emits e JOIN deliveries d ON d.seq = e.seq JOIN queues q ON q.id = e.queue WHERE e.mark > ?1 ORDER BY e.mark LIMIT ?2",
+        "SELECT e.mark, d.id, q.tenant, q.plugin, e.generation, e.position, e.name, e.content_type, e.body, e.emitted_ms, e.sound
+         FROM emits e LEFT JOIN deliveries d ON d.seq = e.seq LEFT JOIN queues q ON q.id = e.queue
+         WHERE e.mark > ?1 ORDER BY e.mark LIMIT ?2",
     )?;
     let mut found = next.query(params![position.cast_signed(), ROWS_MAX.cast_signed()])?;
     let mut filling = Filling::after(position, most);
     while let Some(row) = found.next()? {
-        let is_wanted = wanted(&parsed(row, 2)?);
+        // Whose a damaged one was is not known: it is missing for everybody. The delivery of a sound one can be damaged.
+        let is_readable = row.get(10)? && row.get_ref(1)? != ValueRef::Null;
+        let is_wanted = is_readable && wanted(&parsed(row, 2)?);
         if is_wanted && !filling.has_room(row.get_ref(8)?.as_blob()?.len()) {
             return Ok(filling.portion);
         }
         if is_wanted {
             filling.portion.items.push(emitted(row)?);
         }
+        filling.portion.unreadable += u64::from(!is_readable);
         filling.passed(row.get::<_, i64>(0)?.cast_unsigned());
     }
     Ok(filling.read_until(head))

@@ -9,6 +9,7 @@ use super::{
     DeliveryFilter, rows,
     rows::{LegRow, parsed},
     schedule::Schedule,
+    seal,
 };
 use crate::delivery::{
     DeliveryId, Digest, Timestamp,
@@ -131,13 +132,14 @@ fn leg(conn: &Connection, schedule: &Schedule, seq: i64, row: LegRow, with_histo
     let history = attempts(conn, seq, row.queue, if with_history { -1 } else { 1 })?;
     let last = history.last().filter(|last| last.generation == row.generation);
     let detail = last.map(|last| last.detail.clone()).filter(|detail| !detail.is_empty());
+    let reason = if row.is_sound { detail.or(row.reason) } else { Some(seal::DAMAGED.to_owned()) };
     Ok(LegView {
         state: schedule.open_state((seq.cast_unsigned(), row.queue), row.state),
         plugin: row.plugin,
         attempts: row.attempts,
         generation: row.generation,
         outcome: last.map(|last| last.outcome.clone()),
-        reason: detail.or(row.reason),
+        reason,
         digest: last.and_then(|last| last.digest.clone()),
         due_at: row.due_at,
         settled_at: row.settled_at,
@@ -150,7 +152,7 @@ pub(super) fn attempts(conn: &Connection, seq: i64, queue: i64, limit: i64) -> r
     let mut attempts: Vec<AttemptView> = conn
         .prepare_cached(
             "SELECT attempt, generation, started_ms, duration_us, outcome, settlement, detail, fuel, memory_bytes, digest, logs, host_calls,
-             retry_after_ms
+             retry_after_ms, sound
              FROM attempts WHERE seq = ?1 AND queue = ?2 ORDER BY run DESC LIMIT ?3",
         )?
         .query_map(params![seq, queue, limit], attempt)?
@@ -170,7 +172,7 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptView> {
         duration_ms: f64::from(duration_us) / 1000.0,
         outcome: row.get(4)?,
         settlement: row.get(5)?,
-        detail: row.get(6)?,
+        detail: if row.get(13)? { row.get(6)? } else { seal::DAMAGED.to_owned() },
         fuel: row.get::<_, i64>(7)?.cast_unsigned(),
         memory_peak_bytes: row.get::<_, i64>(8)?.cast_unsigned(),
         digest: digest.map(|digest| Digest::from_bytes(digest).to_string()),

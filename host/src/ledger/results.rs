@@ -6,22 +6,31 @@ use super::{
     DeadLetterFilter,
     queries::{PAGE_MAX, attempts, page, position},
     rows::{self, parsed},
+    seal,
 };
 use crate::delivery::{
     DeliveryId, LegId, PluginName, TenantId, Timestamp,
-    view::{DeadLetterView, EmitView, Page},
+    view::{AttemptView, DeadLetterView, EmitView, Page},
 };
 
 const DEAD: &str =
     "SELECT l.mark, l.seq, l.queue, d.id, d.provider_id, d.tenant, d.source, d.event, d.action, q.plugin, l.reason, l.attempts,
-     l.generation, l.settled_ms FROM legs l JOIN deliveries d ON d.seq = l.seq JOIN queues q ON q.id = l.queue WHERE l.state = 6";
+     l.generation, l.settled_ms, l.sound FROM legs l JOIN deliveries d ON d.seq = l.seq JOIN queues q ON q.id = l.queue WHERE l.state = 6";
 
 /// A dead letter and where it stands.
 struct Dead {
     mark: i64,
     seq: i64,
     queue: i64,
+    is_sound: bool,
     view: DeadLetterView,
+}
+
+impl Dead {
+    /// What is said of it in words: by its last attempt, or that its row cannot be trusted.
+    fn detail(&self, attempts: &[AttemptView]) -> String {
+        if self.is_sound { attempts.last().map(|last| last.detail.clone()).unwrap_or_default() } else { seal::DAMAGED.to_owned() }
+    }
 }
 
 fn dead(row: &Row<'_>) -> rusqlite::Result<Dead> {
@@ -42,7 +51,7 @@ fn dead(row: &Row<'_>) -> rusqlite::Result<Dead> {
         died_at: Timestamp::from_unix_ms(row.get::<_, Option<i64>>(13)?.unwrap_or_default()),
         history: Vec::new(),
     };
-    Ok(Dead { mark: row.get(0)?, seq: row.get(1)?, queue: row.get(2)?, view })
+    Ok(Dead { mark: row.get(0)?, seq: row.get(1)?, queue: row.get(2)?, is_sound: row.get(14)?, view })
 }
 
 /// A page of dead letters, by when they died in the ledger's own order.
@@ -63,9 +72,9 @@ pub(super) fn dead_letters(
         .query_map(params![position(cursor), tenant, plugin, (limit + 1).cast_signed()], dead)?
         .collect::<Result<_, _>>()?;
     let mut rows = Vec::with_capacity(found.len());
-    for Dead { mark, seq, queue, mut view } in found {
-        view.detail = attempts(conn, seq, queue, 1)?.pop().map(|last| last.detail).unwrap_or_default();
-        rows.push((mark, view));
+    for mut dead in found {
+        dead.view.detail = dead.detail(&attempts(conn, dead.seq, dead.queue, 1)?);
+        rows.push((dead.mark, dead.view));
     }
     snapshot.finish()?;
     Ok(page(rows, limit))
@@ -77,11 +86,11 @@ pub(super) fn dead_letter(conn: &Connection, leg: &LegId) -> rusqlite::Result<Op
     let Some((seq, tenant)) = rows::find(conn, leg.delivery)? else { return Ok(None) };
     let Some(queue) = rows::queue(conn, &tenant, &leg.plugin)? else { return Ok(None) };
     let found = conn.prepare_cached(&format!("{DEAD} AND l.seq = ?1 AND l.queue = ?2"))?.query_row([seq, queue], dead).optional()?;
-    let Some(Dead { mut view, .. }) = found else { return Ok(None) };
-    view.history = attempts(conn, seq, queue, -1)?;
-    view.detail = view.history.last().map(|last| last.detail.clone()).unwrap_or_default();
+    let Some(mut dead) = found else { return Ok(None) };
+    dead.view.history = attempts(conn, seq, queue, -1)?;
+    dead.view.detail = dead.detail(&dead.view.history);
     snapshot.finish()?;
-    Ok(Some(view))
+    Ok(Some(dead.view))
 }
 
 /// A page of emitted events.
@@ -95,8 +104,8 @@ pub(super) fn emits(
     let limit = limit.clamp(1, PAGE_MAX);
     let rows = conn
         .prepare_cached(
-            "SELECT e.mark, d.id, q.tenant, q.plugin, e.generation, e.position, e.name, e.content_type, e.body, e.emitted_ms
-             FROM emits e JOIN deliveries d ON d.seq = e.seq JOIN queues q ON q.id = e.queue
+            "SELECT e.mark, d.id, q.tenant, q.plugin, e.generation, e.position, e.name, e.content_type, e.body, e.emitted_ms,
+             e.sound FROM emits e JOIN deliveries d ON d.seq = e.seq JOIN queues q ON q.id = e.queue
              WHERE e.mark < ?1 AND (?2 IS NULL OR q.tenant = ?2) AND (?3 IS NULL OR q.plugin = ?3) ORDER BY e.mark DESC LIMIT ?4",
         )?
         .query_map(
@@ -117,7 +126,7 @@ fn emit(row: &Row<'_>) -> rusqlite::Result<(i64, EmitView)> {
         delivery_id,
         name: row.get(6)?,
         content_type: row.get(7)?,
-        body: String::from_utf8_lossy(row.get_ref(8)?.as_blob()?).into_owned(),
+        body: if row.get(10)? { String::from_utf8_lossy(row.get_ref(8)?.as_blob()?).into_owned() } else { seal::DAMAGED.to_owned() },
         emitted_at: Timestamp::from_unix_ms(row.get(9)?),
     };
     Ok((row.get(0)?, view))

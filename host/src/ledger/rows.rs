@@ -20,10 +20,12 @@ pub(super) struct LegRow {
     pub(super) due_at: Option<Timestamp>,
     pub(super) settled_at: Option<Timestamp>,
     pub(super) reason: Option<String>,
+    /// False where the row is not the one that was written.
+    pub(super) is_sound: bool,
 }
 
-const LEG: &str = "SELECT l.queue, q.plugin, l.state, l.generation, l.attempts, l.runs, l.crashes, l.due_ms, l.settled_ms, l.reason
-     FROM legs l JOIN queues q ON q.id = l.queue WHERE l.seq = ?1";
+const LEG: &str = "SELECT l.queue, q.plugin, l.state, l.generation, l.attempts, l.runs, l.crashes, l.due_ms, l.settled_ms, l.reason,
+     l.sound FROM legs l JOIN queues q ON q.id = l.queue WHERE l.seq = ?1";
 
 fn leg(row: &Row<'_>) -> rusqlite::Result<LegRow> {
     Ok(LegRow {
@@ -37,6 +39,7 @@ fn leg(row: &Row<'_>) -> rusqlite::Result<LegRow> {
         due_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_unix_ms),
         settled_at: row.get::<_, Option<i64>>(8)?.map(Timestamp::from_unix_ms),
         reason: row.get(9)?,
+        is_sound: row.get(10)?,
     })
 }
 
@@ -106,7 +109,7 @@ pub(super) fn queue(conn: &Connection, tenant: &TenantId, plugin: &PluginName) -
 pub(super) fn delivery(conn: &Connection, seq: i64) -> rusqlite::Result<Option<(Delivery, bool)>> {
     conn.prepare_cached(
         "SELECT d.id, d.tenant, d.source, d.provider_id, d.hook_id, d.event, d.action, d.repository, d.installation_id, d.received_ms,
-         d.form, d.headers, d.body_sha256, d.body_bytes, b.checksum, b.document, b.raw
+         d.form, d.headers, d.body_sha256, d.body_bytes, b.checksum, b.document, b.raw, d.sound
          FROM deliveries d LEFT JOIN bodies b ON b.seq = d.seq WHERE d.seq = ?1",
     )?
     .query_row([seq], |row| {
@@ -129,6 +132,7 @@ pub(super) fn delivery(conn: &Connection, seq: i64) -> rusqlite::Result<Option<(
             body_sha256: row.get(12)?,
         };
         let body = stored_body(row).and_then(|stored| body::open(&delivery, &stored, usize::try_from(row.get::<_, i64>(13).ok()?).ok()?));
+        let body = body.filter(|_| row.get(17).unwrap_or(false));
         let is_corrupt = body.is_none();
         (delivery.document, delivery.raw) = body.unwrap_or_default();
         Ok((delivery, is_corrupt))

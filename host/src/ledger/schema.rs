@@ -4,108 +4,21 @@
 //! `seq`, and only open legs, dead legs and things that expire have secondary indexes (partial ones). `seq` and `mark` come from the one row
 //! of `counters` and never go back, so that cursors and orders built on them survive deletions and wall clocks that jump.
 
+mod steps;
+
 use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 
-use super::OpenError;
+use self::steps::STEPS;
+use super::{OpenError, seal};
 
-/// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
-/// was ever released is frozen; a change of the tables is a new step at the end.
-const STEPS: [&str; 6] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY, KEEPER];
 /// The schema this program writes.
 pub(super) const SCHEMA_VERSION: i64 = STEPS.len().cast_signed() as i64;
 /// `SQLite` before 3.51.3 can lose a write-ahead log that is reset while another connection reads it.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// Only this process opens the file, so a lock is held for microseconds (the checkpointer beside the committer).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// `deliveries.id_reused` and the like are 0 or 1; states are the numbers of `rows::code`; times are Unix milliseconds.
-const CREATE: &str = "
-CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE counters(
-  id INTEGER PRIMARY KEY CHECK (id = 1), commits INTEGER NOT NULL, seq INTEGER NOT NULL, mark INTEGER NOT NULL,
-  accepted INTEGER NOT NULL, routed INTEGER NOT NULL, unrouted INTEGER NOT NULL, legs INTEGER NOT NULL,
-  gone INTEGER NOT NULL, gone_acked INTEGER NOT NULL, gone_skipped INTEGER NOT NULL, gone_dead INTEGER NOT NULL,
-  gone_discarded INTEGER NOT NULL);
-INSERT INTO counters VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-CREATE TABLE queues(id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, plugin TEXT NOT NULL, UNIQUE (tenant, plugin));
-CREATE TABLE deliveries(
-  seq INTEGER PRIMARY KEY, id BLOB NOT NULL, tenant TEXT NOT NULL, source TEXT NOT NULL, provider_id TEXT NOT NULL, hook_id TEXT,
-  event TEXT NOT NULL, action TEXT, repository TEXT, installation_id INTEGER, received_ms INTEGER NOT NULL, form INTEGER NOT NULL,
-  headers TEXT NOT NULL, body_sha256 BLOB NOT NULL, body_bytes INTEGER NOT NULL, leg_count INTEGER NOT NULL,
-  id_reused INTEGER NOT NULL, body_seen INTEGER NOT NULL);
-CREATE INDEX deliveries_provider ON deliveries(provider_id);
-CREATE TABLE bodies(seq INTEGER PRIMARY KEY, checksum BLOB NOT NULL, document BLOB NOT NULL, raw BLOB);
-CREATE TABLE dedup(id BLOB PRIMARY KEY, seq INTEGER NOT NULL, expires_ms INTEGER) WITHOUT ROWID;
-CREATE INDEX dedup_expires ON dedup(expires_ms) WHERE expires_ms IS NOT NULL;
-CREATE TABLE seen_bodies(body BLOB PRIMARY KEY, origin BLOB NOT NULL, seq INTEGER NOT NULL, expires_ms INTEGER) WITHOUT ROWID;
-CREATE INDEX seen_bodies_expires ON seen_bodies(expires_ms) WHERE expires_ms IS NOT NULL;
-CREATE TABLE legs(
-  seq INTEGER NOT NULL, queue INTEGER NOT NULL, state INTEGER NOT NULL, generation INTEGER NOT NULL, attempts INTEGER NOT NULL,
-  runs INTEGER NOT NULL, crashes INTEGER NOT NULL, body_bytes INTEGER NOT NULL, due_ms INTEGER, settled_ms INTEGER, mark INTEGER,
-  reason TEXT, PRIMARY KEY (seq, queue)) WITHOUT ROWID;
-CREATE INDEX legs_open ON legs(seq, queue, due_ms, body_bytes) WHERE state < 4;
-CREATE INDEX legs_dead ON legs(mark, queue) WHERE state = 6;
-CREATE TABLE attempts(
-  seq INTEGER NOT NULL, queue INTEGER NOT NULL, run INTEGER NOT NULL, generation INTEGER NOT NULL, attempt INTEGER NOT NULL,
-  started_ms INTEGER NOT NULL, duration_us INTEGER NOT NULL, outcome TEXT NOT NULL, settlement TEXT NOT NULL, detail TEXT NOT NULL,
-  fuel INTEGER NOT NULL, memory_bytes INTEGER NOT NULL, digest BLOB, logs TEXT, host_calls TEXT,
-  PRIMARY KEY (seq, queue, run)) WITHOUT ROWID;
-CREATE TABLE emits(
-  mark INTEGER PRIMARY KEY, seq INTEGER NOT NULL, queue INTEGER NOT NULL, generation INTEGER NOT NULL, position INTEGER NOT NULL,
-  name TEXT NOT NULL, content_type TEXT NOT NULL, body BLOB NOT NULL, emitted_ms INTEGER NOT NULL);
-CREATE INDEX emits_seq ON emits(seq);
-CREATE TABLE kv(
-  queue INTEGER NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL, value BLOB NOT NULL, expires_ms INTEGER,
-  PRIMARY KEY (queue, key)) WITHOUT ROWID;
-CREATE INDEX kv_expires ON kv(expires_ms) WHERE expires_ms IS NOT NULL;
-CREATE TABLE kv_usage(queue INTEGER PRIMARY KEY, keys INTEGER NOT NULL, bytes INTEGER NOT NULL);
-CREATE TABLE once(
-  seq INTEGER NOT NULL, queue INTEGER NOT NULL, key TEXT NOT NULL, answer BLOB, PRIMARY KEY (seq, queue, key)) WITHOUT ROWID;
-CREATE TABLE kept_plugins(
-  mark INTEGER PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL, wasm BLOB NOT NULL, manifest BLOB NOT NULL);
-CREATE INDEX kept_plugins_name ON kept_plugins(tenant, name, mark);
-INSERT INTO meta VALUES ('schema', 1), ('clean', 1);
-";
-
-/// Versions get the time they began to serve at, ahead of their bytes, so that a list reads no blob; pauses and holds get a place.
-const SHELVE_PLUGINS: &str = "
-ALTER TABLE kept_plugins RENAME TO kept_plugins_1;
-DROP INDEX kept_plugins_name;
-CREATE TABLE kept_plugins(
-  mark INTEGER PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL, served_ms INTEGER NOT NULL,
-  manifest BLOB NOT NULL, wasm BLOB NOT NULL);
-INSERT INTO kept_plugins SELECT mark, tenant, name, digest, 0, manifest, wasm FROM kept_plugins_1;
-DROP TABLE kept_plugins_1;
-CREATE INDEX kept_plugins_name ON kept_plugins(tenant, name, mark);
-CREATE TABLE plugin_pauses(tenant TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (tenant, name)) WITHOUT ROWID;
-CREATE TABLE plugin_holds(
-  tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,
-  PRIMARY KEY (tenant, name, digest)) WITHOUT ROWID;
-";
-
-/// How far each stream has come; `followed` is 0 for deliveries and 1 for emits, `held` is 1 while retention waits for it.
-const STREAMS: &str = "
-CREATE TABLE streams(
-  name TEXT NOT NULL, followed INTEGER NOT NULL, position INTEGER NOT NULL, gap INTEGER NOT NULL, held INTEGER NOT NULL,
-  PRIMARY KEY (name, followed)) WITHOUT ROWID;
-";
-
-/// The delay a plugin asks for is part of its verdict: a replay compares it.
-const KEEP_ASKED_DELAYS: &str = "ALTER TABLE attempts ADD COLUMN retry_after_ms INTEGER;";
-
-/// Legs may be in RabbitMQ's keeping, and deliveries may come from another host with a leg. `adopted` has the sequence of each of those,
-/// `instance` tells this ledger from others.
-const RELAY: &str = "
-ALTER TABLE counters ADD COLUMN gone_relayed INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE counters ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;
-CREATE TABLE adopted(seq INTEGER PRIMARY KEY);
-INSERT INTO meta VALUES ('instance', random() & 9223372036854775807);
-";
-
-/// Which RabbitMQ has the legs that are in RabbitMQ's keeping.
-const KEEPER: &str = "CREATE TABLE keeper(id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL);";
 
 /// Refuses a `SQLite` library that is known to corrupt what it writes.
 pub(super) fn check_library() -> Result<(), OpenError> {
@@ -125,6 +38,7 @@ fn check_version(version: i32, name: &str) -> Result<(), OpenError> {
 pub(super) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open(path)?;
     prepare_once(&conn)?;
+    seal::teach(&conn)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.execute_batch(
@@ -145,6 +59,7 @@ fn prepare_once(conn: &Connection) -> rusqlite::Result<()> {
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     prepare_once(&conn)?;
+    seal::teach(&conn)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192;")?;
@@ -198,6 +113,58 @@ mod tests {
         }
         check_library().unwrap();
     }
+
+    /// The columns of a sealed table, and those its two seals name.
+    fn columns(conn: &Connection, table: &str) -> (Vec<String>, Vec<Vec<String>>) {
+        let mut info = conn.prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0").unwrap();
+        let stored = info.query_map([table], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        let text: String = conn.query_row("SELECT sql FROM sqlite_schema WHERE name = ?1", [table], |row| row.get(0)).unwrap();
+        let lists = text.split("seal_of(").skip(1).map(|rest| rest.split(')').next().unwrap());
+        (stored, lists.map(|list| list.split(',').map(|name| name.trim().to_owned()).collect()).collect())
+    }
+
+    #[test]
+    fn a_seal_names_every_column_of_its_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut conn = open_writer(&dir.path().join("ledger.db")).unwrap();
+        migrate(&mut conn).unwrap();
+        for table in ["counters", "queues", "legs", "attempts", "emits", "kv", "once", "streams"] {
+            let (stored, sealed) = columns(&conn, table);
+            assert_eq!(sealed, [stored.clone(), stored], "{table}");
+        }
+        let (_, sealed) = columns(&conn, "deliveries");
+        assert_eq!(sealed[0], sealed[1], "the other columns of a delivery are under its body's checksum");
+    }
+
+    #[test]
+    fn a_ledger_of_before_the_seals_keeps_every_row_and_is_sealed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut conn = open_writer(&dir.path().join("ledger.db")).unwrap();
+        STEPS[..6].iter().for_each(|step| conn.execute_batch(step).unwrap());
+        conn.execute_batch(
+            "UPDATE meta SET value = 6 WHERE key = 'schema'; UPDATE counters SET seq = 2, adopted = 1;
+             INSERT INTO queues VALUES (7, 'default', 'a');
+             INSERT INTO deliveries VALUES (2, x'00', 'default', 'github', 'g', NULL, 'push', NULL, NULL, NULL, 5, 0, '[]', x'01', 9, 1, 0, 1);
+             INSERT INTO legs VALUES (2, 7, 6, 0, 1, 1, 0, 9, NULL, 6, 1, 'rejected');
+             INSERT INTO attempts VALUES (2, 7, 1, 0, 1, 5, 6, 'reject', 'dead_letter', '', 1, 2, NULL, NULL, NULL, 40);
+             INSERT INTO emits VALUES (1, 2, 7, 0, 0, 'n', 'text/plain', x'02', 6); INSERT INTO kv VALUES (7, 'k', 1, x'03', NULL);
+             INSERT INTO once VALUES (2, 7, 'mail', NULL); INSERT INTO streams VALUES ('redis', 0, 2, 0, 1);",
+        )
+        .unwrap();
+        migrate(&mut conn).unwrap();
+        for table in ["counters", "queues", "deliveries", "legs", "attempts", "emits", "kv", "once", "streams"] {
+            let sound: Vec<bool> = {
+                let mut rows = conn.prepare(&format!("SELECT sound FROM {table}")).unwrap();
+                rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+            };
+            assert_eq!(sound, [true], "{table}");
+        }
+        let retried: i64 =
+            conn.query_row("SELECT retry_after_ms + l.seq FROM attempts JOIN legs l USING (seq)", [], |row| row.get(0)).unwrap();
+        assert_eq!(retried, 42);
+        assert_eq!(version(&conn).unwrap(), Some(SCHEMA_VERSION));
+    }
+
     #[test]
     fn a_statement_is_compiled_once_whatever_values_it_is_given() {
         use rusqlite::StatementStatus::RePrepare;

@@ -11,6 +11,7 @@ mod held;
 mod house;
 mod lending;
 mod refund;
+mod seals;
 mod shelf;
 mod streams;
 
@@ -112,6 +113,13 @@ fn copy(from: &Path) -> tempfile::TempDir {
         }
     }
     to
+}
+
+/// A connection beside the ledger's own; what it writes is sealed.
+fn beside(dir: &Path) -> rusqlite::Connection {
+    let conn = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
+    seal::teach(&conn).unwrap();
+    conn
 }
 
 fn tenant(name: &str) -> TenantId {

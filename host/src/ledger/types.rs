@@ -134,7 +134,7 @@ pub struct Lease {
     pub generation: u32,
     /// The fencing token: a settlement under an older token changes nothing.
     pub token: u64,
-    /// The stored body does not match its checksum; `delivery.document` is empty.
+    /// What is stored of the delivery or of this leg does not match its checksum; it must not run.
     pub body_corrupt: bool,
     /// The legs's last `host_crashed` attempt already reached this count; see `FaultKind::HostCrashed`.
     pub crashes: u32,
@@ -165,7 +165,7 @@ pub struct Outbound {
     pub due_at: Option<Timestamp>,
     /// Why it died, where it is a dead letter: a slug, and the last attempt in words.
     pub death: Option<Death>,
-    /// The document does not match its checksum: it must not leave this host.
+    /// What is stored of the delivery or of this leg does not match its checksum: it must not leave this host.
     pub body_corrupt: bool,
     pub(super) key: (u64, i64),
     pub(super) token: u64,

@@ -114,7 +114,10 @@ impl Worker {
 /// Why this lease is not run at all, whoever would run it.
 fn spared(lease: &Lease, policy: &RetryPolicy) -> Option<Fault> {
     if lease.body_corrupt {
-        return Some(Fault::new(FaultKind::BodyCorrupt, "the stored document does not match its checksum; restore it from a backup"));
+        return Some(Fault::new(
+            FaultKind::BodyCorrupt,
+            "what is stored of this delivery does not match its checksum; restore it from a backup",
+        ));
     }
     // Runs that killed the host were charged at the restart, where nobody could judge them: this is the first chance to.
     if lease.crashes > 0 && lease.attempt > policy.attempts_max() {

@@ -116,7 +116,7 @@ async fn a_whole_delivery_runs_again_with_the_plugins_that_match_now() {
 /// The ledger with a statement carried out on its closed file: what a flipped bit would have done.
 async fn damaged(rig: &Rig, sql: &str, id: DeliveryId) -> Ledger {
     rig.ledger.close().await;
-    let conn = rusqlite::Connection::open(rig.dir.path().join("ledger.db")).unwrap();
+    let conn = beside(rig.dir.path());
     assert_eq!(conn.execute(sql, [id.as_bytes()]).unwrap(), 1);
     drop(conn);
     let ledger = Ledger::open(settings(rig.dir.path(), |_| {}), rig.clock.clone()).unwrap();

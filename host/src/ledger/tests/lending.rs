@@ -121,8 +121,7 @@ async fn a_delivery_whose_row_changed_on_the_disk_is_lent_as_corrupt() {
     {
         let rig = Rig::with(|settings| settings.body_cache_bytes_max = 0);
         rig.accept(1, &["a"]).await;
-        let other = rusqlite::Connection::open(rig.dir.path().join("ledger.db")).unwrap();
-        other.execute_batch(&format!("UPDATE deliveries SET {change}")).unwrap();
+        beside(rig.dir.path()).execute_batch(&format!("UPDATE deliveries SET {change}")).unwrap();
         assert!(rig.lease().await.body_corrupt, "{change}");
     }
 }
