@@ -31,8 +31,17 @@ pub enum Loss {
 /// One file, by its number: names come and go.
 #[derive(Clone, Debug, Default)]
 struct File {
+    /// As a reader sees it now.
+    cached: Vec<u8>,
     synced: Vec<u8>,
     pending: Vec<(usize, Change)>,
+}
+
+impl File {
+    fn change(&mut self, at: usize, change: Change) {
+        change.apply(&mut self.cached);
+        self.pending.push((at, change));
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -88,8 +97,8 @@ impl Disk {
                 self.names.remove(name);
                 self.pending_names.push((now, Naming::Remove(name.clone())));
             }
-            Event::Wrote { name, offset, data } => self.file(name).pending.push((now, Change::Write(*offset, data.clone()))),
-            Event::Resized { name, bytes } => self.file(name).pending.push((now, Change::Resize(*bytes))),
+            Event::Wrote { name, offset, data } => self.file(name).change(now, Change::Write(*offset, data.clone())),
+            Event::Resized { name, bytes } => self.file(name).change(now, Change::Resize(*bytes)),
             Event::Synced { name, began } => {
                 let file = self.file(name);
                 let (synced, rest) = split(std::mem::take(&mut file.pending), *began);
@@ -98,6 +107,10 @@ impl Disk {
                 }
                 file.pending = rest;
                 self.syncs += 1;
+            }
+            Event::SyncFailed { name, began } => {
+                let file = self.file(name);
+                file.pending = split(std::mem::take(&mut file.pending), *began).1;
             }
             Event::Answered(id) => {
                 self.promised.insert(*id);
@@ -125,14 +138,12 @@ impl Disk {
         };
         name(&mut names, self.pending_names[..kept].iter().map(|(_, naming)| naming.clone()));
         let mut content = |file: usize| {
-            let File { synced, pending } = &self.files[file];
+            let File { cached, synced, pending } = &self.files[file];
             let mut bytes = synced.clone();
-            for (_, change) in pending {
-                match loss {
-                    Loss::All => {}
-                    Loss::None => change.apply(&mut bytes),
-                    Loss::Some(_) => change.apply_some(&mut bytes, &mut random),
-                }
+            match loss {
+                Loss::All => {}
+                Loss::None => bytes.clone_from(cached),
+                Loss::Some(_) => pending.iter().for_each(|(_, change)| change.apply_some(&mut bytes, &mut random)),
             }
             bytes
         };

@@ -61,6 +61,13 @@ pub enum Event {
         /// The event before which the sync began.
         began: usize,
     },
+    /// A sync of a file failed: what was written before the event `began` may be called clean from now on, and no later sync writes it.
+    SyncFailed {
+        /// The file.
+        name: String,
+        /// The event before which the sync began.
+        began: usize,
+    },
     /// A delivery was answered 202 or 200: its bytes were about to be handed to the kernel.
     Answered(DeliveryId),
     /// What a plugin emitted for a delivery was handed to the kernel, for whoever asked or follows.
@@ -199,7 +206,8 @@ impl Reader {
         let (call, _) = text.split_once('(')?;
         let (arguments, result) = text.rsplit_once(" = ")?;
         if result.starts_with('-') {
-            return None;
+            let name = matches!(call, "fsync" | "fdatasync").then(|| self.name_in(text)).flatten();
+            return name.map(|name| Event::SyncFailed { name, began });
         }
         let strings = || strings(arguments);
         let path = || String::from_utf8(strings().into_iter().next()?).ok();

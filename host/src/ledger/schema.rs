@@ -166,6 +166,20 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_of_every_schema_can_be_put_back() {
+        for steps in 1..=STEPS.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let backup = dir.path().join("backup.db");
+            let conn = open_writer(&backup).unwrap();
+            STEPS[..steps].iter().for_each(|step| conn.execute_batch(step).unwrap());
+            conn.execute("UPDATE meta SET value = ?1 WHERE key = 'schema'", [steps.cast_signed() as i64]).unwrap();
+            conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+            drop(conn);
+            super::super::restore(&backup, &dir.path().join("data")).unwrap();
+        }
+    }
+
+    #[test]
     fn a_statement_is_compiled_once_whatever_values_it_is_given() {
         use rusqlite::StatementStatus::RePrepare;
 
