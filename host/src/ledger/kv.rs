@@ -88,14 +88,14 @@ fn size(tx: &Tx<'_>, queue: i64, key: &str) -> rusqlite::Result<Option<i64>> {
 }
 
 /// Removes some values that expired; how many.
-pub(super) fn sweep(tx: &Tx<'_>, limit: i64) -> rusqlite::Result<usize> {
+pub(super) fn sweep(tx: &Tx<'_>, limit: usize) -> rusqlite::Result<usize> {
     let expired: Vec<(i64, String, i64)> = tx
         .conn
         .prepare_cached(
             "SELECT queue, key, length(CAST(key AS BLOB)) + length(value) FROM kv
              WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT ?2",
         )?
-        .query_map(params![tx.now.unix_ms(), limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .query_map(params![tx.now.unix_ms(), limit.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     for (queue, key, bytes) in &expired {
         tx.execute("DELETE FROM kv WHERE queue = ?1 AND key = ?2", params![queue, key])?;

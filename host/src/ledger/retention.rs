@@ -20,14 +20,19 @@ use super::{
 };
 use crate::delivery::{LegState, Timestamp};
 
-/// Deliveries deleted in one group.
+/// Deliveries found in one read.
 const BATCH: i64 = 200;
+/// Deliveries deleted at once. Each costs the committer more than a tenth of a millisecond, and whoever offers meanwhile waits.
+const DELETED_MAX: usize = 25;
 /// Deliveries looked at in one read.
 const WINDOW: i64 = 2000;
 /// How far wall and monotonic time may drift apart.
 const DRIFT_MAX: Duration = Duration::from_mins(1);
-/// Pages given back to the file system in one step.
-const VACUUM_PAGES: u32 = 256;
+/// Ids, and values, forgotten at once.
+const SWEPT_MAX: usize = 250;
+/// Pages given back to the file system at once, and how often in a round.
+const VACUUM_PAGES: u32 = 32;
+const VACUUM_STEPS: usize = 8;
 
 /// Before when something must have ended to be deleted.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +72,9 @@ pub(super) async fn retain(shared: &std::sync::Arc<Shared>) -> Result<usize, Led
         let window = shared.read(READ_MAX, move |conn| look(conn, after, cutoff)).await?;
         let Some(last) = window.last else { break };
         after = last;
-        if !window.eligible.is_empty() {
-            let (gone, unread) = shared.write(0, move |tx| delete(tx, &window.eligible, cutoff)).await?;
+        for some in window.eligible.chunks(DELETED_MAX) {
+            let some = some.to_vec();
+            let (gone, unread) = shared.write(0, move |tx| delete(tx, &some, cutoff)).await?;
             deleted += gone;
             missed += unread;
         }
@@ -76,7 +82,10 @@ pub(super) async fn retain(shared: &std::sync::Arc<Shared>) -> Result<usize, Led
     if missed > 0 {
         tracing::warn!(missed, "stream_gap");
     }
-    shared.write(0, sweep).await?;
+    while shared.write(0, sweep).await? == SWEPT_MAX {}
+    for _ in 0..VACUUM_STEPS {
+        shared.write(0, give_pages_back).await?;
+    }
     Ok(deleted)
 }
 
@@ -163,17 +172,21 @@ fn delete_one(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Forgets ids and values that expired, and gives some pages back.
-fn sweep(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
-    tx.execute(
-        "DELETE FROM dedup WHERE id IN (SELECT id FROM dedup WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT 10000)",
-        [tx.now.unix_ms()],
+/// Forgets some ids and values that expired: of each kind so many at most, [`SWEPT_MAX`] where there may be more.
+fn sweep(tx: &mut Tx<'_>) -> rusqlite::Result<usize> {
+    let params = params![tx.now.unix_ms(), SWEPT_MAX.cast_signed()];
+    let ids = tx.execute(
+        "DELETE FROM dedup WHERE id IN (SELECT id FROM dedup WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT ?2)",
+        params,
     )?;
-    tx.execute(
-        "DELETE FROM seen_bodies WHERE body IN (SELECT body FROM seen_bodies WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT 10000)",
-        [tx.now.unix_ms()],
+    let bodies = tx.execute(
+        "DELETE FROM seen_bodies WHERE body IN (SELECT body FROM seen_bodies WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT ?2)",
+        params,
     )?;
-    kv::sweep(tx, 1000)?;
+    Ok(ids.max(bodies).max(kv::sweep(tx, SWEPT_MAX)?))
+}
+
+fn give_pages_back(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
     // Moving pages is no change of a row, and a group without changes is not committed.
     tx.execute("UPDATE counters SET commits = commits WHERE id = 1", [])?;
     tx.conn.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))

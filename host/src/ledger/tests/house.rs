@@ -45,6 +45,10 @@ async fn more_than_a_batch_is_forgotten_in_one_round() {
     rig.clock.advance(DAY * 8);
     assert_eq!(rig.ledger.retain().await.unwrap(), 450);
     rig.assert_books_balance().await;
+    rig.clock.advance(DAY * 8);
+    rig.ledger.retain().await.unwrap();
+    let left = "SELECT (SELECT count(*) FROM dedup) + (SELECT count(*) FROM seen_bodies)";
+    assert_eq!(beside(rig.dir.path()).query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "every id is, in the end");
 }
 
 #[tokio::test]
