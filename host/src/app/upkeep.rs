@@ -22,7 +22,12 @@ pub(super) fn start(tasks: &Tasks, ledger: &Ledger, clock: &Clock) {
                 () = stop.stopping() => return,
                 () = clock.sleep(RETENTION_PERIOD) => {}
             }
-            if let Err(error) = ledger.retain().await {
+            // A round may have much to delete, and a host that stops does not wait for its end: each step of it is a whole.
+            let retained = tokio::select! {
+                () = stop.stopping() => return,
+                retained = ledger.retain() => retained,
+            };
+            if let Err(error) = retained {
                 tracing::warn!(%error, "retention_failed");
             }
         }
@@ -43,7 +48,10 @@ pub(super) fn inspect(tasks: &Tasks, ledger: &Ledger, readiness: &Readiness) {
                 let words: Vec<_> = damage.iter().map(|(table, rows)| format!("{rows} of {table}")).collect();
                 let words = words.join(", ");
                 tracing::error!(rows = words, "ledger_rows_damaged");
-                readiness.note("ledger_rows_damaged", format!("rows that are not as they were written: {words}"));
+                let what = format!(
+                    "rows that are not as they were written: {words}; suspect the disk, and restore a backup with `hookyard restore`"
+                );
+                readiness.note("ledger_rows_damaged", what);
             }
             Err(error) => tracing::warn!(%error, "inspection_failed"),
         }
