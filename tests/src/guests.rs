@@ -57,9 +57,8 @@ pub fn encode(text: &str) -> Vec<u8> {
     let package = resolve.push_source("world.wit", WORLD).expect("the guests' worlds parse");
     let world = resolve.select_world(&[package], Some(world)).expect("the guest's world exists");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the world can be embedded");
-    let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(&module).expect("the guest fits its world");
-    encoder.encode().expect("the guest can be encoded")
+    let encoder = ComponentEncoder::default().validate(true).module(&module);
+    encoder.expect("the guest fits its world").encode().expect("the guest can be encoded")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::{
 
 pub use rustix::process::Signal;
 
-use crate::folder::Folder;
+use crate::{folder::Folder, payloads::target_dir};
 
 /// How long a process may take to open its door.
 const START_MAX: Duration = Duration::from_mins(1);
@@ -35,10 +35,13 @@ pub struct ProcessHost {
     reader: Option<JoinHandle<()>>,
 }
 
-/// The binary that `cargo build` made beside this test.
+/// The binary that `cargo build` made beside this test, or in the repository's `target` folder where tests are compiled elsewhere
+/// (`CARGO_BUILD_BUILD_DIR`).
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("this test's path");
-    let built = test.ancestors().nth(2).expect("the profile's folder").join("hookyard");
+    let profile = test.ancestors().nth(2).expect("the profile's folder");
+    let beside = profile.join("hookyard");
+    let built = if beside.is_file() { beside } else { target_dir().join(profile.file_name().expect("a name")).join("hookyard") };
     assert!(built.is_file(), "{} is not there; run `cargo build` or `cargo xtask test` first", built.display());
     built
 }

@@ -20,10 +20,10 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let rabbit = rabbit();
     let broker = rabbit.iter().flat_map(Shared::environment);
     let path = tools::path_with_compilers(root);
-    let mut tests = cargo();
-    succeed(tests.args(["test", "--workspace", "--no-fail-fast"]).envs(broker).env("PATH", path).current_dir(root))?;
+    succeed(runner().envs(broker).env("PATH", path).current_dir(root))?;
+    // The plugins and their SDK, where their clippy and their components are built: what macros are made of is compiled once.
     let shipped = root.join("plugins");
-    succeed(cargo().arg("test").env("CARGO_TARGET_DIR", root.join("target/plugin-tests")).current_dir(shipped))?;
+    succeed(cargo().arg("test").env("CARGO_TARGET_DIR", root.join("target/wasm")).current_dir(shipped))?;
     if rabbit.is_none() {
         say("skipped: the tests against RabbitMQ, because there is none (see above)");
     }
@@ -40,6 +40,20 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         say("skipped: the tests against what GitHub publishes about itself, because npm is not here");
     }
     Ok(())
+}
+
+/// What runs the tests of the workspace: nextest, which has tests of different binaries run beside each other (`.config/nextest.toml`), or
+/// else cargo, one binary after the other.
+fn runner() -> Command {
+    let mut runner = cargo();
+    let is_there = cargo().args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
+    if is_there {
+        runner.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+    } else {
+        say("cargo-nextest is not here: cargo runs the tests, which takes longer; `cargo install cargo-nextest --locked` brings it");
+        runner.args(["test", "--workspace", "--no-fail-fast"]);
+    }
+    runner
 }
 
 /// Whether `strace` can trace here; it is installed where that takes nobody's password.
