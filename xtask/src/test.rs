@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use rabbit_node::Shared;
 
-use crate::{cargo, debian, fixtures, plugins, say, succeed, tools};
+use crate::{cargo, debian, fixtures, plugins, say, succeed, suite, tools};
 
 /// Debian's `redis-server` package only adds a link to this program, and a service that nobody here needs.
 const REDIS_OF_DEBIAN: &str = "/usr/bin/redis-check-rdb";
@@ -18,9 +18,11 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     // The binaries first: the scenarios that kill hosts start them as processes.
     succeed(cargo().args(["build", "--workspace"]).current_dir(root))?;
     let rabbit = rabbit();
-    let broker = rabbit.iter().flat_map(Shared::environment);
+    let broker: Vec<(&str, String)> = rabbit.iter().flat_map(Shared::environment).collect();
     let path = tools::path_with_compilers(root);
-    succeed(runner().envs(broker).env("PATH", path).current_dir(root))?;
+    suite::run(root, |command| {
+        command.envs(broker.iter().map(|(name, value)| (name, value))).env("PATH", &path);
+    })?;
     // The plugins and their SDK, where their clippy and their components are built: what macros are made of is compiled once.
     let shipped = root.join("plugins");
     succeed(cargo().arg("test").env("CARGO_TARGET_DIR", root.join("target/wasm")).current_dir(shipped))?;
@@ -40,20 +42,6 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         say("skipped: the tests against what GitHub publishes about itself, because npm is not here");
     }
     Ok(())
-}
-
-/// What runs the tests of the workspace: nextest, which has tests of different binaries run beside each other (`.config/nextest.toml`), or
-/// else cargo, one binary after the other.
-fn runner() -> Command {
-    let mut runner = cargo();
-    let is_there = cargo().args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
-    if is_there {
-        runner.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
-    } else {
-        say("cargo-nextest is not here: cargo runs the tests, which takes longer; `cargo install cargo-nextest --locked` brings it");
-        runner.args(["test", "--workspace", "--no-fail-fast"]);
-    }
-    runner
 }
 
 /// Whether `strace` can trace here; it is installed where that takes nobody's password.
