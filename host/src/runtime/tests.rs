@@ -30,6 +30,7 @@ fn settings() -> Settings {
         component_bytes_max: 32 * MIB,
         compile_timeout: Duration::from_mins(1),
         compile_memory_bytes_max: 1024 * MIB,
+        shares: Shares::default(),
     }
 }
 
