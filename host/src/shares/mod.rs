@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_defaults_of_a_small_container_leave_room_for_the_host_and_no_share_is_the_whole() {
-        let small = Machine { memory_bytes: 1 << 30, cores: 1, ..Machine::here() };
+        let small = Machine { memory_bytes: 1 << 30, cores: 1 };
         let limits = Limits::of(small);
         let in_memory = [Resource::RunMemory, Resource::BodyBytes].map(|resource| limits.get(resource).bound).iter().sum::<u64>();
         assert!(in_memory <= small.memory_bytes * 3 / 4, "{in_memory} bytes of {}", small.memory_bytes);
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_used_is_told_by_resource_and_holder() {
-        let shares = Shares::new(&Limits::of(Machine { memory_bytes: 1 << 30, cores: 2, ..Machine::here() }));
+        let shares = Shares::new(&Limits::of(Machine { memory_bytes: 1 << 30, cores: 2 }));
         let acme = Holder::tenant(&"acme".parse().unwrap());
         let held = shares.pool(Resource::RunMemory).try_take(&acme, 4096).unwrap();
         assert_eq!(shares.usage(), [Usage { resource: Resource::RunMemory, holder: acme, used: 4096 }]);

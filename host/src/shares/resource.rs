@@ -155,6 +155,7 @@ impl Resource {
     }
 
     /// The default for a machine. `docs/limits.md` has the reason of each number.
+    #[expect(clippy::match_same_arms, reason = "each resource has a line of its own, whatever its numbers")]
     pub(super) fn default_limit(self, machine: Machine) -> Limit {
         let (memory, cores) = (machine.memory_bytes, machine.cores.max(1));
         match self {
