@@ -28,6 +28,7 @@ pub(crate) struct Key(Hmac<Sha256>);
 /// A series of deliveries that all differ in their id, from everything another series made too.
 pub(crate) struct Deliveries {
     path: &'static str,
+    event: &'static str,
     document: Bytes,
     key: Key,
     series: u64,
@@ -75,17 +76,22 @@ impl Key {
 impl Deliveries {
     /// Pushes of 6.9 kB. `series` sets them apart from those of another series on the same host.
     pub(crate) fn pushes(series: u64) -> anyhow::Result<Self> {
-        Self::of(PUSH, series)
+        Self::of(Bytes::from_static(PUSH), series)
+    }
+
+    /// Some other document under an event of the caller's.
+    pub(crate) fn other(document: Bytes, event: &'static str, series: u64) -> anyhow::Result<Self> {
+        Ok(Self { event, ..Self::of(document, series)? })
     }
 
     /// Pushes of less than 100 bytes.
     pub(crate) fn small(series: u64) -> anyhow::Result<Self> {
-        Self::of(SMALL, series)
+        Self::of(Bytes::from_static(SMALL), series)
     }
 
     /// Pushes of 6.9 kB under so many different event names in turn.
     pub(crate) fn spread(series: u64, events: u32) -> anyhow::Result<Self> {
-        Ok(Self { events: Some(events.max(1)), ..Self::of(PUSH, series)? })
+        Ok(Self { events: Some(events.max(1)), ..Self::of(Bytes::from_static(PUSH), series)? })
     }
 
     /// The same to another path.
@@ -98,24 +104,17 @@ impl Deliveries {
         format!("push_{number}")
     }
 
-    fn of(document: &'static [u8], series: u64) -> anyhow::Result<Self> {
+    fn of(document: Bytes, series: u64) -> anyhow::Result<Self> {
         let host = HeaderValue::from_static("127.0.0.1");
-        Ok(Self {
-            path: PATH,
-            document: Bytes::from_static(document),
-            key: Key::new()?,
-            series,
-            events: None,
-            next: AtomicU64::new(0),
-            host,
-        })
+        Ok(Self { path: PATH, event: "push", document, key: Key::new()?, series, events: None, next: AtomicU64::new(0), host })
     }
 
     /// The next delivery, signed.
     pub(crate) fn next(&self) -> anyhow::Result<Request<Full<Bytes>>> {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:08x}-{:04x}-4000-8000-{n:012x}", self.series >> 16 & 0xffff_ffff, self.series & 0xffff);
-        let event = self.events.map_or_else(|| "push".to_owned(), |events| Self::event(u32::try_from(n % u64::from(events)).unwrap_or(0)));
+        let event =
+            self.events.map_or_else(|| self.event.to_owned(), |events| Self::event(u32::try_from(n % u64::from(events)).unwrap_or(0)));
         Request::post(self.path)
             .header(header::HOST, &self.host)
             .header(header::CONTENT_TYPE, "application/json")

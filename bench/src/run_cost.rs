@@ -15,6 +15,7 @@ use hookyard::{
     clock::Clock,
     delivery::{BodyEncoding, Delivery, DeliveryId, Digest, Outcome, PluginName, TenantId, Timestamp, Verdict},
     runtime::{Compiler, Component, Gate, Run, Runtime, Settings},
+    shares::Shares,
     tenants::Budget,
 };
 
@@ -107,6 +108,7 @@ fn settings() -> Settings {
         component_bytes_max: 32 << 20,
         compile_timeout: Duration::from_mins(2),
         compile_memory_bytes_max: 2 << 30,
+        shares: Shares::default(),
     }
 }
 

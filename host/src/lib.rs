@@ -12,7 +12,7 @@
 //! | 4 | `broker` `runtime` | queue traits and engines · engine, bindings, budget, one invocation → Outcome | wasmtime (runtime), lapin (broker) |
 //! | 3 | `tenants` `observe` | per-tenant values · facts = metric + log line | prometheus-client, tracing-subscriber (observe) |
 //! | 2 | `egress` `ledger` | the one way out · durable store | rusqlite (ledger) |
-//! | 1 | `cidr` `clock` `signature` `tasks` | blocks of addresses · time · verification schemes · named background tasks | hmac (signature) |
+//! | 1 | `cidr` `clock` `shares` `signature` `tasks` | blocks of addresses · time · bounds and shares of what is used together · verification schemes · named background tasks | hmac (signature) |
 //! | 0 | `delivery` | the vocabulary | |
 
 #![forbid(unsafe_code)]
@@ -31,6 +31,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod observe;
 pub mod runtime;
+pub mod shares;
 pub mod signature;
 pub mod streams;
 pub mod tasks;

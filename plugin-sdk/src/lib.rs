@@ -94,13 +94,14 @@ macro_rules! plugin {
     };
 }
 
-/// Behind [`plugin!`]: wraps the delivery, and lets a panic leave its message in the attempt's log before it traps.
+/// Behind [`plugin!`]: wraps the delivery, and lets a panic leave its message and place in the attempt's log before it traps. The field `panic`
+/// tells the host that this line is the reason.
 #[doc(hidden)]
 pub fn __run<V: IntoVerdict>(
     handle: fn(Delivery) -> V,
     delivery: bindings::hookyard::plugin::types::Delivery,
 ) -> bindings::hookyard::plugin::types::Verdict {
     #[cfg(target_arch = "wasm32")]
-    std::panic::set_hook(Box::new(|panic| log::error(&panic.to_string(), &[])));
+    std::panic::set_hook(Box::new(|panic| log::error(&panic.to_string(), &[("panic", "true")])));
     handle(Delivery::from(delivery)).into_verdict().into()
 }

@@ -180,6 +180,34 @@ fn a_new_javascript_plugin_says_what_it_needs_then_builds_and_follows_every_chan
     assert!(dev.wait().expect("it ends").success(), "Ctrl-C is its good end");
 }
 
+#[test]
+fn what_a_javascript_plugin_throws_is_the_reason_and_its_console_never_throws() {
+    if !in_path("jco") {
+        return skip("jco");
+    }
+    let desk = Desk::new();
+    assert!(desk.run(&["plugin", "new", "thrower", "--lang", "js"]).status.success());
+    let handler = |body: &str| format!("export const handler = {{\n  handle(delivery) {{\n    {body}\n  }},\n}};\n");
+    let run = |body: &str| {
+        fs::write(desk.path("thrower/handler.js"), handler(body)).expect("a file");
+        let built = desk.run(&["plugin", "build", "thrower"]);
+        assert_eq!(code(&built), 0, "{}", words(&built));
+        let run = desk.run(&["plugin", "run", "thrower/thrower.wasm", "--event", "pull_request"]);
+        (code(&run), data(&run) + &words(&run))
+    };
+    let console =
+        "console.log(1n, new Error(\"boom\")); const a = {}; a.a = a; console.log(a); console.table([a]); return { tag: \"ack\" };";
+    let (status, said) = run(console);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("1n Error: boom") && said.contains("[seen above]"), "{said}");
+    let (status, said) = run("undefinedFunction();");
+    assert_eq!(status, 70, "{said}");
+    assert!(said.contains("ReferenceError") && said.contains("undefinedFunction") && said.contains("handler.js:3"), "{said}");
+    let (status, said) = run("return Promise.resolve({ tag: \"ack\" });");
+    assert_eq!(status, 70, "{said}");
+    assert!(said.contains("`handle` is async"), "{said}");
+}
+
 /// A folder as an author has it, with a shipped plugin's component; none, and a word about it, where the plugins were not built.
 fn shipped(plugin: &str) -> Option<Desk> {
     let built = repository().join("target/plugins").join(plugin).with_extension("wasm");

@@ -9,6 +9,7 @@
 //! | words | nothing left undone, nothing named after nothing, nothing silenced without a reason |
 //! | slugs, metrics | code and documents name the same things |
 //! | guests | every hostile guest is run |
+//! | limits | every shared resource, and whatever else fills up, has its bound on the page |
 //! | links, places | what a page points at is there, and on every machine |
 //! | contract | a released contract does not change |
 
@@ -16,6 +17,7 @@ mod contract;
 mod documents;
 mod floors;
 mod lexer;
+mod limits;
 mod sizes;
 mod tree;
 mod words;
@@ -73,6 +75,8 @@ fn findings(root: &Path) -> anyhow::Result<Vec<Finding>> {
         documents::check_slugs,
         documents::check_metrics,
         documents::check_guests,
+        limits::check_resources,
+        limits::check_queues,
         documents::check_links,
         documents::check_places,
     ];

@@ -69,7 +69,7 @@ mod tests {
     fn auth(listen: &str) -> Auth {
         let listen: SocketAddr = listen.parse().unwrap();
         let token = Secret::new("correct horse").unwrap();
-        Auth::new(&Settings { listen, token, hosts: vec!["Admin.Example:9090".into()] }, listen)
+        Auth::new(&Settings { listen, token, hosts: vec!["Admin.Example:9090".into()], shares: crate::shares::Shares::default() }, listen)
     }
 
     fn headers(name: &header::HeaderName, values: &[&str]) -> HeaderMap {

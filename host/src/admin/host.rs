@@ -62,6 +62,7 @@ pub(super) async fn metrics(State(parts): State<Parts>) -> Response {
         streams,
         broken,
         relay_lag: parts.ledger.relay_lag(),
+        shares: parts.shares.clone(),
         oldest_parked: parked.unwrap_or_default().into_iter().map(age).collect(),
     };
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

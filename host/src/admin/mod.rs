@@ -29,6 +29,7 @@ use crate::{
     clock::Clock,
     ledger::Ledger,
     observe::{Observer, Readiness, StreamBoard},
+    shares::Shares,
     signature::Secret,
     tasks::Tasks,
     tenants::Tenants,
@@ -45,6 +46,8 @@ pub struct Settings {
     pub token: Secret,
     /// `Host` headers that are answered besides the loopback names and the listening address.
     pub hosts: Vec<String>,
+    /// What is shared, and how much of it one holder may have.
+    pub shares: Shares,
 }
 
 /// What the admin listener works with.
@@ -54,6 +57,8 @@ pub struct Parts {
     pub ledger: Ledger,
     /// Depths.
     pub broker: Arc<dyn Broker>,
+    /// What is shared.
+    pub shares: Shares,
     /// Dead letters.
     pub dead_letters: Arc<dyn DeadLetters>,
     /// Plugins.
@@ -153,7 +158,7 @@ mod tests {
     /// The real listener with the routes of its own that need no ledger.
     async fn open(observer: Observer, clock: Clock) -> Admin {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let settings = Settings { listen, token: Secret::new("open-sesame").unwrap(), hosts: vec![] };
+        let settings = Settings { listen, token: Secret::new("open-sesame").unwrap(), hosts: vec![], shares: Shares::default() };
         let events = |Extension(tasks): Extension<Tasks>| async move {
             Response::new(Body::new(Events::new(Source { live: observer.subscribe(), clock, tasks })))
         };

@@ -106,6 +106,7 @@ impl Foundation {
         admin::Parts {
             ledger: self.ledger.clone(),
             broker: self.queue.broker(),
+            shares: self.config.shares.clone(),
             dead_letters: self.queue.dead_letters(),
             catalog: self.catalog.clone(),
             tenants: self.tenants.clone(),

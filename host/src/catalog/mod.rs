@@ -46,6 +46,7 @@ use crate::{
     ledger::{Ledger, LedgerError, QueueSet},
     observe::Observer,
     runtime::{Component, Runtime},
+    shares::Shares,
     tasks::Tasks,
     tenants::{Budget, Tenants},
 };
@@ -104,6 +105,8 @@ pub struct Settings {
     pub breaker: BreakerPolicy,
     /// Whether a version that asks for more than the one before waits for an operator, in every tenant.
     pub approve_new_grants: bool,
+    /// What is shared, and how much of it one holder may have.
+    pub shares: Shares,
 }
 
 /// One loaded plugin version. Runs under way keep theirs while the table is swapped.

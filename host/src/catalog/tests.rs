@@ -121,6 +121,7 @@ fn catalog(tenants_dir: PathBuf, plugins_max: usize, (ledger, clock): (&Ledger, 
         watch: Duration::from_mins(5),
         breaker: BreakerPolicy { faults_min: 3, parked_for: Duration::from_secs(30) },
         approve_new_grants: false,
+        shares: Shares::default(),
     };
     let (runtime, tenants, observer) = (sandbox(), Tenants::default(), Observer::new(clock.clone()));
     Catalog::new(settings, Parts { runtime, tenants, ledger: ledger.clone(), observer, clock: clock.clone() })
@@ -135,6 +136,7 @@ fn sandbox() -> Runtime {
         component_bytes_max: 1 << 20,
         compile_timeout: Duration::from_mins(1),
         compile_memory_bytes_max: 1 << 30,
+        shares: Shares::default(),
     };
     SANDBOX.get_or_init(|| Runtime::new(settings).unwrap()).clone()
 }

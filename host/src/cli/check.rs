@@ -1,4 +1,4 @@
-//! `check`: every problem of all files at once, then the limits in force. Touches nothing.
+//! `check`: every problem of all files at once, then the limits in force and the table of shares. Touches nothing.
 
 use std::path::PathBuf;
 
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Problem},
+    shares::{Resource, Shares},
     tenants::Directory,
 };
 
@@ -28,13 +29,13 @@ pub(super) struct Args {
 /// Checks; exit 78 where there is a problem.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let env = environment();
-    let (problems, limits) = match config::load(args.config.as_deref(), &env) {
-        Ok(config) => (config::load_tenants(&config, &env, &Directory::default()).1, limits(&config)),
-        Err(problems) => (problems, json!({})),
+    let (problems, limits, shares) = match config::load(args.config.as_deref(), &env) {
+        Ok(config) => (config::load_tenants(&config, &env, &Directory::default()).1, limits(&config), Some(config.shares)),
+        Err(problems) => (problems, json!({}), None),
     };
     let output = Output::new(args.json);
     if output.is_json() {
-        output.object(&json!({ "problems": problems, "limits": limits }), false)?;
+        output.object(&json!({ "problems": problems, "limits": limits, "shares": shares.as_ref().map(objects) }), false)?;
     } else {
         print_problems(&problems);
         let rows: Vec<Vec<String>> = limits
@@ -45,6 +46,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             .collect();
         if !rows.is_empty() {
             output.table(&["limit", "value"], &rows)?;
+        }
+        if let Some(shares) = shares {
+            output.line("")?;
+            output.table(&["resource", "for all", "share", "of each", "at the bound"], &rows_of(&shares))?;
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Failure::silent(Exit::ConfigInvalid)) }
@@ -63,4 +68,26 @@ pub(super) fn print_problems(problems: &[Problem]) {
 
 fn limits(config: &Config) -> Value {
     config.effective.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// The table of shares, for people.
+fn rows_of(shares: &Shares) -> Vec<Vec<String>> {
+    let row = |resource: Resource| {
+        let (row, limit) = (resource.row(), shares.pool(resource).limit());
+        let words = [row.name.to_owned(), row.unit.shown(limit.bound), row.unit.shown(limit.share), row.holder.to_owned()];
+        words.into_iter().chain([row.at_bound.words().to_owned()]).collect()
+    };
+    Resource::ALL.into_iter().map(row).collect()
+}
+
+/// The same for programs: plain numbers, and the keys that change them.
+fn objects(shares: &Shares) -> Vec<Value> {
+    let object = |resource: Resource| {
+        let (row, limit) = (resource.row(), shares.pool(resource).limit());
+        json!({
+            "resource": row.name, "bound": limit.bound, "share": limit.share, "holder": row.holder,
+            "at_bound": row.at_bound.words(), "bound_key": row.bound_key, "share_key": row.share_key,
+        })
+    };
+    Resource::ALL.into_iter().map(object).collect()
 }

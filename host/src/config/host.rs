@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Config, Roles, reader::Reader, secrets::SecretSources};
+use super::{Config, Roles, reader::Reader, secrets::SecretSources, shares};
 use crate::{
     admin,
     broker::Kind,
@@ -15,6 +15,7 @@ use crate::{
     egress,
     ingest::{self, TlsSettings},
     ledger, runtime,
+    shares::{Machine, Resource, Shares},
     signature::Secret,
     streams::StreamSettings,
     tenants::Budget,
@@ -56,18 +57,23 @@ pub(super) fn read(reader: &mut Reader, token: Secret, (broker, streams): (Kind,
         },
     );
     let shared_work = matches!(&broker, Kind::RabbitMq(settings) if settings.shared_work);
-    let concurrency_max = reader.size("work.concurrency_max", 64, 1..=1024);
+    let shares = Shares::new(&shares::read(reader, Machine::here()));
     Config {
-        ingest: ingest(reader),
-        admin: admin(reader, token),
-        ledger: ledger(reader, &data_dir),
-        runtime: runtime(reader, &data_dir, concurrency_max),
+        ingest: ingest(reader, &shares),
+        admin: admin(reader, token, &shares),
+        ledger: ledger(reader, &data_dir, &shares),
+        runtime: runtime(reader, &data_dir, &shares),
         broker,
         roles: Roles::ALL,
-        catalog: catalog(reader, &tenants_dir, (ceiling, default_budget), shared_work),
-        egress: egress(reader),
-        work: work::Settings { concurrency_max, threads: reader.size("work.threads", threads_default(), 1..=256) },
+        catalog: catalog(reader, &tenants_dir, (ceiling, default_budget), (shared_work, &shares)),
+        egress: egress(reader, &shares),
+        work: work::Settings {
+            concurrency_max: bound(&shares, Resource::RunSlots),
+            threads: bound(&shares, Resource::SlowLane),
+            shares: shares.clone(),
+        },
         streams,
+        shares,
         secrets: secret_sources(reader),
         ceiling,
         grace: reader.millis("grace_ms", Duration::from_secs(25), 0..=600_000),
@@ -79,9 +85,14 @@ pub(super) fn read(reader: &mut Reader, token: Secret, (broker, streams): (Kind,
     }
 }
 
-/// One core is left to ingest and the committer.
-fn threads_default() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+/// A resource's bound as a size in memory.
+fn bound(shares: &Shares, resource: Resource) -> usize {
+    usize::try_from(shares.pool(resource).limit().bound).unwrap_or(usize::MAX)
+}
+
+/// The share of one holder as a size in memory.
+fn share(shares: &Shares, resource: Resource) -> usize {
+    usize::try_from(shares.pool(resource).limit().share).unwrap_or(usize::MAX)
 }
 
 fn budget(reader: &mut Reader, table: &str, default: Budget) -> Budget {
@@ -96,19 +107,20 @@ fn budget(reader: &mut Reader, table: &str, default: Budget) -> Budget {
     }
 }
 
-fn ingest(reader: &mut Reader) -> ingest::Settings {
+fn ingest(reader: &mut Reader, shares: &Shares) -> ingest::Settings {
     ingest::Settings {
+        shares: shares.clone(),
         trusted_proxies: cidrs(reader, "ingest.trusted_proxies"),
         tls: tls(reader),
         json_bytes_max: reader.size("ingest.json_bytes_max", JSON_BYTES_DEFAULT, KIB..=256 * MIB),
         form_bytes_max: reader.size("ingest.form_bytes_max", FORM_BYTES_DEFAULT, KIB..=384 * MIB),
         head_bytes_max: reader.size("ingest.head_bytes_max", 16 * KIB, 8 * KIB..=256 * KIB),
-        connections_max: reader.size("ingest.connections_max", 10_000, 1..=1_000_000),
-        connections_per_address_max: reader.size("ingest.connections_per_address_max", 2_000, 1..=1_000_000),
+        connections_max: bound(shares, Resource::DoorConnections),
+        connections_per_address_max: share(shares, Resource::DoorConnections),
         head_timeout: reader.millis("ingest.head_timeout_ms", Duration::from_secs(10), 100..=600_000),
         body_timeout: reader.millis("ingest.body_timeout_ms", Duration::from_secs(30), 100..=600_000),
         body_bytes_per_s_min: reader.size("ingest.body_bytes_per_s_min", KIB, 0..=MIB),
-        body_budget_bytes_max: reader.size("ingest.body_budget_bytes_max", 512 * MIB, MIB..=1024 * 1024 * MIB),
+        body_budget_bytes_max: bound(shares, Resource::BodyBytes),
         address_rate_per_s_max: rate(reader, "ingest.address_rate_per_s_max", 5_000),
         address_failures_per_min_max: rate(reader, "ingest.address_failures_per_min_max", 300),
         accept_timeout: reader.millis("ingest.accept_timeout_ms", Duration::from_secs(8), 100..=600_000),
@@ -147,36 +159,39 @@ fn tls(reader: &mut Reader) -> Option<TlsSettings> {
     }
 }
 
-fn admin(reader: &mut Reader, token: Secret) -> admin::Settings {
+fn admin(reader: &mut Reader, token: Secret, shares: &Shares) -> admin::Settings {
     // Its source was resolved before, because the default depends on the data folder; here it is only a key that is known.
     reader.value("admin.token");
     admin::Settings {
         listen: reader.address("admin.listen", SocketAddr::from(([127, 0, 0, 1], 9090))),
         hosts: reader.texts("admin.hosts"),
+        shares: shares.clone(),
         token,
     }
 }
 
-fn ledger(reader: &mut Reader, data_dir: &Path) -> ledger::Settings {
+fn ledger(reader: &mut Reader, data_dir: &Path, shares: &Shares) -> ledger::Settings {
     let days = |days: u64| Duration::from_millis(days * DAY_MS);
     ledger::Settings {
         group_items_max: reader.size("ledger.group_items_max", 256, 1..=4096),
         group_bytes_max: reader.size("ledger.group_bytes_max", 8 * MIB, KIB..=256 * MIB),
         wal_bytes_max: reader.number("ledger.wal_bytes_max", 64 << 20, 1 << 20..=1 << 32),
-        tenant_settled_bytes_per_s_max: reader.number("ledger.tenant_settled_bytes_per_s_max", 16 << 20, 64 << 10..=1 << 40),
+        tenant_settled_bytes_per_s_max: shares.pool(Resource::SettledBytes).limit().share,
         free_bytes_min: reader.number("ledger.free_bytes_min", 256 << 20, 0..=1 << 40),
         body_cache_bytes_max: reader.size("ledger.body_cache_bytes_max", 64 * MIB, 0..=16 * 1024 * MIB),
         retain_settled: reader.millis("retention.settled_ms", days(7), 0..=3650 * DAY_MS),
         retain_unstreamed: reader.millis("retention.unstreamed_ms", days(7), 0..=3650 * DAY_MS),
         retain_dead: reader.millis("retention.dead_ms", days(30), 0..=3650 * DAY_MS),
         retain_dedup: reader.millis("retention.dedup_ms", days(3), 3 * DAY_MS..=3650 * DAY_MS),
+        shares: shares.clone(),
         ..ledger::Settings::new(data_dir.to_owned())
     }
 }
 
-fn runtime(reader: &mut Reader, data_dir: &Path, concurrency_max: usize) -> runtime::Settings {
+fn runtime(reader: &mut Reader, data_dir: &Path, shares: &Shares) -> runtime::Settings {
     runtime::Settings {
-        concurrency_max,
+        concurrency_max: bound(shares, Resource::RunSlots),
+        shares: shares.clone(),
         cache_dir: Some(data_dir.join("compiled")),
         compiler: runtime::Compiler::InProcess,
         component_bytes_max: reader.number("plugins.component_bytes_max", 32 << 20, 1 << 10..=256 << 20),
@@ -185,15 +200,21 @@ fn runtime(reader: &mut Reader, data_dir: &Path, concurrency_max: usize) -> runt
     }
 }
 
-fn catalog(reader: &mut Reader, tenants_dir: &Path, (ceiling, default_budget): (Budget, Budget), shared_work: bool) -> catalog::Settings {
+fn catalog(
+    reader: &mut Reader,
+    tenants_dir: &Path,
+    (ceiling, default_budget): (Budget, Budget),
+    (shared_work, shares): (bool, &Shares),
+) -> catalog::Settings {
     catalog::Settings {
         tenants_dir: tenants_dir.to_owned(),
         settle: reader.millis("plugins.settle_ms", Duration::from_millis(50), 1..=60_000),
         rescan: reader.millis("plugins.rescan_ms", Duration::from_secs(10), 100..=3_600_000),
         plugins_max: reader.size("plugins.per_tenant_max", 1000, 1..=100_000),
         component_bytes_max: reader.number("plugins.component_bytes_max", 32 << 20, 1 << 10..=256 << 20),
-        tenant_concurrency_max: reader.size("work.tenant_concurrency_max", 48, 1..=1024),
+        tenant_concurrency_max: share(shares, Resource::RunSlots),
         shared_work,
+        shares: shares.clone(),
         ceiling,
         default_budget,
         watch: reader.millis("plugins.watch_ms", Duration::from_mins(5), 0..=DAY_MS),
@@ -205,12 +226,13 @@ fn catalog(reader: &mut Reader, tenants_dir: &Path, (ceiling, default_budget): (
     }
 }
 
-fn egress(reader: &mut Reader) -> egress::Settings {
+fn egress(reader: &mut Reader, shares: &Shares) -> egress::Settings {
     let ca_file = reader.text("egress.ca_file").is_some().then(|| reader.path("egress.ca_file", ""));
     egress::Settings {
         allow_addresses: cidrs(reader, "egress.allow_addresses"),
         refuse_addresses: cidrs(reader, "egress.refuse_addresses"),
         ca_file,
+        shares: shares.clone(),
     }
 }
 

@@ -10,6 +10,7 @@ mod host;
 mod overlay;
 mod reader;
 mod secrets;
+mod shares;
 mod streams;
 mod tenant;
 
@@ -25,6 +26,7 @@ use crate::{
     admin,
     broker::Kind,
     catalog, egress, ingest, ledger, runtime,
+    shares::Shares,
     signature::Secret,
     streams::StreamSettings,
     tenants::{Budget, Directory},
@@ -63,6 +65,8 @@ pub struct Config {
     pub work: work::Settings,
     /// What is streamed onward.
     pub streams: Vec<StreamSettings>,
+    /// What is shared, and how much of it one holder may have; the parts have the same handle.
+    pub shares: Shares,
     /// Where tenants' secrets may come from.
     pub secrets: SecretSources,
     /// The host's ceiling of every tenant's budget.

@@ -53,7 +53,7 @@ pub use self::{
     github_app::{API_URL as GITHUB_API_URL, GithubApp},
     grant::{Allowed, Asked, HttpGrant, Purpose, Reach, SecretGrant},
 };
-use crate::{cidr::Cidr, clock::Clock, signature};
+use crate::{cidr::Cidr, clock::Clock, shares::Shares, signature};
 
 /// Bytes of a request's body.
 pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
@@ -61,7 +61,7 @@ pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// What the host's operator says about requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Addresses every tenant may reach beside the public ones.
     pub allow_addresses: Vec<Cidr>,
@@ -69,6 +69,8 @@ pub struct Settings {
     pub refuse_addresses: Vec<Cidr>,
     /// A PEM file of certificates that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// What is shared, and how much of it one holder may have.
+    pub shares: Shares,
 }
 
 /// A request as a guest makes it.

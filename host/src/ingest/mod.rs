@@ -32,6 +32,7 @@ use crate::{
     cidr::Cidr,
     clock::Clock,
     observe::{Observer, Readiness},
+    shares::Shares,
     tasks::Tasks,
     tenants::Tenants,
 };
@@ -84,6 +85,8 @@ pub struct Settings {
     pub address_failures_per_min_max: u32,
     /// From the end of the head to the answer.
     pub accept_timeout: Duration,
+    /// What is shared, and how much of it one holder may have.
+    pub shares: Shares,
 }
 
 /// What the door works with.
@@ -137,6 +140,7 @@ impl Settings {
             address_rate_per_s_max: 5_000,
             address_failures_per_min_max: 300,
             accept_timeout: Duration::from_secs(8),
+            shares: Shares::default(),
         }
     }
 }

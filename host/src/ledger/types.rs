@@ -4,7 +4,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::delivery::{AttemptRecord, Delivery, Digest, Effects, LegId, PluginName, SourceId, TenantId, Timestamp, view::DeliveryStatus};
+use crate::{
+    delivery::{AttemptRecord, Delivery, Digest, Effects, LegId, PluginName, SourceId, TenantId, Timestamp, view::DeliveryStatus},
+    shares::Shares,
+};
 
 /// How the ledger keeps house.
 #[derive(Clone, Debug)]
@@ -33,6 +36,8 @@ pub struct Settings {
     pub retain_dedup: Duration,
     /// Go on although the newest commits are missing: the operator's word (`serve --accept-loss`).
     pub accept_loss: bool,
+    /// What is shared, and how much of it one holder may have.
+    pub shares: Shares,
 }
 
 impl Settings {
@@ -55,6 +60,7 @@ impl Settings {
             retain_dead: DAY * 30,
             retain_dedup: DAY * 3,
             accept_loss: false,
+            shares: Shares::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use crate::delivery::{Digest, PluginName, SourceId, StreamName, TenantId};
 
 /// A tenant or source, where it is known.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Known<T> {
     /// Named in a file.
     Is(T),
@@ -66,6 +66,18 @@ pub(crate) struct HostCallLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct StreamLabels {
     pub stream: StreamName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ResourceLabels {
+    pub resource: &'static str,
+}
+
+/// What belongs to no tenant is `unknown`: the host's own, and what strangers hold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+pub(crate) struct UsageLabels {
+    pub resource: &'static str,
+    pub tenant: Known<TenantId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

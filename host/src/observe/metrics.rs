@@ -22,12 +22,16 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::labels::{
-    AttemptLabels, DeliveryLabels, HostCallLabels, Known, PluginLabels, QueueLabels, ResultLabels, StreamLabels, VersionLabels,
+use super::{
+    labels::{AttemptLabels, DeliveryLabels, HostCallLabels, Known, PluginLabels, QueueLabels, ResultLabels, StreamLabels, VersionLabels},
+    share_gauges::ShareGauges,
 };
-use crate::delivery::{
-    Digest, PluginName, SourceId, StreamName, TenantId,
-    view::{QueueView, StreamView},
+use crate::{
+    delivery::{
+        Digest, PluginName, SourceId, StreamName, TenantId,
+        view::{QueueView, StreamView},
+    },
+    shares::Shares,
 };
 
 /// Series of counters and histograms in all: far above an honest host (its plugins times a dozen outcomes), far below what hurts a scraper.
@@ -50,6 +54,8 @@ pub struct Scrape {
     pub oldest_parked: Vec<(TenantId, PluginName, Duration)>,
     /// Legs that RabbitMQ is to get; none with the embedded queue.
     pub relay_lag: u64,
+    /// What is shared, and what is used of it.
+    pub shares: Shares,
 }
 
 type Histograms = Family<PluginLabels, Histogram, Buckets>;
@@ -84,6 +90,7 @@ pub struct Metrics {
     relay_messages: Family<ResultLabels, Counter>,
     relay_lag: Gauge,
     broker_away: AtomicBool,
+    shares: ShareGauges,
     books_gap: Gauge,
     ledger_log_bytes: Gauge,
     log_lines_suppressed: Counter,
@@ -140,6 +147,7 @@ impl Default for Metrics {
             relay_lag: Gauge::default(),
             broker_away: AtomicBool::new(false),
             books_gap: Gauge::default(),
+            shares: ShareGauges::default(),
             ledger_log_bytes: Gauge::default(),
             log_lines_suppressed: Counter::default(),
             series_refused: Counter::default(),
@@ -150,6 +158,7 @@ impl Default for Metrics {
         metrics.register_pipeline();
         metrics.register_host();
         metrics.register_streams();
+        metrics.shares.register(&mut metrics.registry);
         metrics
     }
 }
@@ -345,6 +354,7 @@ impl Metrics {
             self.stream_lag.get_or_create(&labels).set(value(stream.lag));
             self.stream_gap.get_or_create(&labels).set(value(stream.gap));
         }
+        self.shares.set(&scrape.shares);
         self.plugin_broken.clear();
         for (tenant, plugin) in &scrape.broken {
             self.plugin_broken.get_or_create(&PluginLabels { tenant: tenant.clone(), plugin: plugin.clone() }).set(1);

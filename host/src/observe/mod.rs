@@ -10,6 +10,7 @@ pub mod logging;
 mod metrics;
 mod readiness;
 mod sampling;
+mod share_gauges;
 
 use std::{collections::BTreeMap, sync::Arc};
 

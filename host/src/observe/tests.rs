@@ -13,9 +13,12 @@ use super::{
     },
     *,
 };
-use crate::delivery::{
-    DeliveryId, Digest, LegId, PluginName, StreamName, TenantId,
-    view::{QueueView, StreamView},
+use crate::{
+    delivery::{
+        DeliveryId, Digest, LegId, PluginName, StreamName, TenantId,
+        view::{QueueView, StreamView},
+    },
+    shares::{Holder, Limit, Limits, Machine, Resource, Shares},
 };
 
 fn tenant() -> TenantId {
@@ -113,7 +116,17 @@ fn scrape() -> Scrape {
         broken: vec![(self::tenant(), self::plugin())],
         oldest_parked: vec![(self::tenant(), self::plugin(), Duration::from_mins(1))],
         relay_lag: 5,
+        shares: shares(),
     }
+}
+
+/// A table of which acme uses 4 KiB of run memory.
+fn shares() -> Shares {
+    let mut limits = Limits::of(Machine { memory_bytes: 1 << 30, cores: 2 });
+    limits.set(Resource::RunMemory, Limit::new(8192, 6144));
+    let shares = Shares::new(&limits);
+    shares.pool(Resource::RunMemory).set(&Holder::Tenant(tenant()), 4096);
+    shares
 }
 
 fn stream() -> StreamName {
@@ -165,6 +178,9 @@ fn every_fact_moves_its_metrics() {
         "hookyard_relay_lag 5",
         "hookyard_books_gap 0",
         "hookyard_ledger_log_bytes 16384",
+        r#"hookyard_share_used{resource="run_memory",tenant="acme"} 4096"#,
+        r#"hookyard_share_bound{resource="run_memory"} 8192"#,
+        r#"hookyard_share_max{resource="run_memory"} 6144"#,
     ] {
         assert_has(&text, line);
     }

@@ -33,7 +33,11 @@ pub(super) fn fault_of(error: &Error, state: &State) -> Fault {
         return Fault::new(FaultKind::HostUnavailable, failure);
     }
     match trap {
-        Some(trap) if !breaks_the_abi(trap) => Fault::new(FaultKind::Trapped, with_backtrace(&trap.to_string(), error)),
+        // What a guest said before it trapped is the reason; the trap is how it ended.
+        Some(trap) if !breaks_the_abi(trap) => {
+            let what = state.log.last_words().map_or_else(|| trap.to_string(), |words| format!("{words} ({trap})"));
+            Fault::new(FaultKind::Trapped, with_backtrace(&what, error))
+        }
         _ => Fault::new(FaultKind::AbiLimit, with_backtrace(&error.root_cause().to_string(), error)),
     }
 }

@@ -14,9 +14,15 @@ const SIDE_BYTES_MAX: usize = 256;
 /// Bytes of exact answers kept of one run: without them the attempt is shown, but cannot be replayed.
 const RECORDED_BYTES_MAX: usize = 256 * 1024;
 
+/// The field of a line in which a guest says why it is about to trap: the SDK's panic hook and the layer around JavaScript set it.
+const PANIC: &str = "panic";
+/// Bytes kept of such a line as the fault's detail.
+const LAST_WORDS_BYTES_MAX: usize = 2048;
+
 /// The log of one run.
 #[derive(Debug, Default)]
 pub(super) struct Logbook {
+    last_words: Option<String>,
     lines: Vec<LogLine>,
     bytes: usize,
     cut: u64,
@@ -26,12 +32,20 @@ impl Logbook {
     /// Keeps a line if there is room for it, whole; counts it otherwise.
     pub(super) fn write(&mut self, level: &str, message: &str, fields: &[(String, String)]) {
         let bytes = message.len() + fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        if level == "error" && fields.iter().any(|(name, _)| name == PANIC) {
+            self.last_words = Some(short(message, LAST_WORDS_BYTES_MAX));
+        }
         if self.lines.len() >= LINES_MAX || self.bytes + bytes > LOG_BYTES_MAX {
             self.cut += 1;
             return;
         }
         self.bytes += bytes;
         self.lines.push(LogLine { level: level.to_owned(), message: message.to_owned(), fields: fields.to_vec() });
+    }
+
+    /// Why the guest is about to trap, in its own words; kept whether or not there was room for the line.
+    pub(super) fn last_words(&self) -> Option<&str> {
+        self.last_words.as_deref()
     }
 
     /// The lines, with a last one that tells how many are missing.
@@ -63,7 +77,13 @@ impl Journal {
         let recorded = recorded.filter(|recorded| recorded.bytes() <= room);
         self.recorded_bytes += recorded.as_ref().map_or(0, Recorded::bytes);
         let Question { call, shown, digest } = question;
-        self.calls.push(HostCall { call: call.to_owned(), input: short(&shown), answer: short(answer), input_digest: digest, recorded });
+        self.calls.push(HostCall {
+            call: call.to_owned(),
+            input: short(&shown, SIDE_BYTES_MAX),
+            answer: short(answer, SIDE_BYTES_MAX),
+            input_digest: digest,
+            recorded,
+        });
     }
 
     /// The calls, with a last one that tells how many are missing.
@@ -75,12 +95,12 @@ impl Journal {
     }
 }
 
-fn short(text: &str) -> String {
-    if text.len() <= SIDE_BYTES_MAX {
+fn short(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
         return text.to_owned();
     }
     let mark = "…";
-    let end = (0..=SIDE_BYTES_MAX - mark.len()).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    let end = (0..=bytes_max - mark.len()).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
     format!("{}{mark}", &text[..end])
 }
 
@@ -97,6 +117,17 @@ mod tests {
         let lines = log.into_lines();
         assert_eq!(lines.len(), LINES_MAX + 1);
         assert!(lines[LINES_MAX].message.starts_with("… 50 lines cut"), "{}", lines[LINES_MAX].message);
+    }
+
+    #[test]
+    fn the_last_words_are_kept_even_where_the_log_is_full() {
+        let mut log = Logbook::default();
+        log.write("info", &"x".repeat(LOG_BYTES_MAX), &[]);
+        log.write("error", "only a line", &[]);
+        assert_eq!(log.last_words(), None);
+        log.write("error", &"ä".repeat(2000), &[("panic".to_owned(), "true".to_owned())]);
+        let words = log.last_words().unwrap();
+        assert!(words.len() <= LAST_WORDS_BYTES_MAX && words.starts_with('ä') && words.ends_with('…'));
     }
 
     #[test]

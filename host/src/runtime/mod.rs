@@ -44,6 +44,7 @@ use crate::{
     },
     egress::{Egress, Reach},
     ledger::Ledger,
+    shares::Shares,
     tenants::Budget,
 };
 
@@ -71,6 +72,8 @@ pub struct Settings {
     pub compile_timeout: Duration,
     /// Memory of one compilation.
     pub compile_memory_bytes_max: u64,
+    /// What is shared, and how much of it one holder may have.
+    pub shares: Shares,
 }
 
 /// Why a component was not admitted, in words.

@@ -30,6 +30,7 @@ fn settings() -> Settings {
         component_bytes_max: 32 * MIB,
         compile_timeout: Duration::from_mins(1),
         compile_memory_bytes_max: 1024 * MIB,
+        shares: Shares::default(),
     }
 }
 
@@ -112,7 +113,7 @@ fn expected(name: &str) -> Result<&'static str, &'static str> {
         "reject" | "emit-then-reject" => "reject",
         "bulk-fill" | "loop" | "start-loop" => "out_of_fuel",
         "memory-bomb" | "memory-bombs" | "table-bomb" | "start-grow" => "out_of_memory",
-        "burn-then-trap" | "exit" | "stack-overflow" | "start-trap" | "trap" => "trapped",
+        "burn-then-trap" | "exit" | "last-words" | "stack-overflow" | "start-trap" | "trap" => "trapped",
         "bad-text" | "call-flood" | "fat-string" | "huge-string" | "invalid-discriminant" | "log-flood" => "abi_limit",
         "fetch" | "http-import" | "once-send" | "sign" => return Err("import_not_granted"),
         "unknown-import" => return Err("import_unknown"),

@@ -34,6 +34,7 @@ use crate::{
     ledger::Ledger,
     observe::Observer,
     runtime::Runtime,
+    shares::Shares,
     tasks::Tasks,
 };
 use abandoned::Abandoned;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub concurrency_max: usize,
     /// Threads that run guests, apart from those of ingest; the slow lane has as many again.
     pub threads: usize,
+    /// What is shared, and how much of it one holder may have.
+    pub shares: Shares,
 }
 
 /// What the workers work with.

@@ -9,7 +9,8 @@ use super::{
 
 const FAILURES: &str = "docs/failures.md";
 const METRICS: &str = "docs/metrics.md";
-const REGISTRY: &str = "host/src/observe/metrics.rs";
+/// The folder whose files register metrics.
+const REGISTRIES: &str = "host/src/observe/";
 const README: &str = "README.md";
 
 /// Where slugs are listed: file, the words before the list, the words that end it.
@@ -65,21 +66,23 @@ pub(super) fn check_slugs(tree: &Tree, findings: &mut Vec<Finding>) {
 
 /// Rule (e), second half: every registered metric is documented, and every documented one registered.
 pub(super) fn check_metrics(tree: &Tree, findings: &mut Vec<Finding>) {
-    let (Some(registry), Some(document)) = (tree.get(REGISTRY), tree.get(METRICS)) else { return };
+    let Some(document) = tree.get(METRICS) else { return };
     let rows: Vec<_> = document
         .text
         .lines()
         .enumerate()
         .filter_map(|(n, line)| Some((n + 1, line.strip_prefix("| `hookyard_")?.split('`').next()?)))
         .collect();
-    let registered = registered(registry);
-    for (at, name) in &registered {
+    let registries = || tree.rust().filter(|(path, _)| path.starts_with(REGISTRIES));
+    let all: Vec<_> =
+        registries().flat_map(|(path, file)| registered(file).into_iter().map(move |(at, name)| (path, file.line(at), name))).collect();
+    for (path, line, name) in &all {
         if !rows.iter().any(|(_, row)| is_series_of(row, name)) {
-            findings.push(Finding::new(REGISTRY, registry.line(*at), "metrics", format!("`hookyard_{name}` has no row in {METRICS}")));
+            findings.push(Finding::new(path, *line, "metrics", format!("`hookyard_{name}` has no row in {METRICS}")));
         }
     }
     for (line, row) in rows {
-        if !registered.iter().any(|(_, name)| is_series_of(row, name)) {
+        if !all.iter().any(|(_, _, name)| is_series_of(row, name)) {
             findings.push(Finding::new(METRICS, line, "metrics", format!("nothing registers `hookyard_{row}`; remove its row")));
         }
     }
@@ -212,7 +215,10 @@ mod tests {
     fn a_metric_and_its_row_need_each_other() {
         let code = "r.register(\"calls\", \"Calls\", x);\nr.register_with_unit(\n    \"age\",\n    \"Age\", x);\nr.register(\"new\", \"New\", x);\n";
         let rows = "| `hookyard_calls_total` | x |\n| `hookyard_age_seconds` | x |\n| `hookyard_old` | x |\n";
-        assert_eq!(findings(check_metrics, &[(REGISTRY, code), (METRICS, rows)]), [format!("{REGISTRY}:5"), format!("{METRICS}:3")]);
+        assert_eq!(
+            findings(check_metrics, &[("host/src/observe/metrics.rs", code), (METRICS, rows)]),
+            ["host/src/observe/metrics.rs:5".to_owned(), format!("{METRICS}:3")]
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ const TOKEN: &str = "Bearer open-sesame";
 fn router() -> Router {
     let routes = Router::new().route("/livez", get(|| async { "live" })).route("/api/v1/secret", get(|| async { "seen" }));
     let listen = "127.0.0.1:9090".parse().unwrap();
-    let settings = Settings { listen, token: Secret::new("open-sesame").unwrap(), hosts: vec![] };
+    let settings = Settings { listen, token: Secret::new("open-sesame").unwrap(), hosts: vec![], shares: crate::shares::Shares::default() };
     guarded(routes, Auth::new(&settings, listen))
 }
 

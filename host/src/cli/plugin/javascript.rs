@@ -21,6 +21,8 @@ use super::{
 
 /// What QuickJS lacks and a handler needs.
 const PRELUDE: &str = include_str!("templates/javascript/prelude.js.in");
+/// What turns an error into the verdict it means, and an exception into words.
+const VERDICTS: &str = include_str!("templates/javascript/verdicts.js.in");
 
 /// What interprets the source inside the component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +96,7 @@ impl Engine {
     /// The source as this engine can run it, with the same line numbers.
     fn completed(self, source: &str) -> String {
         match self {
-            Self::QuickJs => PRELUDE.lines().map(str::trim).collect::<Vec<_>>().join(" ") + source,
+            Self::QuickJs => PRELUDE.lines().map(str::trim).collect::<Vec<_>>().join(" ") + source + "\n" + VERDICTS,
             Self::StarlingMonkey => source.to_owned(),
         }
     }
@@ -135,8 +137,8 @@ mod tests {
     #[test]
     fn the_source_keeps_its_line_numbers() {
         let completed = Engine::QuickJs.completed("const a = 1;\nconst b = 2;\n");
-        assert_eq!(completed.lines().count(), 2);
-        assert!(completed.starts_with("/* What") && completed.lines().next().unwrap().ends_with("const a = 1;"), "{completed}");
+        let lines: Vec<&str> = completed.lines().collect();
+        assert!(completed.starts_with("/* What") && lines[0].ends_with("const a = 1;") && lines[1] == "const b = 2;", "{completed}");
         assert!(!PRELUDE.contains("//"), "a comment to the end of the line would swallow the rest");
     }
 

@@ -103,6 +103,14 @@ async fn a_string_of_32_mib_is_stopped_by_what_may_cross_the_boundary() {
 }
 
 #[tokio::test]
+async fn what_a_guest_says_before_it_traps_is_the_reason_of_the_fault() {
+    let report = play("last-words", run()).await;
+    let (kind, detail) = fault(&report);
+    assert_eq!(kind.slug(), "trapped");
+    assert!(detail.starts_with("panicked at src/lib.rs:7:5: no such label (wasm trap: wasm `unreachable` instruction executed)"), "{detail}");
+}
+
+#[tokio::test]
 async fn host_calls_and_log_lines_are_counted_and_cut() {
     let calls = play("call-flood", run()).await;
     assert!(fault(&calls).1.contains("more than 1000 host calls"), "{}", fault(&calls).1);

@@ -10,7 +10,6 @@ use crate::{
 fn open(dir: &std::path::Path) -> Ledger {
     let settings = ledger::Settings {
         tenant_settled_bytes_per_s_max: u64::MAX,
-        data_dir: dir.to_owned(),
         group_items_max: 64,
         group_bytes_max: 1024 * 1024,
         wal_bytes_max: 4 * MIB,
@@ -20,7 +19,7 @@ fn open(dir: &std::path::Path) -> Ledger {
         retain_unstreamed: Duration::from_hours(24),
         retain_dead: Duration::from_hours(1),
         retain_dedup: Duration::from_hours(72),
-        accept_loss: false,
+        ..ledger::Settings::new(dir)
     };
     let ledger = Ledger::open(settings, Clock::system()).unwrap();
     let queue = Queue { tenant: TenantId::default_tenant(), plugin: "guest".parse().unwrap(), concurrency_max: 1 };

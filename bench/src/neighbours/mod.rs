@@ -3,6 +3,11 @@
 //! Two tenants on one host, as shipped. One sends pushes to a shipped plugin; that is the neighbour. The other sends to a guest, first to one
 //! that only acknowledges, then to the hostile one, at the same rate. What is compared is the neighbour's slowest hundredth in both: from the
 //! intended time to the answer, and from receipt to settlement as the host itself records it.
+//!
+//! `shares` holds the same against somebody who uses up one resource as fast as it goes.
+
+mod pressure;
+mod shares;
 
 use std::{
     fmt::Write as _,
@@ -83,7 +88,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     }
     let medians: Vec<_> = all.iter().map(|rounds| Slowest::median(rounds)).collect();
     report(bench, &names, &medians);
-    Ok(())
+    shares::measure(bench).await
 }
 
 /// `names[0]` is the quiet one.
@@ -119,7 +124,7 @@ impl Slowest {
 
 async fn round(bench: &Bench, guest: &str) -> anyhow::Result<Slowest> {
     let folder = Folder::lay(&bench.folders, &[PUSH_PLUGIN])?;
-    lay_other(&folder.tenant("other"), guest)?;
+    lay_other(&folder.tenant("other"), guest, MANIFEST)?;
     let mut host = serving(&folder, &[PUSH_PLUGIN], bench).await?;
     host.serves("other", "guest", &bench.clock).await?;
     load(&host, bench.lengths.warm_up, bench).await?;
@@ -138,13 +143,13 @@ async fn round(bench: &Bench, guest: &str) -> anyhow::Result<Slowest> {
     Ok(Slowest { accept_ms: ms(&measured.latency), queue_ms: ms(&queue) })
 }
 
-fn lay_other(home: &Path, guest: &str) -> anyhow::Result<()> {
+fn lay_other(home: &Path, guest: &str, manifest: &str) -> anyhow::Result<()> {
     for folder in ["secrets", "plugins"] {
         fs::create_dir_all(home.join(folder))?;
     }
     private_file(&home.join("secrets/github"), SECRET)?;
     fs::write(home.join("tenant.toml"), TENANT)?;
-    fs::write(home.join("plugins/guest.toml"), MANIFEST)?;
+    fs::write(home.join("plugins/guest.toml"), manifest)?;
     Ok(fs::write(home.join("plugins/guest.wasm"), guests::component(guest))?)
 }
 

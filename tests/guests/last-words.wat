@@ -1,0 +1,12 @@
+;; Says why, in a line with the field `panic`, and traps.
+(import "hookyard:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32 i32 i32)))
+(data (memory $memory) (i32.const 0) "panicked at src/lib.rs:7:5: no such label")
+(data (memory $memory) (i32.const 64) "panic")
+(data (memory $memory) (i32.const 80) "true")
+(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32)
+  (i32.store $memory (i32.const 96) (i32.const 64))
+  (i32.store $memory (i32.const 100) (i32.const 5))
+  (i32.store $memory (i32.const 104) (i32.const 80))
+  (i32.store $memory (i32.const 108) (i32.const 4))
+  (call $write (i32.const 4) (i32.const 0) (i32.const 41) (i32.const 96) (i32.const 1))
+  (unreachable))
