@@ -1,7 +1,6 @@
 //! Deliveries, dead letters and emitted events: what came, what died, what came of it.
 
 use axum::{
-    Json,
     extract::{Path, State},
     http::{StatusCode, Uri},
 };
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Parts,
+    json::Json,
     problem::Problem,
     query::{limit, parse},
 };

@@ -1,7 +1,6 @@
 //! Plugins: what serves and why not, and the operator's word about it.
 
 use axum::{
-    Json,
     extract::{Path, State},
     http::{StatusCode, Uri},
 };
@@ -9,6 +8,7 @@ use axum::{
 use super::{
     Parts,
     host::{Answer, whole},
+    json::Json,
     problem::Problem,
     query::parse,
 };

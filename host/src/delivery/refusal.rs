@@ -44,6 +44,8 @@ pub enum Refusal {
     BodyIncomplete,
     /// No memory left for more bodies at this moment.
     BodyBudgetExhausted,
+    /// All connections are at work; this one has one of the places for probes.
+    ConnectionsExhausted,
     /// Authentic, but not JSON.
     BodyNotJson,
     /// A form without exactly one field `payload`.
@@ -68,7 +70,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every slug, in the order of the enum; the documents are checked against it.
-    pub const SLUGS: [&'static str; 25] = [
+    pub const SLUGS: [&'static str; 26] = [
         "route_not_found",
         "method_not_allowed",
         "https_required",
@@ -84,6 +86,7 @@ impl Refusal {
         "body_timeout",
         "body_incomplete",
         "body_budget_exhausted",
+        "connections_exhausted",
         "body_not_json",
         "form_payload_invalid",
         "event_mismatch",
@@ -115,6 +118,7 @@ impl Refusal {
             Self::BodyTimeout => "body_timeout",
             Self::BodyIncomplete => "body_incomplete",
             Self::BodyBudgetExhausted => "body_budget_exhausted",
+            Self::ConnectionsExhausted => "connections_exhausted",
             Self::BodyNotJson => "body_not_json",
             Self::FormPayloadInvalid => "form_payload_invalid",
             Self::EventMismatch => "event_mismatch",

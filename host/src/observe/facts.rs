@@ -196,3 +196,10 @@ pub struct SettingsReloaded {
     /// Problems found; none where they were taken.
     pub problems: Vec<String>,
 }
+
+/// Somebody asks the admin listener with a wrong token, or none. Told once a minute of each address.
+#[derive(Clone, Debug)]
+pub struct AdminTokenRefused {
+    /// The other end of the connection.
+    pub address: std::net::IpAddr,
+}

@@ -79,6 +79,7 @@ pub struct Metrics {
     host_calls: Family<HostCallLabels, Counter>,
     settlements_void: Family<ResultLabels, Counter>,
     settings_reloads: Family<ResultLabels, Counter>,
+    admin_refused: Family<ResultLabels, Counter>,
     stream_published: Family<StreamLabels, Counter>,
     stream_refused: Family<StreamLabels, Counter>,
     stream_failures: Family<StreamLabels, Counter>,
@@ -135,6 +136,7 @@ impl Default for Metrics {
             host_calls: Family::default(),
             settlements_void: Family::default(),
             settings_reloads: Family::default(),
+            admin_refused: Family::default(),
             stream_published: Family::default(),
             stream_refused: Family::default(),
             stream_failures: Family::default(),
@@ -191,21 +193,13 @@ impl Metrics {
         registry.register("plugin_broken", "1 for each plugin whose breaker has parked its queue", self.plugin_broken.clone());
         registry.register("plugin_breaker_moves", "Breakers that opened, tried again or closed", self.breaker_moves.clone());
         registry.register("settings_reloads", "Times the settings files were read again", self.settings_reloads.clone());
-        registry.register(
-            "broker_connected",
-            "Whether the queue answered at this scrape and its connections stand",
-            self.broker_connected.clone(),
-        );
+        registry.register("admin_refused", "Calls the admin listener refused, by cause", self.admin_refused.clone());
+        registry.register("broker_connected", "Whether the queue answered and its connections stand", self.broker_connected.clone());
         registry.register("broker_blocked", "1 while RabbitMQ has an alarm and takes no messages", self.broker_blocked.clone());
         registry.register("relay_messages", "Legs that were given to RabbitMQ, by what came of it", self.relay_messages.clone());
         registry.register("relay_lag", "Legs that RabbitMQ is to get and has not confirmed", self.relay_lag.clone());
         registry.register("books_gap", "What does not add up between the two counts of everything; must be 0", self.books_gap.clone());
-        registry.register_with_unit(
-            "ledger_log",
-            "In the write-ahead log after the last commit",
-            Unit::Bytes,
-            self.ledger_log_bytes.clone(),
-        );
+        registry.register_with_unit("ledger_log", "In the write-ahead log after a commit", Unit::Bytes, self.ledger_log_bytes.clone());
         registry.register("log_lines_suppressed", "Sampled log lines that were not written", self.log_lines_suppressed.clone());
         registry.register("series_refused", "Observations dropped because their metric has too many series", self.series_refused.clone());
     }
@@ -281,6 +275,10 @@ impl Metrics {
 
     pub(super) fn settings_reload(&self, result: &'static str) {
         self.with(&self.settings_reloads, &ResultLabels { result }, |counter| _ = counter.inc());
+    }
+
+    pub(super) fn admin_refused(&self, result: &'static str) {
+        self.with(&self.admin_refused, &ResultLabels { result }, |counter| _ = counter.inc());
     }
 
     pub(super) fn broker_is_away(&self, is_away: bool) {

@@ -84,6 +84,11 @@ impl Observer {
         self.0.metrics.broker_is_blocked(is_blocked);
     }
 
+    /// A call at the admin listener was refused: `token_invalid`, `connections_exhausted` or `requests_exhausted`.
+    pub fn admin_refused(&self, result: &'static str) {
+        self.0.metrics.admin_refused(result);
+    }
+
     /// What came of giving a leg to RabbitMQ: `confirmed`, `refused`, `unknown` or `not_sent`.
     pub fn relayed(&self, result: &'static str) {
         self.0.metrics.relayed(result);

@@ -82,6 +82,7 @@ fn state_everything(observer: &Observer) {
     observer.record(&DeliveryDuplicate { id, tenant: tenant(), source: accepted.source.clone(), took: accepted.took });
     observer.record(&accepted);
     observer.relayed("confirmed");
+    observer.admin_refused("token_invalid");
     observer.broker_blocked(true);
     observer.record(&refused());
     observer.record(&finished());
@@ -166,6 +167,7 @@ fn every_fact_moves_its_metrics() {
         r#"hookyard_host_calls_total{call="kv.get",result="ok"} 3"#,
         r#"hookyard_settlements_void_total{result="stale"} 1"#,
         r#"hookyard_settings_reloads_total{result="taken"} 1"#,
+        r#"hookyard_admin_refused_total{result="token_invalid"} 1"#,
         r#"hookyard_stream_published_total{stream="redis"} 3"#,
         r#"hookyard_stream_refused_total{stream="redis"} 1"#,
         r#"hookyard_stream_failures_total{stream="redis"} 1"#,
