@@ -76,7 +76,11 @@ impl Worker {
     async fn version(&self, lease: &Lease) -> (Option<Box<dyn Version>>, Result<Option<Turn>, Fault>) {
         let serving = || self.versions.serving(&lease.delivery.tenant, &lease.leg.plugin);
         let version = serving();
-        let Some(key) = version.as_ref().and_then(|version| version.turn(lease)) else { return (version, Ok(None)) };
+        let key = match &version {
+            Some(version) => version.turn(lease).await,
+            None => None,
+        };
+        let Some(key) = key else { return (version, Ok(None)) };
         let late = || Fault::new(FaultKind::HostUnavailable, "other runs with the same `serialize_by` took all the time there was to wait");
         let turn = self.turns.take(key).await.map(Some).ok_or_else(late);
         (serving(), turn)

@@ -109,8 +109,9 @@ impl Version for ScriptedPlugin {
         self.retry
     }
 
-    fn turn(&self, lease: &Lease) -> Option<Digest> {
-        self.lanes.map(|lanes| Digest::of(&[&(lease.token % lanes).to_le_bytes()]))
+    fn turn<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Option<Digest>> {
+        let turn = self.lanes.map(|lanes| Digest::of(&[&(lease.token % lanes).to_le_bytes()]));
+        Box::pin(std::future::ready(turn))
     }
 
     fn invoke(&self, lease: &Lease, _: Timestamp) -> BoxFuture<'static, RunReport> {

@@ -11,6 +11,7 @@ mod attempt;
 #[cfg(test)]
 mod doubles;
 mod judge;
+mod keys;
 mod slow_lane;
 mod turns;
 mod versions;
@@ -34,11 +35,12 @@ use crate::{
     ledger::Ledger,
     observe::Observer,
     runtime::Runtime,
-    shares::Shares,
+    shares::{Resource, Shares},
     tasks::Tasks,
 };
 use abandoned::Abandoned;
 use attempt::Worker;
+use keys::Keys;
 use slow_lane::SlowLane;
 use turns::Turns;
 use versions::Loaded;
@@ -117,6 +119,8 @@ impl Workers {
         let (threads, tasks) = (Threads::start(settings.threads.max(1))?, Tasks::new());
         let slow_lane = SlowLane::new(threads.slow.handle().clone(), tasks.clone());
         let abandoned = Arc::<Abandoned>::default();
+        let turns = settings.shares.pool(Resource::SlowLane).clone();
+        let keys = Arc::new(Keys::new(threads.slow.handle().clone(), tasks.clone(), turns));
         let serving = Serving {
             broker: Arc::clone(&parts.broker),
             queues: parts.catalog.queues(),
@@ -124,8 +128,14 @@ impl Workers {
             abandoned: Arc::clone(&abandoned),
             clock: parts.clock.clone(),
         };
-        let versions =
-            Box::new(Loaded { catalog: parts.catalog, runtime: parts.runtime, ledger: parts.ledger, egress: parts.egress, abandoned });
+        let versions = Box::new(Loaded {
+            catalog: parts.catalog,
+            runtime: parts.runtime,
+            ledger: parts.ledger,
+            egress: parts.egress,
+            abandoned,
+            keys,
+        });
         let (broker, observer, clock, turns) = (parts.broker, parts.observer, parts.clock, Turns::new(turns::WAIT_MAX));
         let worker = Worker { broker, versions, observer, clock, turns, slow_lane };
         Ok(Self::start_worker(settings.concurrency_max, (threads, tasks), worker, serving))

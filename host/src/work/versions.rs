@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::abandoned::Abandoned;
+use super::{abandoned::Abandoned, keys::Keys};
 use crate::{
     broker::{BoxFuture, Lease},
     catalog::{Catalog, Plugin},
@@ -25,7 +25,7 @@ pub(super) trait Version: Send + Sync {
     fn digest(&self) -> Digest;
     fn retry(&self) -> RetryPolicy;
     /// What runs have in common with this one that must not overlap with it; none where any may.
-    fn turn(&self, lease: &Lease) -> Option<Digest>;
+    fn turn<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Option<Digest>>;
     /// The run, to be polled to its end; it borrows nothing, so that it can go on on another thread.
     fn invoke(&self, lease: &Lease, started_at: Timestamp) -> BoxFuture<'static, RunReport>;
     /// Is told how a run ended, once that is settled.
@@ -39,6 +39,7 @@ pub(super) struct Loaded {
     pub(super) ledger: Ledger,
     pub(super) egress: Egress,
     pub(super) abandoned: Arc<Abandoned>,
+    pub(super) keys: Arc<Keys>,
 }
 
 struct LoadedVersion {
@@ -48,6 +49,7 @@ struct LoadedVersion {
     ledger: Ledger,
     egress: Egress,
     allowed: Arc<Allowed>,
+    keys: Arc<Keys>,
 }
 
 impl Versions for Loaded {
@@ -60,6 +62,7 @@ impl Versions for Loaded {
             ledger: self.ledger.clone(),
             egress: self.egress.clone(),
             allowed: self.catalog.allowed(tenant),
+            keys: Arc::clone(&self.keys),
         }))
     }
 
@@ -77,9 +80,11 @@ impl Version for LoadedVersion {
         self.plugin.retry
     }
 
-    fn turn(&self, lease: &Lease) -> Option<Digest> {
-        let key = self.plugin.serialize_by.as_ref()?.key(&lease.delivery);
-        Some(Digest::of(&[self.plugin.tenant.as_str().as_bytes(), self.plugin.name.as_str().as_bytes(), key.as_bytes()]))
+    fn turn<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Option<Digest>> {
+        Box::pin(async move {
+            let key = self.keys.of(self.plugin.serialize_by.as_ref()?, &lease.delivery).await;
+            Some(Digest::of(&[self.plugin.tenant.as_str().as_bytes(), self.plugin.name.as_str().as_bytes(), key.as_bytes()]))
+        })
     }
 
     fn invoke(&self, lease: &Lease, started_at: Timestamp) -> BoxFuture<'static, RunReport> {
