@@ -68,6 +68,7 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
 async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
     let observer = Observer::new(options.clock.clone());
     config::keep_admin_token(&config).context("the admin token")?;
+    config::keep_amqp_key(&config).context("the key of messages at RabbitMQ")?;
     let ledger = {
         let (settings, clock) = (config.ledger.clone(), options.clock.clone());
         // Recovery reads and checkpoints the whole log: not on a thread that others wait for.

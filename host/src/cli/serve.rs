@@ -57,6 +57,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         return Err(invalid(&problems));
     }
     config.roles = roles(&args.roles, &config.broker)?;
+    if config.own_amqp_key.is_some() && !(config.roles.ingest && config.roles.work) {
+        return Err(keyless());
+    }
     config.ledger.accept_loss = args.accept_loss;
     logging::start(logging::Format::choose(config.log_format.as_deref())?, &config.log_filter)?;
     let token_file = config.data_dir.join("admin.token");
@@ -90,6 +93,14 @@ fn roles(asked: &[Role], broker: &Kind) -> Result<Roles, Failure> {
         return Err(Failure::new(Exit::ConfigInvalid, message).hint("leave --roles out, or set `broker.kind = \"rabbitmq\"`"));
     }
     Ok(roles)
+}
+
+/// A host that shares its work and has a key of its own: what it seals, no other host would take.
+fn keyless() -> Failure {
+    let message =
+        "`--roles` shares the work between hosts, and `broker.rabbitmq.keys` is not set: what this host sealed, no other would take";
+    Failure::new(Exit::ConfigInvalid, message)
+        .hint("make a key (`openssl rand -hex 32`) and give it to every host, such as keys = [{ file = \"/etc/hookyard/amqp.key\" }]")
 }
 
 fn not_started(error: &anyhow::Error) -> Failure {
@@ -128,6 +139,7 @@ mod tests {
         let broker = config::load(Some(&file), &env).unwrap().broker;
         assert_eq!(roles(&[Role::Ingest], &broker).unwrap(), Roles { ingest: true, work: false, admin: false });
         assert_eq!(roles(&[], &broker).unwrap_err().exit, Exit::ConfigInvalid);
+        assert!(keyless().message.contains("broker.rabbitmq.keys"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use super::{Config, Roles, reader::Reader, secrets::SecretSources, shares};
 use crate::{
     admin,
-    broker::Kind,
+    broker::{Kind, amqp},
     catalog,
     cidr::Cidr,
     egress,
@@ -58,12 +58,17 @@ pub(super) fn read(reader: &mut Reader, token: Secret, (broker, streams): (Kind,
     );
     let shared_work = matches!(&broker, Kind::RabbitMq(settings) if settings.shared_work);
     let shares = Shares::new(&shares::read(reader, Machine::here()));
+    let broker = match broker {
+        Kind::RabbitMq(settings) => Kind::RabbitMq(Box::new(amqp::Settings { shares: shares.clone(), ..*settings })),
+        Kind::Embedded => Kind::Embedded,
+    };
     Config {
         ingest: ingest(reader, &shares),
         admin: admin(reader, token, &shares),
         ledger: ledger(reader, &data_dir, &shares),
         runtime: runtime(reader, &data_dir, &shares),
         broker,
+        own_amqp_key: None,
         roles: Roles::ALL,
         catalog: catalog(reader, &tenants_dir, (ceiling, default_budget), (shared_work, &shares)),
         egress: egress(reader, &shares),

@@ -55,6 +55,8 @@ pub struct Config {
     pub runtime: runtime::Settings,
     /// The queue.
     pub broker: Kind,
+    /// The key this host has made for its messages at RabbitMQ, where it needs one and none is configured.
+    pub own_amqp_key: Option<Secret>,
     /// What this process does.
     pub roles: Roles,
     /// The plugins.
@@ -121,8 +123,9 @@ pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Confi
     overlay::apply(&mut table, env);
     let mut reader = reader::Reader::new(path, table);
     let token = admin_token(&mut reader, env);
-    let parts = (broker::read(&mut reader, env), streams::read(&mut reader, env));
-    let mut config = host::read(&mut reader, token, parts);
+    let (broker, own_amqp_key) = broker::read(&mut reader, env);
+    let parts = (broker, streams::read(&mut reader, env));
+    let mut config = Config { own_amqp_key, ..host::read(&mut reader, token, parts) };
     let (effective, problems) = reader.finish();
     config.effective = effective;
     if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -140,18 +143,28 @@ pub fn admin_token_file(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.token")
 }
 
-/// Writes the admin token this configuration was loaded with where nobody has one yet: once, for the owner only, and whole or not at all. An
-/// empty file is what a power cut leaves of one that was being written.
+/// Writes the admin token this configuration was loaded with where nobody has one yet, for the owner only.
 pub fn keep_admin_token(config: &Config) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir)?;
-    let path = admin_token_file(&config.data_dir);
-    if fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+    keep(&config.data_dir, &admin_token_file(&config.data_dir), &config.admin.token)
+}
+
+/// Writes the key this host has made for its messages at RabbitMQ where it is not written yet, for the owner only: before the first message.
+pub fn keep_amqp_key(config: &Config) -> io::Result<()> {
+    let Some(key) = &config.own_amqp_key else { return Ok(()) };
+    keep(&config.data_dir, &broker::own_key_file(&config.data_dir), key)
+}
+
+/// Writes a secret once, and whole or not at all. An empty file is what a power cut leaves of one that was being written.
+fn keep(data_dir: &Path, path: &Path, secret: &Secret) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+    if fs::metadata(path).is_ok_and(|file| file.len() > 0) {
         return Ok(());
     }
-    let mut file = tempfile::NamedTempFile::new_in(&config.data_dir)?;
-    file.write_all(config.admin.token.expose())?;
+    let mut file = tempfile::NamedTempFile::new_in(data_dir)?;
+    file.write_all(secret.expose())?;
     file.as_file().sync_all()?;
-    file.persist(&path).map(drop).map_err(|error| error.error)
+    file.persist(path).map_err(|error| error.error)?;
+    fs::File::open(data_dir)?.sync_all()
 }
 
 /// The token: from the variable or file that is named, else the one made at an earlier start, else a new one.

@@ -44,8 +44,13 @@ pub(super) fn resolve(
 
 /// Resolves one secret of the host's own file: any variable, and any file the operator names, relative to it.
 pub(super) fn resolve_host(reader: &mut Reader, key: &str, env: &BTreeMap<String, String>) -> Option<Secret> {
-    let expected = "{ env = \"NAME\" } or { file = \"path\" }";
     let value = reader.value(key)?;
+    resolve_host_value(reader, key, &value, env)
+}
+
+/// The same of a value that stands in a list.
+pub(super) fn resolve_host_value(reader: &mut Reader, key: &str, value: &Value, env: &BTreeMap<String, String>) -> Option<Secret> {
+    let expected = "{ env = \"NAME\" } or { file = \"path\" }";
     let found = match value.as_table().map(|table| (table.len(), table.get("env"), table.get("file"))) {
         Some((1, Some(Value::String(name)), None)) => read_env(name, env),
         Some((1, None, Some(Value::String(path)))) => read_file(&reader.beside(path)),

@@ -114,6 +114,40 @@ fn all_problems_of_a_file_are_told_at_once_and_no_secret_with_them() {
 }
 
 #[test]
+fn a_host_alone_makes_its_own_key_and_one_of_several_is_told_that_it_needs_the_others() {
+    let rabbit = |more: &str| format!("[broker]\nkind = \"rabbitmq\"\n[broker.rabbitmq]\nurl = \"amqp://localhost\"\n{more}\n");
+    let alone = Folder::with(&[("hookyard.toml", &rabbit(""))]);
+    let config = alone.load().unwrap();
+    assert_eq!(config.own_amqp_key.as_ref().unwrap().expose().len(), 64);
+    keep_amqp_key(&config).unwrap();
+    let file = config.data_dir.join("amqp.key");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(alone.load().unwrap().own_amqp_key, config.own_amqp_key, "the next start has the same");
+    fs::write(&file, "short").unwrap();
+    assert!(alone.load().unwrap_err()[0].found.contains("shorter than 32"));
+    let key = "k".repeat(32);
+    for (more, found) in [
+        ("shared_work = true", Some("nothing")),
+        ("archive = false", Some("nothing")),
+        ("keys = []", Some("0 keys")),
+        ("keys = [{ file = \"short\" }]", Some("shorter than 32 bytes")),
+        ("keys = [{ file = \"gone\" }]", Some("gone")),
+        ("keys = [\"in-clear-text-in-the-configuration-file\"]", Some("another shape")),
+        ("keys = [{ file = \"key\" }]\nshared_work = true", None),
+    ] {
+        let folder = Folder::with(&[("hookyard.toml", &rabbit(more)), ("key", &key), ("short", "short")]);
+        match (folder.load(), found) {
+            (Ok(config), None) => assert!(config.own_amqp_key.is_none()),
+            (Err(problems), Some(found)) => {
+                assert!(problems[0].key.starts_with("broker.rabbitmq.keys") && problems[0].found.contains(found), "{more}: {problems:?}");
+                assert!(!format!("{problems:?}").contains("clear-text"));
+            }
+            (loaded, _) => panic!("{more}: {loaded:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_source_without_a_secret_is_no_open_door() {
     for text in ["[sources.github]\nscheme = \"github\"\n", "[sources.github]\nscheme = \"github\"\nsecrets = []\n"] {
         let folder = Folder::with(&[("hookyard.toml", ""), ("tenants/default/tenant.toml", text)]);

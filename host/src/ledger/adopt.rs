@@ -92,10 +92,9 @@ pub(super) fn arrive(tx: &mut Tx<'_>, arrival: Arrival) -> rusqlite::Result<Arri
         _ => From::Nowhere,
     };
     let crashes = row.as_ref().filter(|row| standing(row, position) == Standing::Same).map_or(position.crashes, |row| row.crashes);
-    let body_corrupt = arrival.body_corrupt;
     let (seq, delivery) = adopt(tx, arrival, known.map(|(seq, _)| seq), row.is_none(), queue)?;
     let Position { generation, runs, attempts, .. } = position;
-    let loaded = Loaded { delivery: delivery.into(), runs, attempts, generation, crashes, body_corrupt };
+    let loaded = Loaded { delivery: delivery.into(), runs, attempts, generation, crashes, body_corrupt: false };
     tx.changes.push(Change::Arrived { leg: (seq, queue), loaded: Box::new(loaded), from });
     Ok(Arrived::Ready)
 }

@@ -113,7 +113,7 @@ async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, Led
     unclaimed.is_claimed = true;
     Ok(Some(Lease {
         leg: LegId { delivery: loaded.delivery.id, plugin },
-        attempt: loaded.attempts + 1,
+        attempt: loaded.attempts.saturating_add(1),
         generation: loaded.generation,
         token,
         body_corrupt: loaded.body_corrupt,

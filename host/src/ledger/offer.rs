@@ -264,7 +264,7 @@ pub(super) fn revive(tx: &mut Tx<'_>, leg: Key) -> rusqlite::Result<bool> {
         return Ok(false);
     }
     tx.execute(
-        "UPDATE legs SET state = 0, generation = generation + 1, attempts = 0, crashes = 0, due_ms = NULL, settled_ms = NULL, mark = NULL,
+        "UPDATE legs SET state = 0, generation = min(generation, 4294967294) + 1, attempts = 0, crashes = 0, due_ms = NULL, settled_ms = NULL, mark = NULL,
          reason = NULL WHERE seq = ?1 AND queue = ?2",
         params![leg.0.cast_signed(), leg.1],
     )?;

@@ -238,7 +238,7 @@ fn begin(conn: &Connection, counters: &mut Counters, runs: &[Run], clock: &Clock
 /// A suspect that came from RabbitMQ runs here and alone; the run counts as one, so that the message delivered again is known as older.
 fn keep_here(conn: &Connection, (seq, queue): Key) -> rusqlite::Result<()> {
     conn.execute(
-        "UPDATE legs SET state = 0, runs = runs + 1, due_ms = NULL WHERE seq = ?1 AND queue = ?2 AND state = -1",
+        "UPDATE legs SET state = 0, runs = min(runs, 9223372036854775806) + 1, due_ms = NULL WHERE seq = ?1 AND queue = ?2 AND state = -1",
         params![seq.cast_signed(), queue],
     )?;
     Ok(())
@@ -247,7 +247,8 @@ fn keep_here(conn: &Connection, (seq, queue): Key) -> rusqlite::Result<()> {
 fn charge(conn: &Connection, (seq, queue): Key, clock: &Clock) -> rusqlite::Result<()> {
     let place = params![seq.cast_signed(), queue];
     conn.execute(
-        "UPDATE legs SET attempts = attempts + 1, runs = runs + 1, crashes = crashes + 1, state = 0, due_ms = NULL
+        "UPDATE legs SET attempts = min(attempts, 4294967294) + 1, runs = min(runs, 9223372036854775806) + 1,
+                crashes = min(crashes, 4294967294) + 1, state = 0, due_ms = NULL
          WHERE seq = ?1 AND queue = ?2",
         place,
     )?;

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::{
     QueueSet,
-    cache::{BodyCache, Fresh},
+    cache::{Arrivals, BodyCache, Fresh},
     lend::Loaded,
     types::RelayScope,
 };
@@ -107,7 +107,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// An empty schedule that keeps so many bytes of fresh bodies.
     pub(super) fn new(body_cache_bytes_max: usize) -> Self {
-        let state = State { cache: BodyCache::new(body_cache_bytes_max), ..State::default() };
+        let state = State { cache: BodyCache::new(body_cache_bytes_max), loaded: Arrivals::new(body_cache_bytes_max), ..State::default() };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -180,7 +180,7 @@ impl Schedule {
         let token = state.next_token;
         let leg = (seq, queue);
         state.loans.insert(leg, Loan { token, since: now, lone, arrived, settling: false, slot: None });
-        Some(Picked { leg, plugin, token, fresh: state.cache.take(leg), loaded: state.loaded.remove(&leg) })
+        Some(Picked { leg, plugin, token, fresh: state.cache.take(leg), loaded: state.loaded.take(leg) })
     }
 
     /// Notes the in-flight slot of a loan.

@@ -167,7 +167,8 @@ fn update_leg(tx: &mut Tx<'_>, lease: &Lease, record: &AttemptRecord, queue: i64
     };
     tx.conn
         .prepare_cached(
-            "UPDATE legs SET state = ?3, attempts = attempts + ?4, runs = runs + 1, due_ms = ?5, settled_ms = ?6, mark = ?7, reason = ?8
+            "UPDATE legs SET state = ?3, attempts = min(attempts, 4294967294) + ?4, runs = min(runs, 9223372036854775806) + 1,
+             due_ms = ?5, settled_ms = ?6, mark = ?7, reason = ?8
              WHERE seq = ?1 AND queue = ?2 AND state < 4 AND generation = ?9 RETURNING runs",
         )?
         .query_row(

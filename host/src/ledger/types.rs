@@ -207,6 +207,23 @@ pub struct Position {
     pub crashes: u32,
 }
 
+impl Position {
+    /// Re-runs of one leg, at most.
+    pub const GENERATION_MAX: u32 = 1 << 24;
+    /// Runs of one leg: one in each second for thirty thousand years.
+    pub const RUNS_MAX: u64 = 1 << 40;
+    /// Attempts of one generation, counted or deadly; a plugin may have a hundred, and a host that dies adds one at each start.
+    pub const ATTEMPTS_MAX: u32 = 1 << 24;
+
+    /// Whether it is one that a leg can come to. What is further on is not given away and not taken in, so that no count of a leg here ever
+    /// comes near the end of its type.
+    #[must_use]
+    pub fn is_in_range(&self) -> bool {
+        let Self { generation, runs, attempts, crashes } = *self;
+        generation <= Self::GENERATION_MAX && runs <= Self::RUNS_MAX && attempts.max(crashes) <= Self::ATTEMPTS_MAX
+    }
+}
+
 /// Why a leg is a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
@@ -229,8 +246,6 @@ pub struct Arrival {
     pub compressed: Bytes,
     /// How far it has come.
     pub position: Position,
-    /// The document is not what its hash says.
-    pub body_corrupt: bool,
 }
 
 /// What became of a leg that arrived.

@@ -1,13 +1,15 @@
 //! What can be said about the pipeline. One type is one fact is one metric and one log line; nothing else in the pipeline logs or counts.
 //!
 //! A fact never holds a body, a secret or a signature. What its metric, its line and its live event are is in `telling`; what streams do is
-//! in `streams`, whole.
+//! in `streams`, whole, and what becomes of messages nobody believes in `rejected`.
 
+mod rejected;
 mod streams;
 mod telling;
 
 use std::time::Duration;
 
+pub use rejected::MessageRejected;
 pub use streams::{StreamConnected, StreamFailed, StreamPublished};
 
 use crate::{

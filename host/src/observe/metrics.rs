@@ -11,7 +11,7 @@ use std::{
     hash::Hash,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,7 @@ use prometheus_client::{
 };
 
 use super::{
+    broker_gauges::BrokerGauges,
     labels::{AttemptLabels, DeliveryLabels, HostCallLabels, Known, PluginLabels, QueueLabels, ResultLabels, StreamLabels, VersionLabels},
     share_gauges::ShareGauges,
 };
@@ -85,11 +86,7 @@ pub struct Metrics {
     stream_connected: Family<StreamLabels, Gauge>,
     stream_lag: Family<StreamLabels, Gauge>,
     stream_gap: Family<StreamLabels, Gauge>,
-    broker_connected: Gauge,
-    broker_blocked: Gauge,
-    relay_messages: Family<ResultLabels, Counter>,
-    relay_lag: Gauge,
-    broker_away: AtomicBool,
+    broker: BrokerGauges,
     shares: ShareGauges,
     books_gap: Gauge,
     ledger_log_bytes: Gauge,
@@ -141,11 +138,7 @@ impl Default for Metrics {
             stream_connected: Family::default(),
             stream_lag: Family::default(),
             stream_gap: Family::default(),
-            broker_connected: Gauge::default(),
-            broker_blocked: Gauge::default(),
-            relay_messages: Family::default(),
-            relay_lag: Gauge::default(),
-            broker_away: AtomicBool::new(false),
+            broker: BrokerGauges::default(),
             books_gap: Gauge::default(),
             shares: ShareGauges::default(),
             ledger_log_bytes: Gauge::default(),
@@ -191,14 +184,7 @@ impl Metrics {
         registry.register("plugin_broken", "1 for each plugin whose breaker has parked its queue", self.plugin_broken.clone());
         registry.register("plugin_breaker_moves", "Breakers that opened, tried again or closed", self.breaker_moves.clone());
         registry.register("settings_reloads", "Times the settings files were read again", self.settings_reloads.clone());
-        registry.register(
-            "broker_connected",
-            "Whether the queue answered at this scrape and its connections stand",
-            self.broker_connected.clone(),
-        );
-        registry.register("broker_blocked", "1 while RabbitMQ has an alarm and takes no messages", self.broker_blocked.clone());
-        registry.register("relay_messages", "Legs that were given to RabbitMQ, by what came of it", self.relay_messages.clone());
-        registry.register("relay_lag", "Legs that RabbitMQ is to get and has not confirmed", self.relay_lag.clone());
+        self.broker.register(registry);
         registry.register("books_gap", "What does not add up between the two counts of everything; must be 0", self.books_gap.clone());
         registry.register_with_unit(
             "ledger_log",
@@ -283,16 +269,9 @@ impl Metrics {
         self.with(&self.settings_reloads, &ResultLabels { result }, |counter| _ = counter.inc());
     }
 
-    pub(super) fn broker_is_away(&self, is_away: bool) {
-        self.broker_away.store(is_away, Ordering::Relaxed);
-    }
-
-    pub(super) fn broker_is_blocked(&self, is_blocked: bool) {
-        self.broker_blocked.set(i64::from(is_blocked));
-    }
-
-    pub(super) fn relayed(&self, result: &'static str) {
-        self.with(&self.relay_messages, &ResultLabels { result }, |counter| _ = counter.inc());
+    /// What is counted and read of RabbitMQ.
+    pub(super) fn broker(&self) -> &BrokerGauges {
+        &self.broker
     }
 
     pub(super) fn stream_published(&self, stream: &StreamName, count: usize) {
@@ -341,12 +320,11 @@ impl Metrics {
     }
 
     fn set_gauges(&self, scrape: &Scrape) {
-        self.broker_connected.set(i64::from(scrape.queues.is_some() && !self.broker_away.load(Ordering::Relaxed)));
+        self.broker.set(scrape.queues.is_some(), scrape.relay_lag);
         if let Some(gap) = scrape.books_gap {
             self.books_gap.set(i64::try_from(gap).unwrap_or(i64::MAX));
         }
         let value = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.relay_lag.set(value(scrape.relay_lag));
         self.ledger_log_bytes.set(value(scrape.ledger_log_bytes));
         for stream in &scrape.streams {
             let labels = StreamLabels { stream: stream.name.clone() };

@@ -185,10 +185,8 @@ impl Resource {
             Self::AdminRequests => Limit::new(64, 16),
             Self::OutgoingRequests => Limit::new(64, 48),
             Self::Lookups => Limit::new(64, 16),
-            Self::OpenedBytes => {
-                let bound = (memory / 16).clamp(64 * MIB, 256 * MIB);
-                Limit::new(bound, bound / 2)
-            }
+            // What one host gives away another takes, so a message's part does not follow the machine.
+            Self::OpenedBytes => Limit::new((memory / 16).clamp(128 * MIB, 256 * MIB), 64 * MIB),
         }
     }
 }

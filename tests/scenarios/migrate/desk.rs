@@ -12,7 +12,13 @@ use hookyard::{
     delivery::{DeliveryId, LegId, LegState, Receipt, TenantId, Timestamp},
     ledger::{self, Ledger, Queue, QueueSet},
 };
-use system_tests::{amqp::settings, contract::offer, folder, process::binary, rabbit::Vhost};
+use system_tests::{
+    amqp::{KEY, settings},
+    contract::offer,
+    folder,
+    process::binary,
+    rabbit::Vhost,
+};
 use tempfile::TempDir;
 
 /// A host's data folder and configuration, without the host.
@@ -47,6 +53,9 @@ impl Desk {
         folder::write(&self.config.path().join("amqp"), url.as_bytes());
         let (data, amqp) = (self.data.path().display(), self.config.path().join("amqp"));
         let amqp = amqp.display();
+        let key = self.config.path().join("amqp-key");
+        folder::write(&key, KEY.as_bytes());
+        let key = key.display();
         let tenants = self.config.path().join("tenants");
         std::fs::create_dir_all(&tenants).expect("a folder");
         let tenants = tenants.display();
@@ -54,7 +63,7 @@ impl Desk {
         let bytes_max = settings("amqp://localhost/%2f").topology.queue_bytes_max;
         let toml = format!(
             "data_dir = \"{data}\"\ntenants_dir = \"{tenants}\"\n[broker]\nkind = \"{kind}\"\n[broker.rabbitmq]\nurl = {{ file = \
-             \"{amqp}\" }}\nqueue_bytes_max = {bytes_max}\n{more}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n"
+             \"{amqp}\" }}\nkeys = [{{ file = \"{key}\" }}]\nqueue_bytes_max = {bytes_max}\n{more}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n"
         );
         folder::write(&self.config_file(), toml.as_bytes());
     }

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{BodyCache, Change, Fresh, Key, Loaded, RelayScope};
+use super::{Arrivals, BodyCache, Change, Fresh, Key, RelayScope};
 use crate::delivery::{PluginName, TenantId, view::QueueView};
 
 /// A leg on loan.
@@ -81,7 +81,7 @@ pub(super) struct State {
     /// What the relay is to take before all else.
     pub(super) returning: VecDeque<Key>,
     /// What came with legs from RabbitMQ.
-    pub(super) loaded: HashMap<Key, Box<Loaded>>,
+    pub(super) loaded: Arrivals,
 }
 
 impl State {
