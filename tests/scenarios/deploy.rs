@@ -11,10 +11,11 @@ use system_tests::process::binary;
 use tempfile::TempDir;
 
 /// What the examples name in the environment.
-const ENV: [(&str, &str); 3] = [
+const ENV: [(&str, &str); 4] = [
     ("GITHUB_WEBHOOK_SECRET", "secret"),
     ("HOOKYARD_REDIS_URL", "redis://:secret@127.0.0.1:6379/0"),
     ("HOOKYARD_AMQP_URL", "amqp://hookyard:secret@127.0.0.1:5672/%2f"),
+    ("HOOKYARD_AMQP_KEY", "of-all-hosts-that-share-this-rabbitmq"),
 ];
 
 fn deploy() -> PathBuf {
