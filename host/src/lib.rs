@@ -12,7 +12,7 @@
 //! | 4 | `broker` `runtime` | queue traits and engines · engine, bindings, budget, one invocation → Outcome | wasmtime (runtime), lapin (broker) |
 //! | 3 | `tenants` `observe` | per-tenant values · facts = metric + log line | prometheus-client, tracing-subscriber (observe) |
 //! | 2 | `egress` `ledger` | the one way out · durable store | rusqlite (ledger) |
-//! | 1 | `cidr` `clock` `shares` `signature` `tasks` | blocks of addresses · time · bounds and shares of what is used together · verification schemes · named background tasks | hmac (signature) |
+//! | 1 | `cidr` `clock` `folder` `shares` `signature` `tasks` | blocks of addresses · time · files of folders that others write to · bounds and shares of what is used together · verification schemes · named background tasks | hmac (signature) |
 //! | 0 | `delivery` | the vocabulary | |
 
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod egress;
+pub mod folder;
 pub mod ingest;
 pub mod ledger;
 pub mod observe;

@@ -65,7 +65,7 @@ impl Api {
 
     fn grant(&self, prefix: &str) -> String {
         format!(
-            "[credentials.github]\nkind = \"github-token\"\ntoken = {{ env = \"API_TOKEN\" }}\n\
+            "[credentials.github]\nkind = \"github-token\"\ntoken = {{ env = \"HOOKYARD_SECRET_DEFAULT_API\" }}\n\
              [[grants.http]]\nhost = \"127.0.0.1:{}\"\nmethods = [\"GET\"]\npath_prefix = \"{prefix}\"\ncredential = \"github\"\n\
              allow_http = true\n",
             self.port
@@ -80,7 +80,7 @@ const LOOPBACK: &str = "[egress]\nallow_addresses = [\"127.0.0.1\"]\n";
 async fn a_granted_request_is_sent_with_the_credential_and_kept_with_the_attempt_without_it() {
     let api = Api::start("you sent ghp_a-token-nobody-else-may-see");
     let host = TestHost::builder()
-        .env("API_TOKEN", TOKEN)
+        .env("HOOKYARD_SECRET_DEFAULT_API", TOKEN)
         .tenant_toml(&format!("{}{LOOPBACK}", api.grant("/repos/acme/")))
         .plugin_of("default", "fetch", guests::component("fetch"), &api.manifest())
         .start()
@@ -110,7 +110,7 @@ async fn a_greedy_manifest_gets_what_the_operator_grants_and_no_socket_more() {
         format!("{}{LOOPBACK}", api.grant("/repos/acme/").replace("allow_http = true\n", "")),
     ] {
         let host = TestHost::builder()
-            .env("API_TOKEN", TOKEN)
+            .env("HOOKYARD_SECRET_DEFAULT_API", TOKEN)
             .tenant_toml(&tenant_toml)
             .plugin_of("default", "fetch", guests::component("fetch"), &api.manifest())
             .start()
@@ -130,10 +130,10 @@ async fn a_key_signs_for_the_plugin_that_is_granted_it_and_a_sources_secret_has_
     let manifest = |name: &str| {
         format!("sources = [\"github\"]\nevents = [\"*\"]\n[[grants.secrets]]\ncredential = \"{name}\"\npurposes = [\"sign\"]\n")
     };
-    let tenant_toml = "[credentials.partner]\nkind = \"hmac\"\nkey = { env = \"PARTNER_KEY\" }\n\
+    let tenant_toml = "[credentials.partner]\nkind = \"hmac\"\nkey = { env = \"HOOKYARD_SECRET_DEFAULT_PARTNER\" }\n\
                        [[grants.secrets]]\ncredential = \"partner\"\npurposes = [\"sign\"]\n";
     let host = TestHost::builder()
-        .env("PARTNER_KEY", "the partner's key")
+        .env("HOOKYARD_SECRET_DEFAULT_PARTNER", "the partner's key")
         .tenant_toml(tenant_toml)
         .plugin_of("default", "sign", guests::component("sign"), &manifest("partner"))
         .plugin_of("default", "forge", guests::component("sign"), &manifest("github"))

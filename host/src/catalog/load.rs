@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
@@ -96,7 +95,7 @@ impl Inner {
                 tracing::warn!(folder = %dir.display(), %error, "folder_unreadable");
                 BTreeSet::default()
             });
-            let scan = |tenant: &TenantId| match files::scan(&dir.join(tenant.as_str()).join("plugins")) {
+            let scan = |tenant: &TenantId| match files::scan(&dir.join(tenant.as_str())) {
                 Ok(plugins) => Some(presence::bounded(plugins, &table.subscribers(tenant), plugins_max)),
                 Err(error) => {
                     tracing::debug!(%tenant, %error, "folder_unreadable");
@@ -202,13 +201,11 @@ impl Inner {
             return Err(missing("manifest_missing", "toml"));
         }
         let home = self.settings.tenants_dir.join(tenant.as_str());
-        let path = |extension: &str| -> PathBuf { home.join("plugins").join(format!("{name}.{extension}")) };
-        let (component, manifest, bytes_max) = (path("wasm"), path("toml"), self.settings.component_bytes_max);
-        let (name, plugins) = (name.clone(), home.join("plugins"));
+        let (name, bytes_max) = (name.clone(), self.settings.component_bytes_max);
         let read = move || {
-            let component = files::read(&component, &home, bytes_max)?;
-            let manifest = files::read(&manifest, &home, manifest::MANIFEST_BYTES_MAX)?;
-            let after = files::scan(&plugins).ok().and_then(|mut found| found.remove(&name));
+            let component = files::read(&home, &format!("{name}.wasm"), bytes_max)?;
+            let manifest = files::read(&home, &format!("{name}.toml"), manifest::MANIFEST_BYTES_MAX)?;
+            let after = files::scan(&home).ok().and_then(|mut found| found.remove(&name));
             let digest = Digest::of(&[&component, &manifest]);
             Ok((after == Some(stamps)).then_some(Copy { files: Candidate { component, manifest }, digest }))
         };
@@ -304,9 +301,11 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_looked_at_is_not_taken_for_gone() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("p.toml"), b"x").unwrap();
+        let plugins = dir.path().join("plugins");
+        fs::create_dir(&plugins).unwrap();
+        fs::write(plugins.join("p.toml"), b"x").unwrap();
         // A link to itself: looking through it fails, though the name is there.
-        std::os::unix::fs::symlink("p.wasm", dir.path().join("p.wasm")).unwrap();
+        std::os::unix::fs::symlink("p.wasm", plugins.join("p.wasm")).unwrap();
         let found = files::scan(dir.path()).unwrap();
         assert!(found[&"p".parse().unwrap()].both());
     }

@@ -1,12 +1,8 @@
 //! `hookyard.toml`: each key in one place, with its default, its bounds and the settings it becomes.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
-use super::{Config, Roles, reader::Reader, secrets::SecretSources, shares};
+use super::{Config, Roles, reader::Reader, secrets, shares};
 use crate::{
     admin,
     broker::Kind,
@@ -74,7 +70,7 @@ pub(super) fn read(reader: &mut Reader, token: Secret, (broker, streams): (Kind,
         },
         streams,
         shares,
-        secrets: secret_sources(reader),
+        secrets: secrets::sources(reader),
         ceiling,
         grace: reader.millis("grace_ms", Duration::from_secs(25), 0..=600_000),
         log_format: reader.text("log.format").and_then(|format| log_format(reader, format)),
@@ -234,14 +230,6 @@ fn egress(reader: &mut Reader, shares: &Shares) -> egress::Settings {
         ca_file,
         shares: shares.clone(),
     }
-}
-
-fn secret_sources(reader: &mut Reader) -> SecretSources {
-    let dirs = match reader.value("secret_dirs") {
-        Some(_) => reader.texts("secret_dirs").into_iter().map(PathBuf::from).collect(),
-        None => ["/run/secrets", "/run/credentials"].map(PathBuf::from).into(),
-    };
-    SecretSources { env_allow: reader.texts("secret_env_allow"), dirs }
 }
 
 fn log_format(reader: &mut Reader, format: String) -> Option<String> {

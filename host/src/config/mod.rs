@@ -33,7 +33,7 @@ use crate::{
     work,
 };
 
-pub use secrets::SecretSources;
+pub use secrets::{SecretPlaces, SecretSources};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "hookyard.toml";
@@ -158,7 +158,7 @@ pub fn keep_admin_token(config: &Config) -> io::Result<()> {
 fn admin_token(reader: &mut reader::Reader, env: &BTreeMap<String, String>) -> Secret {
     let named = reader.value("admin.token");
     let variable = named.as_ref().map_or(Some("HOOKYARD_ADMIN_TOKEN"), |value| value.get("env").and_then(toml::Value::as_str));
-    let file = named.as_ref().and_then(|value| value.get("file")).and_then(toml::Value::as_str).map(PathBuf::from);
+    let file = named.as_ref().and_then(|value| value.get("file")).and_then(toml::Value::as_str).map(|path| reader.beside(path));
     if named.is_some() && variable.is_none() && file.is_none() {
         reader.problem("admin.token", "a value of another shape (not shown)", "{ env = \"NAME\" } or { file = \"path\" }");
     }
@@ -174,11 +174,13 @@ fn admin_token(reader: &mut reader::Reader, env: &BTreeMap<String, String>) -> S
         None => variable.and_then(|name| env.get(name)).and_then(|value| Secret::new(value.as_str())),
     };
     let data_dir = reader.path("data_dir", "data");
-    token.or_else(|| from_file(admin_token_file(&data_dir))).or_else(random_token).unwrap_or_else(|| {
+    let token = token.or_else(|| from_file(admin_token_file(&data_dir))).or_else(random_token).unwrap_or_else(|| {
         reader.problem("admin.token", "no random bytes from the system", "{ env = \"NAME\" } or { file = \"path\" }");
         // Never used: a configuration with a problem starts nothing.
-        Secret::from_nonempty([0])
-    })
+        Secret::from_nonempty([0; secrets::BYTES_MIN])
+    });
+    secrets::check_length(reader, "admin.token", &token);
+    token
 }
 
 fn random_token() -> Option<Secret> {

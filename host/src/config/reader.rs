@@ -48,8 +48,12 @@ impl Reader {
     }
 
     pub(super) fn problem(&mut self, key: &str, found: impl Display, expected: impl Display) {
-        let (found, expected) = (found.to_string(), expected.to_string());
-        self.problems.push(Problem { file: self.file.clone(), key: key.to_owned(), found, expected, hint: None });
+        self.problem_with_hint(key, (found.to_string(), expected.to_string()), None);
+    }
+
+    /// A problem, and what to do about it.
+    pub(super) fn problem_with_hint(&mut self, key: &str, (found, expected): (String, String), hint: Option<String>) {
+        self.problems.push(Problem { file: self.file.clone(), key: key.to_owned(), found, expected, hint });
     }
 
     /// A whole number within bounds.
