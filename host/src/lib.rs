@@ -11,7 +11,7 @@
 //! | 5 | `catalog` | loaded plugins: watch, admit, swap | notify |
 //! | 4 | `broker` `runtime` | queue traits and engines · engine, bindings, budget, one invocation → Outcome | wasmtime (runtime), lapin (broker) |
 //! | 3 | `tenants` `observe` | per-tenant values · facts = metric + log line | prometheus-client, tracing-subscriber (observe) |
-//! | 2 | `egress` `ledger` | the one way out · durable store | rusqlite (ledger) |
+//! | 2 | `egress` `ledger` | the one way out · durable store | hickory-resolver (egress), rusqlite (ledger) |
 //! | 1 | `cidr` `clock` `folder` `shares` `signature` `tasks` | blocks of addresses · time · files of folders that others write to · bounds and shares of what is used together · verification schemes · named background tasks | hmac (signature) |
 //! | 0 | `delivery` | the vocabulary | |
 

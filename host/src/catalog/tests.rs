@@ -344,6 +344,7 @@ async fn a_component_whose_manifest_asks_for_nothing_gets_nothing_however_much_i
         methods: vec!["GET".into()],
         path_prefix: None,
         credential: None,
+        headers: Vec::new(),
         allow_http: true,
     };
     stage.allow(Allowed { http: vec![http], ..Allowed::default() });

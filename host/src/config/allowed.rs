@@ -28,7 +28,7 @@ pub(super) fn read(reader: &mut Reader, places: Places<'_>) -> Allowed {
         }
     }
     let http: Vec<HttpGrant> =
-        tables(reader, "grants.http", "[[grants.http]] tables with host, methods, path_prefix, credential and allow_http");
+        tables(reader, "grants.http", "[[grants.http]] tables with host, methods, path_prefix, credential, headers and allow_http");
     for (at, problem) in http.iter().enumerate().flat_map(|(at, grant)| grant.problems().into_iter().map(move |problem| (at, problem))) {
         let (found, expected) = problem.split_once("; expected ").unwrap_or((&problem, "a sound grant"));
         reader.problem(&format!("grants.http[{at}]"), found, expected);
@@ -200,6 +200,7 @@ mod tests {
                  [[grants.http]]\nmethods = [\"GET\"]\ncredential = \"a\"",
                 "grants.http[0].host",
             ),
+            ("[[grants.http]]\nhost = \"a.example\"\nmethods = [\"GET\"]\nheaders = [\"X-Original-URL\"]", "grants.http[0]"),
             ("[[grants.http]]\nhost = \"https://a\"\nmethods = [\"GET\"]", "grants.http[0]"),
             ("[[grants.http]]\nhost = \"a\"\nmethods = [\"GET\"]\nallow = 1", "grants.http"),
             ("[[grants.secrets]]\ncredential = \"a\"\npurposes = [\"show\"]", "grants.secrets"),

@@ -1,6 +1,10 @@
 //! `hookyard.toml`: each key in one place, with its default, its bounds and the settings it becomes.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use super::{Config, Roles, reader::Reader, secrets, shares};
 use crate::{
@@ -228,8 +232,21 @@ fn egress(reader: &mut Reader, shares: &Shares) -> egress::Settings {
         allow_addresses: cidrs(reader, "egress.allow_addresses"),
         refuse_addresses: cidrs(reader, "egress.refuse_addresses"),
         ca_file,
+        name_servers: name_servers(reader),
         shares: shares.clone(),
     }
+}
+
+/// Addresses with or without a port.
+fn name_servers(reader: &mut Reader) -> Vec<SocketAddr> {
+    const KEY: &str = "egress.name_servers";
+    let texts = reader.texts(KEY);
+    let read = |text: &String| text.parse().ok().or_else(|| text.parse().ok().map(|address: IpAddr| SocketAddr::new(address, 53)));
+    let servers: Vec<SocketAddr> = texts.iter().filter_map(read).collect();
+    if servers.len() < texts.len() {
+        reader.problem(KEY, texts.join(", "), "addresses such as \"10.0.0.2\" or \"127.0.0.1:5353\"");
+    }
+    servers
 }
 
 fn log_format(reader: &mut Reader, format: String) -> Option<String> {

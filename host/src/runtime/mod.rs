@@ -42,7 +42,7 @@ use crate::{
         Delivery, Digest, Effects, Outcome, PluginName, Timestamp,
         view::{HostCall, LogLine},
     },
-    egress::{Egress, Reach},
+    egress::{Egress, Standing},
     ledger::Ledger,
     shares::Shares,
     tenants::Budget,
@@ -157,8 +157,8 @@ pub struct Outside {
     pub ledger: Ledger,
     /// The way out.
     pub egress: Egress,
-    /// Where to, for this run.
-    pub reach: Reach,
+    /// Where to, for this run; looked at with each call.
+    pub reach: Standing,
 }
 
 /// One run to be made.

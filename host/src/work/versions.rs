@@ -8,7 +8,7 @@ use crate::{
     broker::{BoxFuture, Lease},
     catalog::{Catalog, Plugin},
     delivery::{DeliveryId, Digest, Outcome, PluginName, RetryPolicy, TenantId, Timestamp},
-    egress::{Allowed, Egress, Reach},
+    egress::{Egress, Reach, Standing},
     ledger::Ledger,
     runtime::{Gate, Outside, Run, RunReport, Runtime},
 };
@@ -47,7 +47,6 @@ struct LoadedVersion {
     runtime: Runtime,
     ledger: Ledger,
     egress: Egress,
-    allowed: Arc<Allowed>,
 }
 
 impl Versions for Loaded {
@@ -59,7 +58,6 @@ impl Versions for Loaded {
             runtime: self.runtime.clone(),
             ledger: self.ledger.clone(),
             egress: self.egress.clone(),
-            allowed: self.catalog.allowed(tenant),
         }))
     }
 
@@ -83,12 +81,14 @@ impl Version for LoadedVersion {
     }
 
     fn invoke(&self, lease: &Lease, started_at: Timestamp) -> BoxFuture<'static, RunReport> {
-        let reach = Reach {
-            tenant: lease.delivery.tenant.clone(),
-            asked: Arc::clone(&self.plugin.asked),
-            allowed: Arc::clone(&self.allowed),
-            installation: lease.delivery.installation_id,
-        };
+        let (catalog, delivery, asked) = (self.catalog.clone(), Arc::clone(&lease.delivery), Arc::clone(&self.plugin.asked));
+        // A run may take a minute, and a grant that is taken away meanwhile is gone with the run's next call.
+        let reach = Standing::new(move || Reach {
+            tenant: delivery.tenant.clone(),
+            asked: Arc::clone(&asked),
+            allowed: catalog.allowed(&delivery.tenant),
+            installation: delivery.installation_id,
+        });
         let outside = Outside { ledger: self.ledger.clone(), egress: self.egress.clone(), reach };
         let run = Run {
             delivery: Arc::clone(&lease.delivery),

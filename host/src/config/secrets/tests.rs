@@ -176,7 +176,7 @@ fn a_secret_file_swapped_for_a_link_to_the_admin_token_during_reloads_is_never_t
             }
         });
         let (mut read, mut refused, mut stolen) = (0, 0, None);
-        while stolen.is_none() && (read < 2_000 || refused < 2_000) {
+        while stolen.is_none() && (read < 10_000 || refused < 10_000) {
             match house.resolved("red", "{ file = \"own\" }") {
                 Ok(secret) if secret == "mine" => read += 1,
                 Ok(secret) => stolen = Some(secret),

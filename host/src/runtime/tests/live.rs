@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     delivery::{AttemptRecord, Settlement},
-    egress,
+    egress::{self, Reach, Standing},
     ledger::{self, Finished, Lease, Ledger, Offer, OnceStep, Queue, QueueSet, Settled},
 };
 
@@ -53,6 +53,7 @@ async fn settle(ledger: &Ledger, lease: Lease, report: RunReport) -> Settled {
 fn live(ledger: &Ledger, lease: &Lease) -> Run {
     let reach = Reach { tenant: TenantId::default_tenant(), asked: Arc::default(), allowed: Arc::default(), installation: None };
     let egress = Egress::new(egress::Settings::default(), Clock::system()).unwrap();
+    let reach = Standing::new(move || reach.clone());
     let outside = Outside { ledger: ledger.clone(), egress, reach };
     Run { delivery: Arc::clone(&lease.delivery), gate: Gate::Live(Box::new(outside)), started_at: Clock::system().now(), ..run() }
 }
