@@ -19,7 +19,7 @@ use system_tests::{
     folder::{Folder, Layout, SECRET},
     guests,
     host::TestHost,
-    process::ProcessHost,
+    process::{ProcessHost, Signal},
     sender::Sender,
 };
 
@@ -127,7 +127,6 @@ async fn all_handled(folder: Folder, ids: &[DeliveryId]) {
 }
 
 const INNOCENTS: usize = 30;
-const ATTEMPTS_MAX: u32 = 3;
 
 /// A server by whose hand one plugin's requests end the host: it says when one is under way, and never answers. Everybody else's requests
 /// are held until that has happened once: those are the long runs beside it.
@@ -153,7 +152,7 @@ impl Outside {
                 } else {
                     drop(stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\ndone"));
                 }
-                let all_are_here = held.len() == INNOCENTS && culprits.len() == 1;
+                let all_are_here = held.len() >= INNOCENTS && culprits.len() >= 2;
                 if if is_first_life { all_are_here } else { is_culprit } {
                     is_first_life = false;
                     let _ = crash.send(());
@@ -167,7 +166,6 @@ impl Outside {
         let port = self.port;
         format!(
             "sources = [\"github\"]\nevents = [\"{path}\"]\n[config]\nurl = \"http://127.0.0.1:{port}/{path}\"\n[limits]\nwall_ms = 60000\n\
-             [retry]\nattempts_max = {ATTEMPTS_MAX}\n\
              [[grants.http]]\nhost = \"127.0.0.1:{port}\"\nmethods = [\"GET\"]\ncredential = \"github\"\n"
         )
     }
@@ -180,7 +178,8 @@ impl Outside {
              [egress]\nallow_addresses = [\"127.0.0.1\"]\n",
             self.port
         );
-        Layout { tenant_toml, plugins: BTreeMap::from([plugin("crash"), plugin("innocent")]), ..Layout::default() }
+        let neighbour = (("other".to_owned(), "neighbour".to_owned()), (guests::component("ack"), MANIFEST.to_owned()));
+        Layout { tenant_toml, plugins: BTreeMap::from([plugin("crash"), plugin("innocent"), neighbour]), ..Layout::default() }
     }
 }
 
@@ -196,39 +195,67 @@ fn path(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
+/// How long a delivery waited before its one run, from its acceptance.
+async fn waited(host: &TestHost, id: DeliveryId, plugin: &str) -> Duration {
+    let (received_at, leg) = (host.delivery(id).await.received_at, host.leg(id, plugin).await);
+    let [attempt] = &leg.history[..] else { panic!("{plugin} handled it at its first attempt: {leg:?}") };
+    attempt.started_at.since(received_at)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the figures of the run, for who reads it")]
-async fn of_all_runs_under_way_only_the_one_that_ends_the_host_each_time_is_charged() {
+async fn of_all_runs_under_way_only_the_one_that_ends_the_host_twice_is_charged_and_its_plugin_parked() {
     let outside = Outside::open();
     let folder = Folder::lay(&outside.layout());
+    let begun = Clock::system().instant();
     let host = ProcessHost::start(&folder);
-    let sender = Sender::new(host.ingest, "default", "github", SECRET);
+    let (sender, beside) = (Sender::new(host.ingest, "default", "github", SECRET), Sender::new(host.ingest, "other", "github", SECRET));
     let mut innocents = Vec::new();
     for n in 0..INNOCENTS {
         innocents.push(sender.post("innocent", format!("{{\"n\":{n}}}")).await.accepted());
     }
     let culprit = sender.post("crash", "{}").await.accepted();
-    let under_way = |host: ProcessHost| {
-        outside.crashes.recv_timeout(Duration::from_mins(1)).unwrap_or_else(|_| panic!("the culprit does not run: {}", host.log()));
-        host.kill();
-    };
-    under_way(host);
-    // Once beside the others, when nobody is charged, and then alone, as often as it may.
-    for _ in 0..ATTEMPTS_MAX {
-        under_way(ProcessHost::start(&folder));
+    let another = sender.post("crash", "{\"another\":1}").await.accepted();
+    outside.crashes.recv_timeout(Duration::from_mins(1)).unwrap_or_else(|_| panic!("the culprit does not run: {}", host.log()));
+    let mut neighbours = Vec::new();
+    for n in 0..20 {
+        neighbours.push(beside.post("neighbour", format!("{{\"n\":{n}}}")).await.accepted());
     }
+    host.kill();
+    // The second time it is a suspect, and everything else goes on until it has done it again.
+    let host = ProcessHost::start(&folder);
+    outside.crashes.recv_timeout(Duration::from_mins(1)).unwrap_or_else(|_| panic!("the suspect does not run: {}", host.log()));
+    let restarted = Clock::system().instant();
+    host.kill();
+    let host = ProcessHost::start(&folder);
+    let restart = since(restarted);
+    assert!(host.log().contains("plugin_ends_host"), "{}", host.log());
+    let beside = Sender::new(host.ingest, "other", "github", SECRET);
+    for n in 20..40 {
+        neighbours.push(beside.post("neighbour", format!("{{\"n\":{n}}}")).await.accepted());
+    }
+    host.signal(Signal::TERM);
+    host.ended();
+
     let host = TestHost::start_on(folder, Clock::system()).await;
-    host.drained().await;
-    let leg = host.leg(culprit, "crash").await;
-    assert_eq!((leg.state, leg.outcome.as_deref()), (LegState::Dead, Some("host_crashed")), "{leg:?}");
+    let parked = host.plugin("default", "crash", |view| view.crash.is_some()).await;
+    assert_eq!(parked.status, "broken");
+    for id in [culprit, another] {
+        assert_eq!(host.leg(id, "crash").await.state, LegState::Parked, "neither it nor what waits behind it runs");
+    }
     for &id in &innocents {
-        let leg = host.leg(id, "innocent").await;
+        let leg = host.settled(id).await.legs.remove(0);
         assert_eq!((leg.state, leg.attempts, leg.reason.as_deref()), (LegState::Skipped, 1, Some("done")), "{leg:?}");
     }
+    let mut longest = Duration::ZERO;
+    for &id in &neighbours {
+        host.settled(id).await;
+        longest = longest.max(waited(&host, id, "neighbour").await);
+    }
+    let both = since(begun);
+    assert!(longest < both, "{longest:?} of {both:?}");
     assert!(outside.crashes.try_recv().is_err(), "it is not run once more");
     println!(
-        "{} kills, {INNOCENTS} innocents handled at their first attempt, the culprit dead after {} attempts",
-        ATTEMPTS_MAX + 1,
-        leg.attempts
+        "2 kills; {INNOCENTS} innocents handled at their first attempt; a neighbour's 40 deliveries waited {longest:?} at most, a restart takes {restart:?}"
     );
 }

@@ -3,8 +3,8 @@
 use std::{
     ffi::OsString,
     fs,
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, mpsc},
@@ -127,6 +127,18 @@ impl ProcessHost {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Lets a plugin of the tenant `default` run that is paused or parked.
+    pub fn resume(&self, folder: &Folder, plugin: &str) {
+        let token = fs::read_to_string(folder.path().join("data/admin.token")).expect("a token");
+        let (admin, token) = (self.admin, token.trim());
+        let mut stream = TcpStream::connect(admin).expect("an admin listener");
+        let head = format!("POST /api/v1/plugins/default/{plugin}/resume HTTP/1.1\r\nhost: {admin}\r\nauthorization: Bearer {token}\r\n");
+        stream.write_all(format!("{head}connection: close\r\ncontent-length: 0\r\n\r\n").as_bytes()).expect("a sent request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// The most memory it has held, in bytes.

@@ -51,6 +51,7 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
     streams::start(&parts.config.streams, &parts.for_streams(), &tasks).await.context("the cursors of the streams")?;
     upkeep::start(&tasks, &parts.ledger, &parts.options.clock);
     upkeep::inspect(&tasks, &parts.ledger, &parts.readiness);
+    upkeep::note_crashed(&tasks, &parts.catalog, &parts.readiness);
     let workers = if roles.work { Some(Workers::start(&parts.config.work, parts.for_work())?) } else { None };
     let door = if roles.ingest {
         Some(Door::open(parts.config.ingest.clone(), parts.for_ingest()).await.context("the ingest listener")?)

@@ -83,6 +83,11 @@ impl Examination<'_> {
         self.report.memories = Some(component.report().memories);
         self.note("compile", StepResult::Ok, "compiled and linked");
         let plugin = assemble(manifest, component);
+        // What no manifest asked for is given as far as it is there.
+        if plugin.limits.memory_bytes_max.is_some() {
+            let fits = self.rehearsal.runtime.check_memory(&plugin.budget).map_err(Refused::from);
+            self.must("memory", fits)?;
+        }
         let sample = Arc::new(self.sample_for(&plugin));
         self.config(&plugin, &sample).await?;
         self.sample(&plugin, sample).await?;

@@ -14,6 +14,7 @@ use super::{
     Inner, Plugin,
     admission::{Beside, Candidate, examine},
     files::{self, FileRefusal, Stamps},
+    health::Told,
     manifest::{self, Manifest},
     presence,
     refused::Refused,
@@ -23,7 +24,7 @@ use crate::{
     delivery::{Digest, PluginName, TenantId},
     egress::Allowed,
     ledger::{Standing, StoredPlugin},
-    observe::facts::{PluginRemoved, PluginSwapped},
+    observe::facts::{PluginBreaker, PluginRemoved, PluginSwapped},
     runtime::Component,
 };
 
@@ -165,7 +166,9 @@ impl Inner {
         if before.is_some() {
             plugin.health.watch_until(self.parts.clock.instant() + self.settings.watch);
         }
-        self.swap(Plugin { report: Arc::new(report), ..plugin }, standing.paused, before.as_ref());
+        // It is lifted by another version only.
+        let crash = standing.crash.filter(|crash| crash.digest == Some(copy.digest));
+        self.swap(Plugin { report: Arc::new(report), ..plugin }, Standing { crash, ..standing }, before.as_ref());
         self.attention.notify_one();
         Ok(())
     }
@@ -247,16 +250,22 @@ impl Inner {
     }
 
     /// Puts a version in the place of the one that serves.
-    pub(super) fn swap(&self, plugin: Plugin, paused: bool, before: Option<&Arc<Plugin>>) {
+    pub(super) fn swap(&self, plugin: Plugin, standing: Standing, before: Option<&Arc<Plugin>>) {
         let subscription = Arc::new(Subscription { sources: plugin.sources.clone(), events: plugin.events.clone() });
-        let plugin = Arc::new(plugin);
+        let (plugin, crash) = (Arc::new(plugin), standing.crash.map(Arc::new));
+        if crash.is_some() {
+            let (tenant, name, faults) = (plugin.tenant.clone(), plugin.name.clone(), plugin.health.lock().breaker.faults());
+            let state = Told::Crashed.slug();
+            self.parts.observer.record(&PluginBreaker { tenant, plugin: name, digest: plugin.digest, state, faults });
+        }
         self.change(|table| {
             table.with(&plugin.tenant, &plugin.name, |entry| {
                 entry.subscription = Some(Arc::clone(&subscription));
                 entry.plugin = Some(Arc::clone(&plugin));
                 entry.before = before.cloned();
                 entry.refusal = None;
-                entry.paused = paused;
+                entry.paused = standing.paused;
+                entry.crash.clone_from(&crash);
             })
         });
     }

@@ -289,7 +289,8 @@ impl Catalog {
         self.0.table.load().views(tenant, &self.0.parts.clock)
     }
 
-    /// Pauses or resumes a plugin's queue; a restart changes nothing about it. Resuming closes its breaker too. False where there is no such plugin.
+    /// Pauses or resumes a plugin's queue; a restart changes nothing about it. Resuming closes its breaker too, and forgives crashes. False
+    /// where there is no such plugin.
     pub async fn pause(&self, tenant: &TenantId, name: &PluginName, paused: bool) -> Result<bool, LedgerError> {
         let _turn = self.0.versions.lock().await;
         if self.0.table.load().entry(tenant, name).is_none() {
@@ -300,7 +301,12 @@ impl Catalog {
             plugin.health.pardon();
             self.0.attention.notify_one();
         }
-        self.0.change(|table| table.with(tenant, name, |entry| entry.paused = paused));
+        self.0.change(|table| {
+            table.with(tenant, name, |entry| {
+                entry.paused = paused;
+                entry.crash = entry.crash.take().filter(|_| paused);
+            })
+        });
         Ok(true)
     }
 

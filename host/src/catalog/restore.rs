@@ -33,7 +33,7 @@ impl Inner {
             match revived {
                 Ok(plugin) => {
                     let before = self.still_watched(&plugin, &version, &standing).await;
-                    self.swap(Plugin { since: version.served_from, ..plugin }, standing.paused, before.as_ref());
+                    self.swap(Plugin { since: version.served_from, ..plugin }, standing, before.as_ref());
                 }
                 Err(refused) => self.refuse(tenant, name, refused.of(version.digest)),
             }

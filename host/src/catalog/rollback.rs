@@ -11,7 +11,7 @@ use std::{
 use super::{Inner, Plugin};
 use crate::{
     delivery::{Digest, PluginName, TenantId, view::PluginRefusalView},
-    ledger::{Hold, LedgerError, Refund, ShelvedVersion},
+    ledger::{Hold, LedgerError, Refund, ShelvedVersion, Standing},
     observe::facts::PluginRolledBack,
 };
 
@@ -78,7 +78,7 @@ impl Inner {
         if !self.parts.ledger.roll_plugin_back(to, hold).await? {
             return Err(RollbackError::NoVersion("that version is not kept any more".to_owned()));
         }
-        self.swap(plugin, standing.paused, None);
+        self.swap(plugin, Standing { crash: None, ..standing }, None);
         if let Some(left) = entry.plugin {
             left.health.leave();
             self.left.lock().unwrap_or_else(PoisonError::into_inner).push((left, self.parts.clock.instant() + LEFT_FOR));

@@ -150,6 +150,9 @@ fn show(output: Output, plugin: &Value) -> Result<(), Failure> {
         let words = ["state", "faults", "until"].map(|name| format!("{name}={}", field(breaker, name)));
         output.line(&format!("{:18}{}", "breaker", words.join(" ")))?;
     }
+    if plugin["crash"].is_string() {
+        output.line(&format!("{:18}{}", "crash", field(plugin, "crash")))?;
+    }
     if plugin["watch"].is_object() {
         let words =
             ["until", "handled", "failed", "tried", "better_before"].map(|name| format!("{name}={}", field(&plugin["watch"], name)));

@@ -7,10 +7,12 @@
 
 mod adopt;
 mod backup;
+mod blame;
 mod body;
 mod books;
 mod cache;
 mod checkpoint;
+mod claims;
 mod commands;
 mod committer;
 mod counters;
@@ -61,6 +63,8 @@ use crate::{
 };
 
 pub use backup::{backup_beside, restore};
+pub use blame::Crash;
+pub use claims::{RunMemory, Taken};
 pub use cursors::{Followed, Heads, HeadsWatch, StreamCursor, StreamStart};
 pub use inspect::Damage;
 pub use keeper::KeptElsewhere;

@@ -16,11 +16,11 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::{
-    OpenError, Settings, Shared,
+    OpenError, Settings, Shared, blame,
     body::Compressors,
     checkpoint,
     checkpoint::Checkpoints,
@@ -39,7 +39,7 @@ use super::{
     schema, seal,
     watermark::Watermark,
 };
-use crate::{clock::Clock, delivery::FaultKind};
+use crate::clock::Clock;
 
 /// The longest a stored due time may lie ahead: a clock that was wrong when it was written must not park a leg for years.
 pub(super) const DUE_MAX: Duration = Duration::from_hours(7 * 24);
@@ -143,6 +143,7 @@ pub(super) fn open(settings: Settings, clock: Clock) -> Result<Arc<Shared>, Open
         clock,
         schedule,
         inflight,
+        claims: tokio::sync::Mutex::default(),
         poison,
         lanes: Lanes::new(),
         readers,
@@ -213,56 +214,15 @@ fn check_pages(conn: &Connection) -> Result<(), OpenError> {
     }
 }
 
-/// Marks the ledger as in use, and charges the run that was alone when the process died. Returns the legs to run alone.
+/// Marks the ledger as in use, and charges the runs that were under way when the process died. Returns the legs that are suspects.
 fn begin(conn: &Connection, counters: &mut Counters, runs: &[Run], clock: &Clock) -> rusqlite::Result<Vec<Key>> {
     let transaction = conn.unchecked_transaction()?;
     transaction.execute("UPDATE meta SET value = 0 WHERE key = 'clean'", [])?;
-    let mut suspects = Vec::new();
-    for run in runs {
-        let leg = rows::one_leg(&transaction, run.seq.cast_signed(), run.queue)?;
-        if leg.is_some_and(|leg| leg.state.is_open() && leg.runs == run.runs_before) {
-            suspects.push((run.seq, run.queue));
-        }
-    }
-    if let [leg] = suspects[..] {
-        charge(&transaction, leg, clock)?;
-    } else {
-        suspects.iter().try_for_each(|leg| keep_here(&transaction, *leg))?;
-    }
+    let suspects = blame::charge(&transaction, runs, clock)?;
     counters.commits += 1;
     counters.write(&transaction)?;
     transaction.commit()?;
     Ok(suspects)
-}
-
-/// A suspect that came from RabbitMQ runs here and alone; the run counts as one, so that the message delivered again is known as older.
-fn keep_here(conn: &Connection, (seq, queue): Key) -> rusqlite::Result<()> {
-    conn.execute(
-        "UPDATE legs SET state = 0, runs = runs + 1, due_ms = NULL WHERE seq = ?1 AND queue = ?2 AND state = -1",
-        params![seq.cast_signed(), queue],
-    )?;
-    Ok(())
-}
-
-fn charge(conn: &Connection, (seq, queue): Key, clock: &Clock) -> rusqlite::Result<()> {
-    let place = params![seq.cast_signed(), queue];
-    conn.execute(
-        "UPDATE legs SET attempts = attempts + 1, runs = runs + 1, crashes = crashes + 1, state = 0, due_ms = NULL
-         WHERE seq = ?1 AND queue = ?2",
-        place,
-    )?;
-    conn.execute(
-        "INSERT INTO attempts(seq, queue, run, generation, attempt, started_ms, duration_us, outcome, settlement, detail, fuel, memory_bytes)
-         SELECT seq, queue, runs, generation, attempts, ?3, 0, ?4, 'retry', ?5, 0, 0 FROM legs WHERE seq = ?1 AND queue = ?2",
-        params![
-            seq.cast_signed(),
-            queue,
-            clock.now().unix_ms(),
-            FaultKind::HostCrashed.slug(),
-            "the host died while this run, and no other, was under way; found at the next start"
-        ],
-    )?;
-    Ok(())
 }
 
 /// Fills the schedule from the partial indexes: open legs oldest first, and how many are dead.

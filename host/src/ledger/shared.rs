@@ -13,6 +13,7 @@ use super::{
     LedgerError, Settings, Settled,
     body::Compressors,
     checkpoint::Checkpoints,
+    claims::Claims,
     committer::Tx,
     cursors::Heads,
     inflight::InFlight,
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) schedule: Schedule,
     pub(super) inflight: InFlight,
+    /// What tenants wait for before a leg of theirs is lent; whoever waits for a leg holds it.
+    pub(super) claims: tokio::sync::Mutex<Claims>,
     pub(super) poison: Arc<Poison>,
     pub(super) lanes: Lanes,
     pub(super) readers: Readers,

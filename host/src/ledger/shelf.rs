@@ -7,7 +7,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Ledger, LedgerError, StoredPlugin, committer::Tx, readers::READ_MAX, rows::parsed};
+use super::{Crash, Ledger, LedgerError, StoredPlugin, committer::Tx, readers::READ_MAX, rows::parsed};
 use crate::delivery::{Digest, PluginName, TenantId, Timestamp};
 
 /// Versions of a plugin that are kept: the one that serves and five before it.
@@ -44,6 +44,8 @@ pub struct Hold {
 pub struct Standing {
     /// An operator has stopped its queue.
     pub paused: bool,
+    /// Its runs have ended the host.
+    pub crash: Option<Crash>,
     /// Versions that are not taken from the folder.
     pub holds: Vec<Hold>,
 }
@@ -84,7 +86,7 @@ impl Ledger {
         self.shared().write(0, move |tx| roll_back(tx, &to, from.as_ref())).await
     }
 
-    /// Stops or starts a plugin's queue for good.
+    /// Stops or starts a plugin's queue for good. Starting it also forgets that its runs have ended the host.
     pub async fn pause_plugin(&self, tenant: &TenantId, name: &PluginName, paused: bool) -> Result<(), LedgerError> {
         let (tenant, name) = (tenant.clone(), name.clone());
         self.shared().write(0, move |tx| pause(tx, &tenant, &name, paused)).await
@@ -111,11 +113,17 @@ fn keep(tx: &mut Tx<'_>, plugin: &StoredPlugin) -> rusqlite::Result<()> {
         params![tenant, name, VERSIONS_MAX],
     )?;
     tx.execute("DELETE FROM plugin_holds WHERE tenant = ?1 AND name = ?2", [tenant, name])?;
-    Ok(())
+    forgive(tx, (tenant, name), plugin.digest)
+}
+
+/// Another version than the one whose runs have ended the host serves now.
+fn forgive(tx: &Tx<'_>, (tenant, name): (&str, &str), digest: Digest) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM crashed_plugins WHERE tenant = ?1 AND name = ?2 AND digest IS NOT ?3";
+    tx.execute(sql, params![tenant, name, digest.as_bytes()]).map(drop)
 }
 
 fn forget(tx: &Tx<'_>, tenant: &TenantId, name: &PluginName) -> rusqlite::Result<()> {
-    for table in ["kept_plugins", "plugin_holds"] {
+    for table in ["kept_plugins", "plugin_holds", "crashed_plugins"] {
         tx.execute(&format!("DELETE FROM {table} WHERE tenant = ?1 AND name = ?2"), [tenant.as_str(), name.as_str()])?;
     }
     Ok(())
@@ -133,6 +141,7 @@ fn roll_back(tx: &mut Tx<'_>, to: &ShelvedVersion, from: Option<&Hold>) -> rusql
     }
     // What is served on purpose is not held, whatever was said of it before.
     tx.execute("DELETE FROM plugin_holds WHERE tenant = ?1 AND name = ?2 AND digest = ?3", params![tenant, name, to.digest.as_bytes()])?;
+    forgive(tx, (tenant, name), to.digest)?;
     if let Some(from) = from {
         tx.execute(
             "INSERT OR REPLACE INTO plugin_holds(tenant, name, digest, reason, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -148,12 +157,13 @@ fn roll_back(tx: &mut Tx<'_>, to: &ShelvedVersion, from: Option<&Hold>) -> rusql
 }
 
 fn pause(tx: &Tx<'_>, tenant: &TenantId, name: &PluginName, paused: bool) -> rusqlite::Result<()> {
-    let sql = if paused {
-        "INSERT OR IGNORE INTO plugin_pauses(tenant, name) VALUES (?1, ?2)"
+    let key = [tenant.as_str(), name.as_str()];
+    if paused {
+        tx.execute("INSERT OR IGNORE INTO plugin_pauses(tenant, name) VALUES (?1, ?2)", key)?;
     } else {
-        "DELETE FROM plugin_pauses WHERE tenant = ?1 AND name = ?2"
-    };
-    tx.execute(sql, [tenant.as_str(), name.as_str()])?;
+        tx.execute("DELETE FROM plugin_pauses WHERE tenant = ?1 AND name = ?2", key)?;
+        tx.execute("DELETE FROM crashed_plugins WHERE tenant = ?1 AND name = ?2", key)?;
+    }
     Ok(())
 }
 
@@ -199,5 +209,12 @@ fn standing(conn: &Connection, tenant: &TenantId, name: &PluginName) -> rusqlite
             Ok(Hold { digest: Digest::from_bytes(row.get(0)?), reason: row.get(1)?, at: Timestamp::from_unix_ms(row.get(2)?) })
         })?
         .collect::<Result<_, _>>()?;
-    Ok(Standing { paused, holds })
+    let crash = conn
+        .prepare_cached("SELECT digest, detail, at_ms FROM crashed_plugins WHERE tenant = ?1 AND name = ?2")?
+        .query_row(key, |row| {
+            let digest = row.get::<_, Option<_>>(0)?.map(Digest::from_bytes);
+            Ok(Crash { digest, detail: row.get(1)?, at: Timestamp::from_unix_ms(row.get(2)?) })
+        })
+        .optional()?;
+    Ok(Standing { paused, crash, holds })
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test starts its callers itself and awaits every one")]
 
 mod bodies;
+mod claims;
 mod crash;
 mod dedup;
 mod effects;
@@ -136,7 +137,8 @@ fn leg(id: DeliveryId, name: &str) -> LegId {
 
 /// Queues `a`, `b` and `c` of two tenants.
 fn everything(concurrency_max: usize) -> QueueSet {
-    let queue = |owner: &str, name: &str| Queue { tenant: tenant(owner), plugin: plugin(name), concurrency_max };
+    let queue =
+        |owner: &str, name: &str| Queue { tenant: tenant(owner), plugin: plugin(name), concurrency_max, run_memory: RunMemory::default() };
     let queues = ["default", "other"].iter().flat_map(|owner| ["a", "b", "c"].map(|name| queue(owner, name))).collect();
     QueueSet { queues, tenant_concurrency_max: 16 }
 }

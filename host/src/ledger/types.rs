@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+use super::claims::{RunMemory, Taken};
 use crate::{
     delivery::{AttemptRecord, Delivery, Digest, Effects, LegId, PluginName, SourceId, TenantId, Timestamp, view::DeliveryStatus},
     shares::Shares,
@@ -116,6 +117,8 @@ pub struct Queue {
     pub plugin: PluginName,
     /// Legs of it on loan at once.
     pub concurrency_max: usize,
+    /// What one run of it takes of [`Resource::RunMemory`](crate::shares::Resource::RunMemory).
+    pub run_memory: RunMemory,
 }
 
 /// Which queues may be leased from, and how many legs a tenant may have on loan. Open legs of other queues are parked.
@@ -144,6 +147,10 @@ pub struct Lease {
     pub body_corrupt: bool,
     /// The legs's last `host_crashed` attempt already reached this count; see `FaultKind::HostCrashed`.
     pub crashes: u32,
+    /// The memory that was taken for the run.
+    pub memory: Taken,
+    /// The place among the runs at once, until the lease is dropped.
+    pub slot: Taken,
 }
 
 /// Whose legs are given to RabbitMQ.

@@ -162,7 +162,7 @@ pub struct PluginBreaker {
     pub plugin: PluginName,
     /// The version.
     pub digest: Digest,
-    /// `open`, `half_open` or `closed`.
+    /// `open`, `half_open`, `closed` or `crashed`.
     pub state: &'static str,
     /// Deliveries that faulted in a row, as far as is counted.
     pub faults: usize,

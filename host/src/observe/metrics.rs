@@ -188,8 +188,8 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("plugin_swaps", "Plugin versions that came, were refused or went", self.plugin_swaps.clone());
         registry.register("plugin_info", "1 for the version of each plugin that serves", self.plugin_info.clone());
-        registry.register("plugin_broken", "1 for each plugin whose breaker has parked its queue", self.plugin_broken.clone());
-        registry.register("plugin_breaker_moves", "Breakers that opened, tried again or closed", self.breaker_moves.clone());
+        registry.register("plugin_broken", "1 for each plugin whose queue is parked by its faults or crashes", self.plugin_broken.clone());
+        registry.register("plugin_breaker_moves", "Breakers that opened, tried again or closed, and crashes", self.breaker_moves.clone());
         registry.register("settings_reloads", "Times the settings files were read again", self.settings_reloads.clone());
         registry.register(
             "broker_connected",

@@ -15,6 +15,7 @@ mod imports;
 mod invoke;
 mod limiter;
 mod logbook;
+mod memory;
 mod reach;
 mod recording;
 mod script;
@@ -33,6 +34,7 @@ use wasmtime::component::{ComponentExportIndex, Linker};
 use self::{bindings::WebhookHandlerPre, compile::Workshop, engine::Sandbox, state::State};
 pub use self::{
     compile::compile_child,
+    memory::run_memory,
     recording::Recording,
     script::{Exchange, Script},
 };
@@ -44,7 +46,7 @@ use crate::{
     },
     egress::{Egress, Reach},
     ledger::Ledger,
-    shares::Shares,
+    shares::{Held, Resource, Shares},
     tenants::Budget,
 };
 
@@ -217,6 +219,7 @@ struct Inner {
     workshop: Workshop,
     places: Semaphore,
     component_bytes_max: u64,
+    shares: Shares,
     clock: Clock,
 }
 
@@ -231,14 +234,16 @@ impl Runtime {
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
         anyhow::ensure!(settings.concurrency_max > 0, "a runtime needs room for at least one run");
         let (concurrency_max, component_bytes_max) = (settings.concurrency_max, settings.component_bytes_max);
-        let cache_dir = settings.cache_dir.clone();
+        let (cache_dir, shares) = (settings.cache_dir.clone(), settings.shares.clone());
+        // An eighth, so that what stays resident between runs is little beside what runs may have.
+        let resident_bytes_max = shares.pool(Resource::RunMemory).limit().bound / 8;
         let workshop = Workshop::new(settings)?;
-        let sandbox = Sandbox::new(concurrency_max, cache_dir.as_deref())?;
+        let sandbox = Sandbox::new(concurrency_max, resident_bytes_max, cache_dir.as_deref())?;
         let mut linker = Linker::new(&sandbox.engine);
         wasi::link(&mut linker)?;
         imports::link(&mut linker)?;
         let places = Semaphore::new(concurrency_max.min(Semaphore::MAX_PERMITS));
-        Ok(Self(Arc::new(Inner { sandbox, linker, workshop, places, component_bytes_max, clock: Clock::system() })))
+        Ok(Self(Arc::new(Inner { sandbox, linker, workshop, places, component_bytes_max, shares, clock: Clock::system() })))
     }
 
     /// How instances get their memory: `pooling`, or `on_demand` where the address space does not hold the pool.
@@ -287,15 +292,28 @@ impl Runtime {
     /// Asks a component's `validate-config`, where it has one, about the run's configuration: within the run's budget, and whatever its gate
     /// without a way out. The error is what the plugin objects to, or what befell the call.
     pub async fn validate_config(&self, component: &Component, run: Run) -> Result<(), String> {
+        let memory = memory::take(&self.0.shares, &run, None).await;
         let _place = self.0.places.acquire().await.ok();
-        validate::validate(&self.0.sandbox.engine, component, &Run { gate: Gate::Dry, ..run }).await
+        validate::validate(&self.0.sandbox.engine, component, &Run { gate: Gate::Dry, ..run }, memory.amount()).await
     }
 
-    /// Makes one run. Never fails: every ending is an outcome. Waits for a place where all are taken.
+    /// Whether a budget fits what all runs of one tenant may have together.
+    pub fn check_memory(&self, budget: &Budget) -> Result<(), AdmissionError> {
+        memory::check(&self.0.shares, budget)
+    }
+
+    /// Makes one run. Never fails: every ending is an outcome. Waits, outside the run's own time, for memory in its tenant's turn, and for a
+    /// place where all are taken.
     pub async fn invoke(&self, component: &Component, run: Run) -> RunReport {
+        self.invoke_with(None, component, run).await
+    }
+
+    /// The same with the memory that was taken for the run before.
+    pub async fn invoke_with(&self, taken: Option<Held>, component: &Component, run: Run) -> RunReport {
+        let memory = memory::take(&self.0.shares, &run, taken).await;
         // The semaphore is never closed, and without a permit the pool itself would say that it is full.
         let _place = self.0.places.acquire().await.ok();
-        invoke::invoke(&self.0.sandbox.engine, &self.0.clock, component, run).await
+        invoke::invoke((&self.0.sandbox.engine, &self.0.clock), component, run, memory.amount()).await
     }
 }
 

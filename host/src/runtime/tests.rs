@@ -9,6 +9,7 @@ mod effects;
 #[path = "../../../tests/src/guests.rs"]
 pub(crate) mod guests;
 mod live;
+mod memory;
 mod recording;
 mod validating;
 

@@ -26,7 +26,8 @@ pub(super) trait Version: Send + Sync {
     fn retry(&self) -> RetryPolicy;
     /// What runs have in common with this one that must not overlap with it; none where any may.
     fn turn(&self, lease: &Lease) -> Option<Digest>;
-    /// The run, to be polled to its end; it borrows nothing, so that it can go on on another thread.
+    /// The run, to be polled to its end; it borrows nothing, so that it can go on on another thread. It takes over the memory that was taken for
+    /// the lease.
     fn invoke(&self, lease: &Lease, started_at: Timestamp) -> BoxFuture<'static, RunReport>;
     /// Is told how a run ended, once that is settled.
     fn note(&self, delivery: DeliveryId, outcome: &Outcome);
@@ -101,8 +102,8 @@ impl Version for LoadedVersion {
             budget: self.plugin.budget,
             gate: Gate::Live(Box::new(outside)),
         };
-        let (runtime, plugin) = (self.runtime.clone(), Arc::clone(&self.plugin));
-        Box::pin(async move { runtime.invoke(&plugin.component, run).await })
+        let (runtime, plugin, memory) = (self.runtime.clone(), Arc::clone(&self.plugin), lease.memory.take());
+        Box::pin(async move { runtime.invoke_with(memory, &plugin.component, run).await })
     }
 
     fn note(&self, delivery: DeliveryId, outcome: &Outcome) {

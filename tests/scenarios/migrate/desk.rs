@@ -10,7 +10,7 @@ use std::{
 use hookyard::{
     clock::Clock,
     delivery::{DeliveryId, LegId, LegState, Receipt, TenantId, Timestamp},
-    ledger::{self, Ledger, Queue, QueueSet},
+    ledger::{self, Ledger, Queue, QueueSet, RunMemory},
 };
 use system_tests::{amqp::settings, contract::offer, folder, process::binary, rabbit::Vhost};
 use tempfile::TempDir;
@@ -121,7 +121,12 @@ pub(crate) fn words(output: &Output) -> String {
 }
 
 pub(crate) fn served(names: &[&str]) -> QueueSet {
-    let queue = |name: &&str| Queue { tenant: TenantId::default_tenant(), plugin: name.parse().expect("a name"), concurrency_max: 100 };
+    let queue = |name: &&str| Queue {
+        tenant: TenantId::default_tenant(),
+        plugin: name.parse().expect("a name"),
+        concurrency_max: 100,
+        run_memory: RunMemory::default(),
+    };
     QueueSet { queues: names.iter().map(queue).collect(), tenant_concurrency_max: 100 }
 }
 

@@ -40,7 +40,7 @@ impl Schedule {
         let token = state.next_token;
         state.handing.get_mut(&leg)?.token = token;
         let plugin = state.queues.get(&leg.1)?.plugin.clone();
-        Some(Picked { leg, plugin, token, fresh: state.cache.take(leg), loaded: None })
+        Some(Picked { leg, plugin, token, is_suspect: false, fresh: state.cache.take(leg), loaded: None })
     }
 
     /// Has the relay take next what waits for its time, and what is suspected.
@@ -54,6 +54,7 @@ impl Schedule {
         }
         for queue in state.queues.values_mut() {
             queue.ready.append(&mut queue.suspects);
+            queue.suspected.clear();
         }
         drop(state);
         self.changed.notify_waiters();

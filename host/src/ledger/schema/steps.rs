@@ -2,7 +2,7 @@
 
 /// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
 /// was ever released is frozen; a change of the tables is a new step at the end.
-pub(super) const STEPS: [&str; 7] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY, KEEPER, SEAL];
+pub(super) const STEPS: [&str; 8] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY, KEEPER, SEAL, CRASHED_PLUGINS];
 
 /// `deliveries.id_reused` and the like are 0 or 1; states are the numbers of `rows::code`; times are Unix milliseconds.
 const CREATE: &str = "
@@ -203,3 +203,10 @@ INSERT INTO streams SELECT * FROM streams_6;
 DROP TABLE streams_6;
 "
 );
+
+/// Plugins that are parked because the host died twice in their runs; `seq` is the delivery of the second one.
+const CRASHED_PLUGINS: &str = "
+CREATE TABLE crashed_plugins(
+  tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB, seq INTEGER NOT NULL, detail TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (tenant, name)) WITHOUT ROWID;
+";

@@ -161,6 +161,6 @@ fn a_leg_that_was_withdrawn_is_lent_no_more_and_its_bytes_wait_no_more() {
     assert_eq!(schedule.waiting_bytes(&tenant("default")), 130);
     schedule.apply(2, vec![schedule::Change::Withdrawn { leg: (1, 1) }]);
     assert_eq!(schedule.waiting_bytes(&tenant("default")), 30);
-    assert_eq!(schedule.pick(clock.instant()).map(|picked| picked.leg), Some((2, 1)));
-    assert!(schedule.pick(clock.instant()).is_none());
+    assert_eq!(schedule.pick(clock.instant(), &TenantId::default_tenant()).map(|picked| picked.leg), Some((2, 1)));
+    assert!(schedule.pick(clock.instant(), &TenantId::default_tenant()).is_none());
 }

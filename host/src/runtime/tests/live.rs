@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     delivery::{AttemptRecord, Settlement},
     egress,
-    ledger::{self, Finished, Lease, Ledger, Offer, OnceStep, Queue, QueueSet, Settled},
+    ledger::{self, Finished, Lease, Ledger, Offer, OnceStep, Queue, QueueSet, RunMemory, Settled},
 };
 
 fn open(dir: &std::path::Path) -> Ledger {
@@ -22,7 +22,12 @@ fn open(dir: &std::path::Path) -> Ledger {
         ..ledger::Settings::new(dir)
     };
     let ledger = Ledger::open(settings, Clock::system()).unwrap();
-    let queue = Queue { tenant: TenantId::default_tenant(), plugin: "guest".parse().unwrap(), concurrency_max: 1 };
+    let queue = Queue {
+        tenant: TenantId::default_tenant(),
+        plugin: "guest".parse().unwrap(),
+        concurrency_max: 1,
+        run_memory: RunMemory::default(),
+    };
     ledger.serve(QueueSet { queues: vec![queue], tenant_concurrency_max: 1 });
     ledger
 }
