@@ -114,7 +114,7 @@ impl Host {
 
     /// Reads the tenants' files again: taken where they are sound, the old kept where not, and said either way.
     pub fn reload(&self) {
-        upkeep::reload(&self.config, &self.options.env, &self.tenants, &self.observer);
+        upkeep::reload(&self.config, &self.options.env, (&self.tenants, &self.ledger), &self.observer);
     }
 
     /// Runs until a signal, a poisoned ledger or a panicked task ends it: SIGTERM and SIGINT drain, SIGHUP reloads.

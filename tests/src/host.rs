@@ -232,6 +232,8 @@ impl TestHost {
         assert_eq!(books.gap, 0, "the books do not balance: {books:?}");
         assert_eq!(books.accepted, books.routed + books.unrouted, "{books:?}");
         assert_eq!(books.legs, books.by_state.iter().sum::<u64>(), "{books:?}");
+        let wrong = host.ledger().recount_stored_bytes().await.expect("countable rows");
+        assert_eq!(wrong, 0, "the sums of what tenants have stored are not those of the rows");
         let orphans = host.stop().await;
         assert!(orphans.is_empty(), "runs were still under way: {orphans:?}");
     }

@@ -80,6 +80,7 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
     if !problems.is_empty() {
         upkeep::say(&problems, &observer);
     }
+    ledger.allow(directory.quotas());
     tenants.replace(directory);
     let runtime = Runtime::new(runtime::Settings { compiler: options.compiler.clone(), ..config.runtime.clone() })?;
     runtime.prove_bounds().await.context("the sandbox failed its self-test")?;

@@ -58,8 +58,9 @@ pub(super) fn inspect(tasks: &Tasks, ledger: &Ledger, readiness: &Readiness) {
     });
 }
 
-pub(super) fn reload(config: &Config, env: &BTreeMap<String, String>, tenants: &Tenants, observer: &Observer) {
+pub(super) fn reload(config: &Config, env: &BTreeMap<String, String>, (tenants, ledger): (&Tenants, &Ledger), observer: &Observer) {
     let (directory, problems) = config::load_tenants(config, env, &tenants.snapshot());
+    ledger.allow(directory.quotas());
     tenants.replace(directory);
     say(&problems, observer);
 }

@@ -95,6 +95,7 @@ impl Stage {
             ceiling,
             approve_new_grants: false,
             waiting_bytes_max: 1,
+            quota: crate::ledger::Quota::default(),
             allowed: Arc::new(allowed),
         };
         self.catalog.0.parts.tenants.replace(Directory { tenants: BTreeMap::from([(red(), Arc::new(tenant))]) });
@@ -295,8 +296,15 @@ async fn a_changed_ceiling_fits_every_budget_without_a_deploy() {
     stage.pass().await;
     let before = stage.catalog.plugin(&red(), &"p".parse().unwrap()).unwrap();
     let ceiling = Budget { fuel: 7, ..before.budget };
-    let tenant =
-        Tenant { id: red(), sources: BTreeMap::new(), ceiling, approve_new_grants: false, waiting_bytes_max: 1, allowed: Arc::default() };
+    let tenant = Tenant {
+        id: red(),
+        sources: BTreeMap::new(),
+        ceiling,
+        approve_new_grants: false,
+        waiting_bytes_max: 1,
+        quota: crate::ledger::Quota::default(),
+        allowed: Arc::default(),
+    };
     stage.catalog.0.parts.tenants.replace(Directory { tenants: BTreeMap::from([(red(), Arc::new(tenant))]) });
     stage.pass().await;
     let after = stage.catalog.plugin(&red(), &"p".parse().unwrap()).unwrap();

@@ -117,6 +117,10 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {
+    if let Command::Serve(_) | Command::Queue(_) | Command::Backup(_) | Command::Restore(_) | Command::Compile { .. } = &command {
+        // What these write holds bodies, tokens or code, and libraries make files of their own. The author's commands keep the user's mask.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    }
     match command {
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Check(args) => check::run(&args),

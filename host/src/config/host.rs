@@ -181,7 +181,9 @@ fn ledger(reader: &mut Reader, data_dir: &Path, shares: &Shares) -> ledger::Sett
         body_cache_bytes_max: reader.size("ledger.body_cache_bytes_max", 64 * MIB, 0..=16 * 1024 * MIB),
         retain_settled: reader.millis("retention.settled_ms", days(7), 0..=3650 * DAY_MS),
         retain_unstreamed: reader.millis("retention.unstreamed_ms", days(7), 0..=3650 * DAY_MS),
+        retain_unrouted: reader.millis("retention.unrouted_ms", days(1), 0..=3650 * DAY_MS),
         retain_dead: reader.millis("retention.dead_ms", days(30), 0..=3650 * DAY_MS),
+        retain_removed_plugin: reader.millis("retention.removed_plugin_ms", days(30), 0..=3650 * DAY_MS),
         retain_dedup: reader.millis("retention.dedup_ms", days(3), 3 * DAY_MS..=3650 * DAY_MS),
         shares: shares.clone(),
         ..ledger::Settings::new(data_dir.to_owned())

@@ -18,7 +18,6 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Read as _, Write as _},
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -143,7 +142,7 @@ pub fn admin_token_file(data_dir: &Path) -> PathBuf {
 /// Writes the admin token this configuration was loaded with where nobody has one yet: once, for the owner only, and whole or not at all. An
 /// empty file is what a power cut leaves of one that was being written.
 pub fn keep_admin_token(config: &Config) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir)?;
+    ledger::own_folder(&config.data_dir).map_err(io::Error::other)?;
     let path = admin_token_file(&config.data_dir);
     if fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
         return Ok(());

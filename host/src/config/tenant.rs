@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 use super::{Config, Problem, allowed, reader::Reader, secrets};
 use crate::{
     delivery::{SourceId, TenantId},
+    ledger::{AtStoredBytesMax, Quota},
     signature::Scheme,
     tenants::{Budget, Directory, Source, Tenant},
 };
@@ -70,10 +71,20 @@ fn load(config: &Config, env: &BTreeMap<String, String>, id: &TenantId, home: &P
         ceiling: ceiling(&mut reader, config.ceiling),
         approve_new_grants: reader.truth("approve_new_grants", false),
         waiting_bytes_max: reader.number("limits.waiting_bytes_max", WAITING_BYTES_DEFAULT, 1024 * 1024..=u64::MAX >> 1),
+        quota: quota(&mut reader),
         allowed: Arc::new(allowed::read(&mut reader, (&config.secrets, home, env))),
     };
     let (_, problems) = reader.finish();
     if problems.is_empty() { Ok(tenant) } else { Err(problems) }
+}
+
+/// What is not said is the host's share, and nothing is more than it.
+fn quota(reader: &mut Reader) -> Quota {
+    let mut most = |key: &str, least: u64| reader.value(key).is_some().then(|| reader.number(key, least, least..=u64::MAX >> 1));
+    let (stored_bytes_max, legs_max) = (most("limits.stored_bytes_max", 1024 * 1024), most("limits.legs_max", 1));
+    let words = ["refuse", "drop_oldest"];
+    let drops = reader.word("limits.at_stored_bytes_max", words[0], &words) == words[1];
+    Quota { stored_bytes_max, legs_max, at_stored_bytes_max: if drops { AtStoredBytesMax::DropOldest } else { AtStoredBytesMax::Refuse } }
 }
 
 fn source(reader: &mut Reader, id: SourceId, places: (&secrets::SecretSources, &Path, &BTreeMap<String, String>)) -> Source {

@@ -54,6 +54,8 @@ pub enum Refusal {
     BodyReplayed,
     /// The tenant has more waiting bytes than its quota.
     TenantQuotaExceeded,
+    /// The tenant has stored as many bytes as it may.
+    TenantStorageFull,
     /// The host is starting, or stopping.
     NotReady,
     /// The data disk is nearly full.
@@ -68,7 +70,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every slug, in the order of the enum; the documents are checked against it.
-    pub const SLUGS: [&'static str; 25] = [
+    pub const SLUGS: [&'static str; 26] = [
         "route_not_found",
         "method_not_allowed",
         "https_required",
@@ -89,6 +91,7 @@ impl Refusal {
         "event_mismatch",
         "body_replayed",
         "tenant_quota_exceeded",
+        "tenant_storage_full",
         "not_ready",
         "storage_full",
         "accept_timeout",
@@ -120,6 +123,7 @@ impl Refusal {
             Self::EventMismatch => "event_mismatch",
             Self::BodyReplayed => "body_replayed",
             Self::TenantQuotaExceeded => "tenant_quota_exceeded",
+            Self::TenantStorageFull => "tenant_storage_full",
             Self::NotReady => "not_ready",
             Self::StorageFull => "storage_full",
             Self::AcceptTimeout => "accept_timeout",

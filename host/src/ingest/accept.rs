@@ -204,6 +204,7 @@ fn refusal(error: &OfferError) -> Refusal {
         OfferError::OutcomeUnknown => Refusal::OutcomeUnknown,
         OfferError::Replayed => Refusal::BodyReplayed,
         OfferError::TenantQuota => Refusal::TenantQuotaExceeded,
+        OfferError::TenantStorage => Refusal::TenantStorageFull,
         OfferError::TooBig { bytes_max } => Refusal::BodyTooLarge { bytes_max: *bytes_max },
         OfferError::StorageFull => Refusal::StorageFull,
         OfferError::Unavailable => Refusal::QueueUnavailable,

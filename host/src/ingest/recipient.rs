@@ -59,6 +59,7 @@ impl Decoy {
             ceiling,
             approve_new_grants: false,
             waiting_bytes_max: 0,
+            quota: crate::ledger::Quota::default(),
             allowed: Arc::default(),
         };
         Ok(Self { tenant: Arc::new(tenant), source: Arc::new(source) })

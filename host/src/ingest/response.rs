@@ -92,6 +92,7 @@ fn words(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::BodyReplayed => (S::BAD_REQUEST, "the same body came before under another id or event, and this source refuses that"),
         Refusal::BodyBudgetExhausted => (S::SERVICE_UNAVAILABLE, "no memory left for more bodies now"),
         Refusal::TenantQuotaExceeded => (S::SERVICE_UNAVAILABLE, "too much is waiting here already; nothing was kept"),
+        Refusal::TenantStorageFull => (S::SERVICE_UNAVAILABLE, "as much is stored here already as may be; nothing was kept"),
         Refusal::NotReady => (S::SERVICE_UNAVAILABLE, "the host is starting or stopping"),
         Refusal::StorageFull => (S::SERVICE_UNAVAILABLE, "no room to keep more; nothing was kept"),
         Refusal::AcceptTimeout => (S::SERVICE_UNAVAILABLE, "it could not be made durable in time; nothing was kept"),

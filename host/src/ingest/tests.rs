@@ -78,6 +78,7 @@ impl House {
             ceiling,
             approve_new_grants: false,
             waiting_bytes_max: 1,
+            quota: crate::ledger::Quota::default(),
             allowed: Arc::default(),
         };
         let tenants = Tenants::default();

@@ -14,6 +14,7 @@ use super::{
     rows,
     rows::LegRow,
     schedule::{Change, From, Key, Place},
+    stored::{RECORD_BYTES, weight},
     types::Position,
 };
 use crate::delivery::LegState;
@@ -140,7 +141,7 @@ pub(super) fn adopt(
         }
     }
     if leg_is_new {
-        insert_leg(tx, (seq, queue), bytes)?;
+        insert_leg(tx, &delivery.tenant, (seq, queue), bytes)?;
         catch_up(tx, (seq, queue), position)?;
     }
     Ok((seq, delivery))
@@ -201,5 +202,6 @@ fn bury(tx: &mut Tx<'_>, (seq, queue): Key, position: Position, death: &Death) -
             death.detail
         ],
     )?;
+    tx.store_of_queue(queue, weight(RECORD_BYTES + death.detail.len()));
     Ok(())
 }

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::delivery::{LegState, PluginName, TenantId, view::QueueView};
 
+pub(super) use state::Waiting;
 use state::{Loan, QueueState, State};
 
 /// A loan nobody settled for this long is given to somebody else; the late settlement is refused by its token.
@@ -242,9 +243,31 @@ impl Schedule {
         self.state().ids.get(&(tenant.clone(), plugin.clone())).copied()
     }
 
-    /// Bytes of bodies a tenant's open legs wait with.
-    pub(super) fn waiting_bytes(&self, tenant: &TenantId) -> u64 {
-        self.state().tenants.get(tenant).map_or(0, |tenant| tenant.waiting_bytes)
+    /// Whose a queue is.
+    pub(super) fn owner(&self, queue: i64) -> Option<TenantId> {
+        self.state().queues.get(&queue).map(|queue| queue.tenant.clone())
+    }
+
+    /// Whether a queue can be worked on now.
+    pub(super) fn is_served(&self, queue: i64) -> bool {
+        self.state().queues.get(&queue).is_some_and(|queue| queue.served.is_some())
+    }
+
+    /// What a tenant's open legs wait with, what everybody's do, and how many tenants have some, this one among them.
+    pub(super) fn waiting(&self, tenant: &TenantId) -> (Waiting, Waiting, usize) {
+        let state = self.state();
+        let own = state.tenants.get(tenant).map_or_else(Waiting::default, |tenant| tenant.waiting);
+        (own, state.waiting, state.waiting_tenants + usize::from(own.legs == 0))
+    }
+
+    /// Those whose open legs have changed since the last look, and what they are now.
+    pub(super) fn changed_waiting(&self) -> Vec<(TenantId, Waiting)> {
+        let mut state = self.state();
+        let changed = std::mem::take(&mut state.changed_waiting);
+        changed
+            .into_iter()
+            .map(|tenant| (tenant.clone(), state.tenants.get(&tenant).map_or_else(Waiting::default, |it| it.waiting)))
+            .collect()
     }
 
     /// What memory knows better than the database of an open leg's state.

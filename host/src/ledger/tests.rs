@@ -6,6 +6,7 @@ mod bodies;
 mod crash;
 mod dedup;
 mod effects;
+mod files;
 mod handover;
 mod held;
 mod house;
@@ -14,6 +15,7 @@ mod refund;
 mod seals;
 mod shelf;
 mod streams;
+mod walls;
 
 use std::{path::Path, time::Duration};
 
@@ -21,9 +23,12 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::delivery::{
-    AttemptRecord, BodyEncoding, DeadReason, Delivery, DeliveryKey, Effects, Emit, Fault, FaultKind, KvRead, KvWrite, LegState, Outcome,
-    Settlement, Timestamp, Verdict,
+use crate::{
+    delivery::{
+        AttemptRecord, BodyEncoding, DeadReason, Delivery, DeliveryKey, Effects, Emit, Fault, FaultKind, KvRead, KvWrite, LegState,
+        Outcome, Settlement, Timestamp, Verdict,
+    },
+    shares::{Holder, Limit, Limits, Machine, Resource, Shares},
 };
 
 /// 2026-01-01.
@@ -78,6 +83,7 @@ impl Rig {
     async fn assert_books_balance(&self) -> Books {
         let books = self.ledger.books().await.unwrap();
         assert_eq!(books.gap, 0, "{books:?}");
+        assert_eq!(self.ledger.recount_stored_bytes().await.unwrap(), 0, "the sums of what is stored are those of the rows");
         books
     }
 
@@ -98,7 +104,10 @@ impl Rig {
 const DEAD: Settlement = Settlement::DeadLetter(DeadReason::Rejected);
 
 fn settings(dir: &Path, change: impl FnOnce(&mut Settings)) -> Settings {
-    let mut settings = Settings { free_bytes_min: 0, tenant_settled_bytes_per_s_max: u64::MAX, ..Settings::new(dir) };
+    let mut limits = Limits::of(Machine::here());
+    limits.set(Resource::SettledBytes, Limit::new(u64::MAX, u64::MAX));
+    let shares = Shares::new(&limits);
+    let mut settings = Settings { free_bytes_min: 0, tenant_settled_bytes_per_s_max: u64::MAX, shares, ..Settings::new(dir) };
     change(&mut settings);
     settings
 }

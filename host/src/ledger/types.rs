@@ -30,8 +30,12 @@ pub struct Settings {
     pub retain_settled: Duration,
     /// How much longer than that a delivery waits for a stream that has not published it.
     pub retain_unstreamed: Duration,
+    /// How long a delivery that no plugin wanted is kept; not longer than a settled one.
+    pub retain_unrouted: Duration,
     /// How long dead letters are kept.
     pub retain_dead: Duration,
+    /// How long the values of a plugin are kept that has been removed.
+    pub retain_removed_plugin: Duration,
     /// How long a delivery's id is remembered, at least 72 h.
     pub retain_dedup: Duration,
     /// Go on although the newest commits are missing: the operator's word (`serve --accept-loss`).
@@ -42,7 +46,8 @@ pub struct Settings {
 
 impl Settings {
     /// The documented defaults for a ledger in `data_dir`: groups of 256 items or 8 MiB, a write-ahead log of 64 MiB, 16 MiB
-    /// a second settled for each tenant, 256 MiB kept free, 64 MiB of fresh bodies in memory, settled deliveries kept 7 days and 7 more where a stream is behind, dead letters 30 days, ids 72 hours beyond their delivery.
+    /// a second settled for each tenant, 256 MiB kept free, 64 MiB of fresh bodies in memory, settled deliveries kept 7 days and 7 more where a stream is behind, those no plugin
+    /// wanted a day, dead letters and the values of removed plugins 30 days, ids 72 hours beyond their delivery, the shares of this machine.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         const MIB: u64 = 1024 * 1024;
@@ -57,7 +62,9 @@ impl Settings {
             body_cache_bytes_max: 64 * 1024 * 1024,
             retain_settled: DAY * 7,
             retain_unstreamed: DAY * 7,
+            retain_unrouted: DAY,
             retain_dead: DAY * 30,
+            retain_removed_plugin: DAY * 30,
             retain_dedup: DAY * 3,
             accept_loss: false,
             shares: Shares::default(),
@@ -90,9 +97,12 @@ pub enum OfferError {
     /// The body came before under another id, and the source refuses that.
     #[error("the same body came before under another id")]
     Replayed,
-    /// The tenant's waiting bytes are used up.
+    /// The tenant's waiting bytes or open legs are used up.
     #[error("the tenant has no room for more waiting deliveries")]
     TenantQuota,
+    /// The tenant's stored bytes are used up.
+    #[error("the tenant has no room for more stored deliveries")]
+    TenantStorage,
     /// RabbitMQ takes no message of this size, and nothing runs in this process.
     #[error("RabbitMQ takes messages of at most {bytes_max} bytes here")]
     TooBig {
@@ -341,7 +351,7 @@ pub enum OnceStep {
     Done(Vec<u8>),
     /// Begun before and never finished.
     Unknown,
-    /// More than 64 steps for this delivery and plugin.
+    /// More than 64 steps for this delivery and plugin, or its tenant has no room for more.
     QuotaExceeded,
 }
 

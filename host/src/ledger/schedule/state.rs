@@ -2,12 +2,15 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
     time::Instant,
 };
 
 use super::{BodyCache, Change, Fresh, Key, Loaded, RelayScope};
-use crate::delivery::{PluginName, TenantId, view::QueueView};
+use crate::{
+    delivery::{PluginName, TenantId, view::QueueView},
+    ledger::quota::LEG_WAITING_BYTES,
+};
 
 /// A leg on loan.
 #[derive(Debug)]
@@ -47,7 +50,28 @@ pub(super) struct QueueState {
 pub(super) struct TenantState {
     pub(super) queues: VecDeque<i64>,
     pub(super) leased: usize,
-    pub(super) waiting_bytes: u64,
+    pub(super) waiting: Waiting,
+}
+
+/// What open legs wait with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::ledger) struct Waiting {
+    /// Of their documents, and of themselves.
+    pub(in crate::ledger) bytes: u64,
+    /// How many they are.
+    pub(in crate::ledger) legs: u64,
+}
+
+impl Waiting {
+    fn add(&mut self, document_bytes: u32) {
+        self.bytes += u64::from(document_bytes) + LEG_WAITING_BYTES;
+        self.legs += 1;
+    }
+
+    fn take(&mut self, document_bytes: u32) {
+        self.bytes = self.bytes.saturating_sub(u64::from(document_bytes) + LEG_WAITING_BYTES);
+        self.legs = self.legs.saturating_sub(1);
+    }
 }
 
 /// A leg the relay has, or is to take next.
@@ -70,6 +94,10 @@ pub(super) struct State {
     pub(super) due: BinaryHeap<Reverse<(Instant, u64, i64)>>,
     pub(super) loans: HashMap<Key, Loan>,
     pub(super) bytes: HashMap<Key, u32>,
+    /// The sum over all tenants, and how many of them have some.
+    pub(super) waiting: Waiting,
+    pub(super) waiting_tenants: usize,
+    pub(super) changed_waiting: HashSet<TenantId>,
     pub(super) cache: BodyCache,
     pub(super) next_token: u64,
     pub(super) closed: bool,
@@ -142,10 +170,9 @@ impl State {
     pub(super) fn open(&mut self, leg: Key, bytes: u64, due: Option<Instant>, fresh: Option<Fresh>) {
         let Some(queue) = self.queues.get_mut(&leg.1) else { return };
         let is_worked = queue.served.is_some() || self.relay.is_some_and(|relay| relay.all);
-        if let Some(tenant) = self.tenants.get_mut(&queue.tenant) {
-            tenant.waiting_bytes += bytes;
-        }
-        self.bytes.insert(leg, u32::try_from(bytes).unwrap_or(u32::MAX));
+        let (bytes, tenant) = (u32::try_from(bytes).unwrap_or(u32::MAX), queue.tenant.clone());
+        self.remember_bytes(leg, tenant, bytes);
+        let Some(queue) = self.queues.get_mut(&leg.1) else { return };
         match due {
             Some(due) => self.wait(leg, due),
             None => queue.ready.push_back(leg.0),
@@ -222,10 +249,24 @@ impl State {
 
     pub(super) fn forget_bytes(&mut self, leg: Key) {
         let Some(bytes) = self.bytes.remove(&leg) else { return };
-        let tenant = self.queues.get(&leg.1).and_then(|queue| self.tenants.get_mut(&queue.tenant));
-        if let Some(tenant) = tenant {
-            tenant.waiting_bytes = tenant.waiting_bytes.saturating_sub(bytes.into());
+        self.waiting.take(bytes);
+        let Some(name) = self.queues.get(&leg.1).map(|queue| queue.tenant.clone()) else { return };
+        if let Some(tenant) = self.tenants.get_mut(&name) {
+            tenant.waiting.take(bytes);
+            self.waiting_tenants -= usize::from(tenant.waiting.legs == 0);
         }
+        self.changed_waiting.insert(name);
+    }
+
+    fn remember_bytes(&mut self, leg: Key, name: TenantId, bytes: u32) {
+        self.forget_bytes(leg);
+        self.bytes.insert(leg, bytes);
+        self.waiting.add(bytes);
+        if let Some(tenant) = self.tenants.get_mut(&name) {
+            tenant.waiting.add(bytes);
+            self.waiting_tenants += usize::from(tenant.waiting.legs == 1);
+        }
+        self.changed_waiting.insert(name);
     }
 
     /// Whether the legs of a queue go on here: they are run, or given to RabbitMQ.
