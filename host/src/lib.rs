@@ -12,7 +12,7 @@
 //! | 4 | `broker` `runtime` | queue traits and engines · engine, bindings, budget, one invocation → Outcome | wasmtime (runtime), lapin (broker) |
 //! | 3 | `tenants` `observe` | per-tenant values · facts = metric + log line | prometheus-client, tracing-subscriber (observe) |
 //! | 2 | `egress` `ledger` | the one way out · durable store | rusqlite (ledger) |
-//! | 1 | `cidr` `clock` `shares` `signature` `tasks` | blocks of addresses · time · bounds and shares of what is used together · verification schemes · named background tasks | hmac (signature) |
+//! | 1 | `cidr` `clock` `confine` `shares` `signature` `tasks` | blocks of addresses · time · what a process gives up · bounds and shares of what is used together · verification schemes · named background tasks | hmac (signature), landlock seccompiler (confine) |
 //! | 0 | `delivery` | the vocabulary | |
 
 #![forbid(unsafe_code)]
@@ -25,6 +25,7 @@ pub mod cidr;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod confine;
 pub mod delivery;
 pub mod egress;
 pub mod ingest;

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
+    fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::PathBuf,
@@ -16,34 +16,17 @@ use hookyard::{
     delivery::{DeliveryId, Digest, LegState},
 };
 use system_tests::{
+    bomb::compiler_bomb,
     folder::{Folder, Layout, SECRET},
     guests,
     host::TestHost,
-    process::ProcessHost,
+    process::{self, ProcessHost},
     sender::Sender,
 };
 
 const MANIFEST: &str = "sources = [\"github\"]\nevents = [\"*\"]\n";
 /// Of one compilation: enough for any plugin of ours, and quickly used up.
 const LIMITS: &str = "[plugins]\ncompile_memory_bytes_max = 1073741824\n";
-
-/// A small component that is valid, and whose one function makes any compiler that keeps values in registers hold `loops` × `locals` of them:
-/// every loop is entered from its inside again, with every local changed.
-fn compiler_bomb(loops: usize, locals: usize) -> Vec<u8> {
-    let mut text = String::from("(func $bomb (local");
-    text.push_str(&" i64".repeat(locals));
-    text.push_str(")\n");
-    text.push_str(&"(loop ".repeat(loops));
-    for local in 0..locals {
-        let _ = write!(text, "(local.set {local} (i64.add (local.get {local}) (i64.const {local})))");
-    }
-    for depth in 0..loops {
-        let _ = write!(text, "(br_if {depth} (i32.wrap_i64 (local.get {})))", depth % locals);
-    }
-    text.push_str(&")".repeat(loops));
-    text.push_str(")\n(func (export \"hookyard:plugin/handler@0.1.0#handle\") (param i32) (result i32) (call $bomb) (call $ack))");
-    guests::encode(&text)
-}
 
 fn with_neighbour() -> Folder {
     let plugins = BTreeMap::from([(("default".to_owned(), "neighbour".to_owned()), (guests::component("ack"), MANIFEST.to_owned()))]);
@@ -102,18 +85,45 @@ async fn a_component_that_bombs_the_compiler_dies_with_its_child_and_is_never_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_killed_while_it_compiles_does_not_compile_the_same_bytes_at_its_next_start() {
+async fn a_host_killed_twice_while_it_compiles_the_same_bytes_does_not_compile_them_a_third_time() {
     let (folder, bomb) = (with_neighbour(), compiler_bomb(1000, 1000));
     let host = ProcessHost::start(&folder);
     folder.deploy("default", "bomb", &bomb, MANIFEST);
     let (mut ids, _) = traffic_until(&host, || marker(&folder, &bomb).is_file()).await;
     assert!(!host.log().contains("compile_failed"), "it is still under way: {}", host.log());
     host.kill();
+    // Once may have been chance: it is tried again, and the host does not come to opening its door.
+    let mut child = process::start_only(&folder);
+    let strikes = || fs::read_to_string(marker(&folder, &bomb)).unwrap_or_default();
+    until("the second compilation", || strikes() == "2");
+    child.kill().expect("a running process");
+    child.wait().expect("an end");
     let host = ProcessHost::start(&folder);
     let (more, _) = traffic_until(&host, || host.log().contains("compile_quarantined")).await;
     ids.extend(more);
     host.kill();
     all_handled(folder, &ids).await;
+}
+
+#[test]
+fn a_host_told_to_stop_while_it_compiles_at_its_start_quarantines_nobody() {
+    let (folder, slow) = (with_neighbour(), compiler_bomb(1000, 1000));
+    folder.deploy("default", "slow", &slow, MANIFEST);
+    let child = process::start_only(&folder);
+    until("the compilation", || marker(&folder, &slow).is_file());
+    process::signal(&child, process::Signal::TERM);
+    let status = process::ended(child);
+    assert!(status.success(), "{status}");
+    assert!(!marker(&folder, &slow).exists(), "the marker is lifted");
+}
+
+/// Waits for a fact of the file system.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Clock::system().instant();
+    while !is_so() {
+        assert!(since(begun) < Duration::from_mins(1), "{what} does not happen");
+        std::thread::yield_now();
+    }
 }
 
 /// Every delivery found the neighbour, and only it.

@@ -138,7 +138,7 @@ fn the_image_is_built_on_pinned_bases_and_runs_as_nobody_in_particular() {
     assert!(dockerfile.iter().any(|line| line == "USER 10001:10001"));
     // What it runs, the program has.
     let help = String::from_utf8(succeed(Command::new(binary()).arg("--help")).stdout).expect("a text");
-    for word in ["serve", "plugins"] {
+    for word in ["serve", "streams"] {
         assert!(dockerfile.iter().any(|line| line.contains(&format!("\"{word}\""))) && help.contains(word), "{word}");
     }
 }

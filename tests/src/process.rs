@@ -54,6 +54,12 @@ impl ProcessHost {
         Self::spawn(folder, &[], arguments).unwrap_or_else(|log| panic!("the host did not open its door: {log}"))
     }
 
+    /// Starts the host from another copy of its binary.
+    pub fn start_from(program: &std::path::Path, folder: &Folder) -> Self {
+        let started = Self::spawn_command(&[program.into()], folder, &[]);
+        started.unwrap_or_else(|log| panic!("the host did not open its door: {log}"))
+    }
+
     /// The same with a program and its arguments in front, which must become the host or be its parent from outside, as `strace -D` is.
     pub fn start_under(folder: &Folder, wrapper: &[OsString]) -> Self {
         Self::try_start_under(folder, wrapper).unwrap_or_else(|log| panic!("the host did not open its door: {log}"))
@@ -67,6 +73,10 @@ impl ProcessHost {
     fn spawn(folder: &Folder, wrapper: &[OsString], arguments: &[&str]) -> Result<Self, String> {
         let mut command = wrapper.to_vec();
         command.push(binary().into());
+        Self::spawn_command(&command, folder, arguments)
+    }
+
+    fn spawn_command(command: &[OsString], folder: &Folder, arguments: &[&str]) -> Result<Self, String> {
         let mut child = Command::new(&command[0])
             .args(&command[1..])
             .args(["serve", "--config"])
@@ -114,7 +124,7 @@ impl ProcessHost {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).expect("a running process");
+        self::signal(&self.child, signal);
     }
 
     /// Waits until it, and whoever traces it, are gone; gives its status and its log.
@@ -136,6 +146,23 @@ impl ProcessHost {
         let kib: u64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number");
         kib * 1024
     }
+}
+
+/// Starts a host of which nobody waits until its door is open.
+pub fn start_only(folder: &Folder) -> Child {
+    let mut command = Command::new(binary());
+    command.args(["serve", "--config"]).arg(folder.config_file());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the host starts")
+}
+
+/// Sends a signal.
+pub fn signal(child: &Child, signal: Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("a running process");
+}
+
+/// Waits until it is gone.
+pub fn ended(mut child: Child) -> ExitStatus {
+    child.wait().expect("an end")
 }
 
 /// The addresses in the line a host logs once its door is open.

@@ -45,8 +45,8 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
     } else {
         None
     };
-    parts.catalog.load().await;
     let tasks = Tasks::new();
+    parts.catalog.load(&tasks).await;
     parts.catalog.watch(&tasks);
     streams::start(&parts.config.streams, &parts.for_streams(), &tasks).await.context("the cursors of the streams")?;
     upkeep::start(&tasks, &parts.ledger, &parts.options.clock);
@@ -95,6 +95,9 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
         },
     );
     let (readiness, board) = (Readiness::new(), StreamBoard::default());
+    if !options.unconfined.is_empty() {
+        readiness.note("not_confined", options.unconfined.join("; "));
+    }
     let for_queue =
         amqp::Parts { ledger: ledger.clone(), clock: options.clock.clone(), observer: observer.clone(), readiness: readiness.clone() };
     let queue = Queue::start(&config.broker, config.roles, for_queue).await?;

@@ -5,7 +5,7 @@
 
 use std::sync::PoisonError;
 
-use super::{Inner, files};
+use super::{Inner, files, loads::Wanted};
 use crate::delivery::{Digest, PluginName, TenantId};
 
 /// Why nothing was approved.
@@ -36,7 +36,8 @@ impl Inner {
         let stamps = found.and_then(|found| found.get(name).copied()).ok_or(ApprovalError::Changed)?;
         let key = (tenant.clone(), name.clone(), digest);
         self.approved.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-        self.load(tenant, name, stamps, self.parts.clock.instant()).await;
+        self.load(tenant, name, stamps, &Wanted::since(self.parts.clock.instant())).await;
+        self.is_compiling(tenant, name, false);
         self.approved.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         let after = self.table.load().entry(tenant, name).cloned().ok_or(ApprovalError::NoPlugin)?;
         match after.refusal {

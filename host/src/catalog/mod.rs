@@ -12,6 +12,7 @@ mod files;
 mod guard;
 mod health;
 mod load;
+mod loads;
 mod manifest;
 mod presence;
 mod refused;
@@ -77,6 +78,9 @@ pub const REFUSAL_SLUGS: [&str; 12] = [
     "sample_failed",
     "state_not_shared",
 ];
+
+/// How long a start waits for what its first scan loads.
+const START_LOADS_MAX: Duration = Duration::from_secs(20);
 
 /// How the catalog watches.
 #[derive(Clone, Debug)]
@@ -210,6 +214,8 @@ struct Inner {
     approved: std::sync::Mutex<BTreeSet<(TenantId, PluginName, Digest)>>,
     /// Tenants the guard works on at this moment.
     attended: std::sync::Mutex<BTreeSet<TenantId>>,
+    /// Versions on their way.
+    loads: loads::Loads,
     /// What the first scan saw; the watcher takes it over.
     seen: Mutex<Option<load::Seen>>,
 }
@@ -229,16 +235,20 @@ impl Catalog {
             left: std::sync::Mutex::default(),
             approved: std::sync::Mutex::default(),
             attended: std::sync::Mutex::default(),
+            loads: loads::Loads::default(),
             seen: Mutex::default(),
         }))
     }
 
     /// Loads everything that is there: the last good versions from the ledger first, then the files. Returns when the first full scan is
-    /// done.
-    pub async fn load(&self) {
+    /// done; what takes longer than 20 s to compile goes on behind.
+    pub async fn load(&self, tasks: &Tasks) {
         let mut seen = load::Seen::default();
         self.0.restore(&mut seen).await;
-        self.0.pass(&mut seen).await;
+        self.0.pass(&mut seen, tasks).await;
+        // Whoever compiles for longer goes on beside the open door: a liveness probe has less patience than a compiler.
+        let _ = tokio::time::timeout(START_LOADS_MAX, self.0.loads.idle()).await;
+        self.0.loads.gather(&mut seen);
         *self.0.seen.lock().await = Some(seen);
     }
 

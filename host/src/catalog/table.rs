@@ -9,7 +9,7 @@ use super::{Plugin, route};
 use crate::{
     clock::Clock,
     delivery::{
-        PluginName, SourceId, TenantId,
+        PluginName, SourceId, TenantId, Timestamp,
         report::AdmissionReport,
         view::{PluginRefusalView, PluginView},
     },
@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) refusal: Option<PluginRefusalView>,
     /// An operator has stopped its queue.
     pub(super) paused: bool,
+    /// Since when a newer version is on its way.
+    pub(super) compiling_since: Option<Timestamp>,
 }
 
 /// What a plugin wants to see.
@@ -72,6 +74,16 @@ impl Table {
             plugins.remove(name);
         }
         table
+    }
+
+    /// This table without the news that a version is on its way; without the plugin, where that was all there was of it.
+    pub(super) fn without_compiling(&self, tenant: &TenantId, name: &PluginName) -> Self {
+        let is_nothing_else = |entry: &Entry| entry.subscription.is_none() && entry.plugin.is_none() && entry.refusal.is_none();
+        match self.entry(tenant, name) {
+            None => self.clone(),
+            Some(entry) if is_nothing_else(entry) => self.without(tenant, name),
+            Some(_) => self.with(tenant, name, |entry| entry.compiling_since = None),
+        }
     }
 
     /// The plugins an event is for, sorted by name.
@@ -121,6 +133,7 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, clock: &Clock) -> P
         (_, true) => "paused",
         (Some(_), false) if is_broken => "broken",
         (Some(_), false) => "active",
+        (None, false) if entry.compiling_since.is_some() => "compiling",
         (None, false) => "refused",
     };
     PluginView {
@@ -129,6 +142,7 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, clock: &Clock) -> P
         status: status.to_owned(),
         digest: plugin.map(|plugin| plugin.digest.to_string()),
         since: plugin.map(|plugin| plugin.since),
+        compiling_since: entry.compiling_since,
         sources: entry.subscription.as_ref().map(|subscription| subscription.sources.clone()).unwrap_or_default(),
         events: entry.subscription.as_ref().map(|subscription| subscription.events.clone()).unwrap_or_default(),
         world: report.and_then(|report| report.world.clone()),

@@ -20,6 +20,7 @@ struct Stage {
     ledger: Ledger,
     catalog: Catalog,
     seen: load::Seen,
+    tasks: Tasks,
 }
 
 impl Stage {
@@ -31,7 +32,7 @@ impl Stage {
         let ledger =
             Ledger::open(crate::ledger::Settings { free_bytes_min: 0, ..crate::ledger::Settings::new(data_dir) }, clock.clone()).unwrap();
         let catalog = catalog(folder.path().join("tenants"), plugins_max, (&ledger, &clock));
-        let mut stage = Self { folder, clock, ledger, catalog, seen: load::Seen::default() };
+        let mut stage = Self { folder, clock, ledger, catalog, seen: load::Seen::default(), tasks: Tasks::new() };
         stage.restart().await;
         stage
     }
@@ -40,7 +41,7 @@ impl Stage {
     async fn restart(&mut self) {
         let plugins_max = self.catalog.0.settings.plugins_max;
         self.catalog = catalog(self.folder.path().join("tenants"), plugins_max, (&self.ledger, &self.clock));
-        self.catalog.load().await;
+        self.catalog.load(&self.tasks).await;
         self.seen = self.catalog.0.seen.lock().await.take().unwrap();
     }
 
@@ -62,7 +63,7 @@ impl Stage {
     }
 
     async fn pass(&mut self) -> bool {
-        self.catalog.0.pass(&mut self.seen).await
+        self.catalog.0.whole_pass(&mut self.seen, &self.tasks).await
     }
 
     async fn pass_after(&mut self, span: Duration) -> bool {

@@ -25,7 +25,9 @@ use std::{
 use crate::{
     admin,
     broker::Kind,
-    catalog, egress, ingest, ledger, runtime,
+    catalog,
+    confine::Paths,
+    egress, ingest, ledger, runtime,
     shares::Shares,
     signature::Secret,
     streams::StreamSettings,
@@ -77,6 +79,10 @@ pub struct Config {
     pub log_format: Option<String>,
     /// A `tracing` filter, `info` by default.
     pub log_filter: String,
+    /// Whether the process gives up every file its configuration does not name.
+    pub landlock: bool,
+    /// Every file and folder the host's file names, and that file itself.
+    pub named: Vec<PathBuf>,
     /// Every key and the value in force, for people.
     pub effective: Vec<(String, String)>,
 }
@@ -123,6 +129,9 @@ pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Confi
     let token = admin_token(&mut reader, env);
     let parts = (broker::read(&mut reader, env), streams::read(&mut reader, env));
     let mut config = host::read(&mut reader, token, parts);
+    config.named = std::mem::take(&mut reader.named);
+    config.named.extend(config.secrets.dirs.iter().cloned());
+    config.named.push(path.to_owned());
     let (effective, problems) = reader.finish();
     config.effective = effective;
     if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -134,16 +143,32 @@ pub fn load_tenants(config: &Config, env: &BTreeMap<String, String>, current: &D
     tenant::load_all(config, env, current)
 }
 
+impl Config {
+    /// What the host opens while it runs: it writes to its data folder only. Folders of tenants may be links.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        let tenants = fs::read_dir(&self.tenants_dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let linked = tenants.filter(|path| path.is_symlink() && path.is_dir());
+        let read = self.named.iter().filter(|path| **path != self.data_dir).cloned().chain(linked).collect();
+        Paths { read, write: vec![self.data_dir.clone()] }
+    }
+}
+
 /// Where the admin token stands, where no variable or file was named for it.
 #[must_use]
 pub fn admin_token_file(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.token")
 }
 
+/// Makes the data folder where it is not there yet, for its owner only.
+pub fn make_data_dir(config: &Config) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir)
+}
+
 /// Writes the admin token this configuration was loaded with where nobody has one yet: once, for the owner only, and whole or not at all. An
 /// empty file is what a power cut leaves of one that was being written.
 pub fn keep_admin_token(config: &Config) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir)?;
+    make_data_dir(config)?;
     let path = admin_token_file(&config.data_dir);
     if fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
         return Ok(());
@@ -165,6 +190,7 @@ fn admin_token(reader: &mut reader::Reader, env: &BTreeMap<String, String>) -> S
     let from_file = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| Secret::new(text.trim()));
     let token = match file {
         Some(path) => {
+            reader.named.push(path.clone());
             let token = from_file(path.clone());
             if token.is_none() {
                 reader.problem("admin.token", format!("{} cannot be read or is empty", path.display()), "a readable file");

@@ -234,12 +234,16 @@ pub struct PluginView {
     pub tenant: TenantId,
     /// Its name.
     pub name: PluginName,
-    /// `active`, `refused` (no version serves), `paused` or `broken` (its breaker has parked its queue).
+    /// `active`, `compiling` (the first version is on its way), `refused` (no version serves), `paused` or `broken` (its breaker has parked
+    /// its queue).
     pub status: String,
     /// The version that serves.
     pub digest: Option<String>,
     /// Since when it serves.
     pub since: Option<Timestamp>,
+    /// Since when a newer version is on its way: waits for its turn, is compiled, is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compiling_since: Option<Timestamp>,
     /// Sources it subscribes to.
     pub sources: Vec<SourceId>,
     /// Events it subscribes to.

@@ -1,13 +1,12 @@
 //! The one engine, its allocator and its ticker.
 //!
-//! Everything that decides what compiled code looks like is set in [`code_config`], which the compiling child uses too: the cache is keyed by
-//! it, and a difference of one flag would compile everything twice and never hit. How instances are allocated is not part of the key, so
-//! only the host adds it.
+//! Everything that decides what compiled code looks like is set in [`code_config`], which the compile child uses too: code of another
+//! configuration does not load. How instances are allocated does not change the code, so only the host adds it.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use wasmtime::{Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Cache, Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use super::limiter::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 
@@ -31,10 +30,11 @@ pub(super) struct Sandbox {
 }
 
 impl Sandbox {
-    /// Sets the engine up for so many runs at once. Where the address space does not hold the pool, it says so and allocates on demand.
-    pub(super) fn new(concurrency_max: usize, cache_dir: Option<&Path>) -> anyhow::Result<Self> {
-        let cache = cache_dir.map(open_cache).transpose()?;
-        let mut config = code_config(cache.clone());
+    /// Sets the engine up for so many runs at once. With a cache it has no compiler: what is not kept there is not compiled here. Where the
+    /// address space does not hold the pool, it says so and allocates on demand.
+    pub(super) fn new(concurrency_max: usize, cache: Option<&Cache>) -> anyhow::Result<Self> {
+        let mut config = code_config();
+        config.enable_compiler(cache.is_none()).cache(cache.cloned());
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(concurrency_max)));
         let (engine, allocator) = match Engine::new(&config) {
             Ok(engine) => (engine, "pooling"),
@@ -54,7 +54,7 @@ impl Sandbox {
             engine,
             allocator,
             #[cfg(test)]
-            cache,
+            cache: cache.cloned(),
         })
     }
 
@@ -64,8 +64,8 @@ impl Sandbox {
     }
 }
 
-/// The part of the configuration that decides what compiled code looks like, with the cache it is kept in.
-pub(super) fn code_config(cache: Option<Cache>) -> Config {
+/// The part of the configuration that decides what compiled code looks like.
+pub(super) fn code_config() -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)
@@ -81,17 +81,7 @@ pub(super) fn code_config(cache: Option<Cache>) -> Config {
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX))
         .max_wasm_stack(512 * 1024)
         .async_stack_size(1024 * 1024);
-    config.cache(cache);
     config
-}
-
-/// The cache of compiled code. What lies in it is run as native code: the folder is this user's alone. It has a folder of its own beneath `dir`,
-/// because wasmtime's cleaner removes what it does not know, and our marks of quarantine lie in `dir`.
-pub(super) fn open_cache(dir: &Path) -> anyhow::Result<Cache> {
-    let mut config = CacheConfig::new();
-    config.with_directory(dir.join("code"));
-    let cache = Cache::new(config).map_err(anyhow::Error::from);
-    cache.with_context(|| format!("the compile cache {} cannot be used", dir.display()))
 }
 
 fn pool(concurrency_max: usize) -> PoolingAllocationConfig {
