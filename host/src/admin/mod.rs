@@ -1,7 +1,7 @@
 //! Read views and few verbs over HTTP, for operators.
 //!
 //! The listener has one thread and runtime of its own: when deliveries take every core the host has, the one who wants to know why still gets
-//! an answer. No route reads a request body: what is asked for stands in the path and the query.
+//! an answer. No route reads a request body: what is asked for stands in the path and the query, and what a route does not read is refused.
 //!
 //! Everything the answers carry is text from strangers (event names, plugin logs), so they are JSON or plain text, never markup, and every
 //! answer forbids a browser to see more in it.

@@ -25,6 +25,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no {what} `{}`", id.escape_debug()))
     }
 
+    pub(super) fn body_unexpected() -> Self {
+        let detail = "the request has a body, and no route reads one; what is asked for stands in the path and the query";
+        Self::new(StatusCode::BAD_REQUEST, "body_unexpected", detail)
+    }
+
     pub(super) fn bad_parameter(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "parameter_invalid", detail)
     }

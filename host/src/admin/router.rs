@@ -18,12 +18,9 @@ use super::{
     listener::Peer,
     plugins,
     problem::Problem,
-    streams,
+    query, streams,
 };
 use crate::tasks::Tasks;
-
-/// No route reads a body; what a caller sends all the same must be small enough to be drained.
-const BODY_BYTES_MAX: u64 = 16 * 1024;
 
 /// On every answer: nothing in it is markup, nobody frames it, nobody keeps it.
 const HEADERS: [(HeaderName, HeaderValue); 5] = [
@@ -40,31 +37,41 @@ pub(super) fn routes(parts: Parts, auth: Auth, tasks: Tasks) -> Router {
 }
 
 fn api() -> Router<Parts> {
-    Router::new()
-        .route("/livez", get(host::livez))
-        .route("/readyz", get(host::readyz))
-        .route("/metrics", get(host::metrics))
+    let filtered = Router::new()
         .route("/api/v1/deliveries", get(deliveries::deliveries))
-        .route("/api/v1/deliveries/{id}", get(deliveries::delivery))
-        .route("/api/v1/deliveries/{id}/replay", post(deliveries::replay_delivery))
         .route("/api/v1/dead-letters", get(deliveries::dead_letters))
         .route("/api/v1/dead-letters/replay", post(deliveries::replay_many))
         .route("/api/v1/dead-letters/discard", post(deliveries::discard_many))
+        .route("/api/v1/emits", get(deliveries::emits))
+        .route("/api/v1/plugins", get(plugins::plugins))
+        .route("/api/v1/plugins/{tenant}/{name}/rollback", post(plugins::roll_back));
+    let plain = Router::new()
+        .route("/livez", get(host::livez))
+        .route("/readyz", get(host::readyz))
+        .route("/metrics", get(host::metrics))
+        .route("/api/v1/deliveries/{id}", get(deliveries::delivery))
+        .route("/api/v1/deliveries/{id}/replay", post(deliveries::replay_delivery))
         .route("/api/v1/dead-letters/{id}", get(deliveries::dead_letter))
         .route("/api/v1/dead-letters/{id}/replay", post(deliveries::replay))
         .route("/api/v1/dead-letters/{id}/discard", post(deliveries::discard))
-        .route("/api/v1/emits", get(deliveries::emits))
-        .route("/api/v1/plugins", get(plugins::plugins))
         .route("/api/v1/plugins/{tenant}/{name}", get(plugins::plugin))
         .route("/api/v1/plugins/{tenant}/{name}/pause", post(plugins::pause))
         .route("/api/v1/plugins/{tenant}/{name}/resume", post(plugins::resume))
-        .route("/api/v1/plugins/{tenant}/{name}/rollback", post(plugins::roll_back))
         .route("/api/v1/plugins/{tenant}/{name}/approve", post(plugins::approve))
         .route("/api/v1/tenants", get(host::tenants))
         .route("/api/v1/queues", get(host::queues))
         .route("/api/v1/streams", get(streams::streams))
         .route("/api/v1/books", get(host::books))
-        .route("/api/v1/events", get(host::events))
+        .route("/api/v1/events", get(host::events));
+    plain.route_layer(middleware::from_fn(without_parameters)).merge(filtered)
+}
+
+/// Before the routes that read no parameter; the others refuse what they do not know by themselves.
+async fn without_parameters(request: Request, next: Next) -> Response {
+    match query::refuse_any(request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// Puts the checks before `routes`, unknown paths included, and the headers behind them, refusals included.
@@ -96,12 +103,7 @@ fn refusal(auth: &Auth, peer: SocketAddr, request: &Request) -> Option<Problem> 
         let detail = "expected `Authorization: Bearer <admin token>`; by default the token is in `admin.token` in the data folder";
         return Some(Problem::new(StatusCode::UNAUTHORIZED, "token_invalid", detail));
     }
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
-    if declared > BODY_BYTES_MAX {
-        let detail = format!("the body has {declared} bytes; expected none, at most {BODY_BYTES_MAX} are passed over");
-        return Some(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
-    }
-    None
+    query::refuse_body(request.body()).err()
 }
 
 async fn harden(mut response: Response) -> Response {

@@ -89,10 +89,24 @@ async fn a_wrong_method_is_told_which_are_right() {
 }
 
 #[tokio::test]
-async fn a_body_larger_than_what_is_drained_is_refused() {
-    for (length, expected) in [("16384", 200), ("16385", 413)] {
-        let headers = [(header::AUTHORIZATION, TOKEN), (header::CONTENT_LENGTH, length)];
-        assert_eq!(status(HERE, "/api/v1/secret", &headers).await, expected);
+async fn a_body_is_refused_in_words_because_nobody_would_read_it() {
+    for (body, expected) in [("", 200), ("{}", 400), (r#"{"tenant":"acme"}"#, 400)] {
+        let mut request = request(HERE, "/api/v1/secret", &[(header::AUTHORIZATION, TOKEN)]);
+        *request.body_mut() = Body::from(body);
+        let response = answer(request).await;
+        assert_eq!(response.status().as_u16(), expected, "{body}");
+        if expected == 400 {
+            assert_eq!(code(response).await, "body_unexpected");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_reads_no_parameter_refuses_each_of_them() {
+    let routes = Router::new().route("/api/v1/secret", get(|| async { "seen" })).route_layer(middleware::from_fn(without_parameters));
+    for (path, expected) in [("/api/v1/secret", 200), ("/api/v1/secret?", 200), ("/api/v1/secret?tenant=acme", 400)] {
+        let status = routes.clone().call(request(HERE, path, &[])).await.unwrap().status();
+        assert_eq!(status.as_u16(), expected, "{path}");
     }
 }
 
