@@ -12,7 +12,7 @@ put() {
   [ -e "secrets/$1" ] || cat > "secrets/$1"
 }
 
-random | put github_webhook_secret
+random | put default.github
 if [ ! -e secrets/redis_url ]; then
   password=$(random)
   printf 'appendonly yes\nappendfsync always\ndir /data\nrequirepass %s\n' "$password" > secrets/redis.conf
@@ -24,4 +24,4 @@ if [ ! -e secrets/amqp_url ]; then
   printf 'amqp://hookyard:%s@rabbitmq:5672/%%2f' "$password" > secrets/amqp_url
 fi
 chmod 0644 secrets/*
-echo "GitHub's webhook secret is in $(pwd)/secrets/github_webhook_secret"
+echo "GitHub's webhook secret is in $(pwd)/secrets/default.github"

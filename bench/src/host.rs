@@ -96,10 +96,13 @@ impl Folder {
     /// Lays a folder out with a plugin and so many copies of it in all, for a host on RabbitMQ.
     pub(crate) fn lay_copies(folders: &Folders, plugin: &str, count: usize, queue: Queue) -> anyhow::Result<Self> {
         let settings = format!(
-            "[broker]\nkind = \"rabbitmq\"\nack_after = \"{}\"\n[broker.rabbitmq]\nurl = {{ env = \"HOOKYARD_AMQP_URL\" }}\n",
+            "[broker]\nkind = \"rabbitmq\"\nack_after = \"{}\"\n[broker.rabbitmq]\nurl = {{ env = \"HOOKYARD_AMQP_URL\" }}\nkeys = [{{ file = \"secrets/amqp\" }}]\n",
             queue.ack_after
         );
-        let folder = Self { queue: Some(queue), ..Self::lay(folders, &[plugin])?.with(&settings) };
+        let laid = Self::lay(folders, &[plugin])?;
+        fs::create_dir_all(laid.dir.path().join("secrets"))?;
+        private_file(&laid.dir.path().join("secrets/amqp"), "a-key-that-only-this-bench-seals-with")?;
+        let folder = Self { queue: Some(queue), ..laid.with(&settings) };
         (2..=count).try_for_each(|number| folder.copy(folders, plugin, &format!("{plugin}-{number}")))?;
         Ok(folder)
     }

@@ -23,6 +23,8 @@ fn is_of_values(error: &str) -> bool {
 
 /// Action, installation and repository.
 fn expected(tree: &Value) -> (Option<String>, Option<u64>, Option<String>) {
-    let text = |value: &Value, bytes_max: usize| value.as_str().filter(|text| text.len() <= bytes_max).map(str::to_owned);
+    let text = |value: &Value, bytes_max: usize| {
+        value.as_str().filter(|text| text.len() <= bytes_max && !text.contains(char::is_control)).map(str::to_owned)
+    };
     (text(&tree["action"], 64), tree["installation"]["id"].as_u64(), text(&tree["repository"]["full_name"], 256))
 }

@@ -6,12 +6,11 @@
 
 mod migrate;
 mod queue;
+mod signals;
 mod start;
 mod upkeep;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     admin::Admin,
@@ -30,6 +29,7 @@ use crate::{
 pub use migrate::{Engine, migrate};
 use queue::Queue;
 pub use queue::WaitsElsewhere;
+pub use signals::Signals;
 
 /// What the one who starts a host decides beside its configuration.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub struct Options {
     pub env: BTreeMap<String, String>,
     /// The file the configuration came from, read again on SIGHUP.
     pub config_file: Option<PathBuf>,
+    /// What the process could not give up on this machine, in words; a note of `readyz`.
+    pub unconfined: Vec<String>,
 }
 
 /// Why a host ended.
@@ -114,28 +116,32 @@ impl Host {
 
     /// Reads the tenants' files again: taken where they are sound, the old kept where not, and said either way.
     pub fn reload(&self) {
-        upkeep::reload(&self.config, &self.options.env, &self.tenants, &self.observer);
+        upkeep::reload(&self.config, &self.options.env, (&self.tenants, &self.ledger), &self.observer);
+    }
+
+    /// The same, unless a signal says before it is up that it is not wanted: then what has been started is given up, nothing is left of a
+    /// compilation under way, and there is no host.
+    pub async fn start_unless_stopped(config: Config, options: Options, mut signals: Signals) -> anyhow::Result<Option<(Self, Signals)>> {
+        tokio::select! {
+            started = Self::start(config, options) => Ok(Some((started?, signals))),
+            () = signals.stop() => Ok(None),
+        }
     }
 
     /// Runs until a signal, a poisoned ledger or a panicked task ends it: SIGTERM and SIGINT drain, SIGHUP reloads.
-    pub async fn run(self) -> anyhow::Result<Ended> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+    pub async fn run(self, mut signals: Signals) -> Ended {
         loop {
             tokio::select! {
-                reason = self.ledger.poisoned() => return Ok(Ended::Poisoned(reason)),
-                () = self.tasks.failed() => return Ok(Ended::TaskFailed),
-                () = self.queue.failed() => return Ok(Ended::TaskFailed),
-                () = failed(self.workers.as_ref().map(Workers::failed)) => return Ok(Ended::TaskFailed),
-                () = failed(self.door.as_ref().map(Door::failed)) => return Ok(Ended::TaskFailed),
-                () = received(&mut terminate) => break,
-                () = received(&mut interrupt) => break,
-                () = received(&mut hangup) => self.reload(),
+                reason = self.ledger.poisoned() => return Ended::Poisoned(reason),
+                () = self.tasks.failed() => return Ended::TaskFailed,
+                () = self.queue.failed() => return Ended::TaskFailed,
+                () = failed(self.workers.as_ref().map(Workers::failed)) => return Ended::TaskFailed,
+                () = failed(self.door.as_ref().map(Door::failed)) => return Ended::TaskFailed,
+                is_stop = signals.next() => if is_stop { break } else { self.reload() },
             }
         }
         let orphans = self.stop().await;
-        Ok(Ended::Stopped { orphans: orphans.len() })
+        Ended::Stopped { orphans: orphans.len() }
     }
 
     /// Stops every part in the direction of the data and names the runs that did not finish in time.
@@ -169,12 +175,5 @@ async fn failed(part: Option<impl Future<Output = ()>>) {
     match part {
         Some(part) => part.await,
         None => std::future::pending().await,
-    }
-}
-
-async fn received(signal: &mut Signal) {
-    if signal.recv().await.is_none() {
-        // The stream can only end with the runtime, which is then ending this future too.
-        std::future::pending::<()>().await;
     }
 }

@@ -120,7 +120,9 @@ impl Request {
         Self::new("POST", "").credential(credential)
     }
 
-    /// Adds a header. `authorization`, `cookie`, `host` and others that are the host's own are refused when the request is sent.
+    /// Adds a header. The standard ones (`accept`, `content-type`, `if-none-match`, `x-github-api-version`, …) may always be sent; any other must be
+    /// named in the `headers` of both grants, and `authorization`, `cookie`, `host` and others that are the host's own are refused when the request
+    /// is sent. `docs/capabilities.md` has the lists.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.0.headers.push((name.into(), value.into()));
         self

@@ -12,7 +12,7 @@ use std::{
 use hookyard::{
     clock::Clock,
     delivery::{DeliveryId, TenantId, view::DeliveryView},
-    ledger::{Damage, DeliveryFilter, Ledger, Queue, QueueSet, Settings},
+    ledger::{Damage, DeliveryFilter, Ledger, Queue, QueueSet, RunMemory, Settings},
 };
 use serde_json::Value;
 use system_tests::{
@@ -136,7 +136,12 @@ async fn deliveries(ledger: &Ledger) -> Result<BTreeMap<DeliveryId, DeliveryView
 /// Lends every leg that was paused. One that does not come is told, because memory and rows do not agree.
 async fn lent(ledger: &Ledger) -> Result<BTreeSet<String>, String> {
     let parked: u64 = ledger.queues().await.map_err(|error| error.to_string())?.iter().map(|queue| queue.parked).sum();
-    let queue = Queue { tenant: TenantId::default_tenant(), plugin: PAUSED.parse().expect("a name"), concurrency_max: 1000 };
+    let queue = Queue {
+        tenant: TenantId::default_tenant(),
+        plugin: PAUSED.parse().expect("a name"),
+        concurrency_max: 1000,
+        run_memory: RunMemory::default(),
+    };
     ledger.serve(QueueSet { queues: vec![queue], tenant_concurrency_max: 1000 });
     let mut lent = BTreeSet::new();
     for _ in 0..parked {

@@ -11,10 +11,11 @@ use system_tests::process::binary;
 use tempfile::TempDir;
 
 /// What the examples name in the environment.
-const ENV: [(&str, &str); 3] = [
-    ("GITHUB_WEBHOOK_SECRET", "secret"),
+const ENV: [(&str, &str); 4] = [
+    ("HOOKYARD_SECRET_DEFAULT_GITHUB", "a-secret-of-enough-bytes"),
     ("HOOKYARD_REDIS_URL", "redis://:secret@127.0.0.1:6379/0"),
     ("HOOKYARD_AMQP_URL", "amqp://hookyard:secret@127.0.0.1:5672/%2f"),
+    ("HOOKYARD_AMQP_KEY", "of-all-hosts-that-share-this-rabbitmq"),
 ];
 
 fn deploy() -> PathBuf {
@@ -64,7 +65,8 @@ fn every_example_is_a_configuration_that_check_accepts() {
         check.arg("check").arg("--config").arg(example.join("hookyard.toml")).envs(ENV);
         check.env("HOOKYARD_SECRET_DIRS", format!("[\"{}\"]", secrets.display()));
         succeed(&mut check);
-        let without = check.env_remove("GITHUB_WEBHOOK_SECRET").env_remove("HOOKYARD_SECRET_DIRS").output().expect("a program that starts");
+        let without =
+            check.env_remove("HOOKYARD_SECRET_DEFAULT_GITHUB").env_remove("HOOKYARD_SECRET_DIRS").output().expect("a program that starts");
         assert_eq!(without.status.code(), Some(78), "{} is checked, not only read: {without:?}", example.display());
         examples += 1;
     }
@@ -86,7 +88,7 @@ fn the_compose_file_is_taken_by_compose() {
     };
     let output = succeed(compose.arg("-f").arg(&file).arg("config"));
     let config = String::from_utf8_lossy(&output.stdout).into_owned();
-    for part in ["read_only: true", "no-new-privileges:true", "user: 10001:10001", "github_webhook_secret", "rabbitmq:3", "redis:7"] {
+    for part in ["read_only: true", "no-new-privileges:true", "user: 10001:10001", "default.github", "rabbitmq:3", "redis:7"] {
         assert!(config.contains(part), "no `{part}` in {config}");
     }
     let broken = fs::read_to_string(&file).expect("a readable file").replace("read_only: true", "read_onyl: true");
@@ -100,12 +102,12 @@ fn secrets_are_random_made_once_and_for_the_owner_only() {
     let secrets = copy.path().join("secrets");
     assert_eq!(fs::metadata(&secrets).expect("a folder").permissions().mode() & 0o777, 0o700);
     let read = |name: &str| fs::read_to_string(secrets.join(name)).expect("a secret");
-    let (first, redis) = (read("github_webhook_secret"), read("redis_url"));
+    let (first, redis) = (read("default.github"), read("redis_url"));
     assert!(first.len() == 48 && !redis.contains(&first), "{first} {redis}");
     let password = redis.split([':', '@']).nth(2).expect("a password");
     assert!(read("redis.conf").contains(&format!("requirepass {password}\n")));
     succeed(Command::new("sh").arg(copy.path().join("make-secrets.sh")));
-    assert_eq!((read("github_webhook_secret"), read("redis_url")), (first, redis));
+    assert_eq!((read("default.github"), read("redis_url")), (first, redis));
 }
 
 #[test]
@@ -138,7 +140,7 @@ fn the_image_is_built_on_pinned_bases_and_runs_as_nobody_in_particular() {
     assert!(dockerfile.iter().any(|line| line == "USER 10001:10001"));
     // What it runs, the program has.
     let help = String::from_utf8(succeed(Command::new(binary()).arg("--help")).stdout).expect("a text");
-    for word in ["serve", "plugins"] {
+    for word in ["serve", "streams"] {
         assert!(dockerfile.iter().any(|line| line.contains(&format!("\"{word}\""))) && help.contains(word), "{word}");
     }
 }

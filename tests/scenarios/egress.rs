@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
 };
 
@@ -15,7 +16,7 @@ use hookyard::{
     signature::{Secret, hmac_sha256},
 };
 use system_tests::{
-    folder::{Folder, Layout, SECRET},
+    folder::{Folder, Layout, SECRET, write},
     guests,
     host::TestHost,
     process::ProcessHost,
@@ -27,14 +28,31 @@ struct Api {
     port: u16,
     heads: Arc<Mutex<Vec<String>>>,
     connections: Arc<AtomicUsize>,
+    stop: Arc<Mutex<Option<Stop>>>,
+}
+
+/// The request that is answered only when the test says so.
+struct Stop {
+    at: usize,
+    arrived: mpsc::Sender<()>,
+    go_on: mpsc::Receiver<()>,
 }
 
 impl Api {
+    /// Tells when the `at`-th request has come, and answers it when it is told to.
+    fn stop_at(&self, at: usize) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let ((arrived, has_arrived), (go, go_on)) = (mpsc::channel(), mpsc::channel());
+        *self.stop.lock().expect("a sound lock") = Some(Stop { at, arrived, go_on });
+        (has_arrived, go)
+    }
+
     fn start(body: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let (heads, connections) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
         let (seen, count) = (Arc::clone(&heads), Arc::clone(&connections));
+        let stop = Arc::<Mutex<Option<Stop>>>::default();
+        let stopping = Arc::clone(&stop);
         std::thread::spawn(move || {
             use std::io::{Read as _, Write as _};
             for stream in listener.incoming().flatten() {
@@ -48,11 +66,15 @@ impl Api {
                     head.push(byte[0]);
                 }
                 seen.lock().expect("a sound lock").push(String::from_utf8_lossy(&head).into_owned());
+                if let Some(stop) = stopping.lock().expect("a sound lock").take_if(|stop| stop.at == count.load(Ordering::SeqCst)) {
+                    stop.arrived.send(()).expect("a test that waits");
+                    stop.go_on.recv().expect("a test that goes on");
+                }
                 let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                 drop(stream.write_all(answer.as_bytes()));
             }
         });
-        Self { port, heads, connections }
+        Self { port, heads, connections, stop }
     }
 
     fn manifest(&self) -> String {
@@ -65,7 +87,7 @@ impl Api {
 
     fn grant(&self, prefix: &str) -> String {
         format!(
-            "[credentials.github]\nkind = \"github-token\"\ntoken = {{ env = \"API_TOKEN\" }}\n\
+            "[credentials.github]\nkind = \"github-token\"\ntoken = {{ env = \"HOOKYARD_SECRET_DEFAULT_API\" }}\n\
              [[grants.http]]\nhost = \"127.0.0.1:{}\"\nmethods = [\"GET\"]\npath_prefix = \"{prefix}\"\ncredential = \"github\"\n\
              allow_http = true\n",
             self.port
@@ -80,7 +102,7 @@ const LOOPBACK: &str = "[egress]\nallow_addresses = [\"127.0.0.1\"]\n";
 async fn a_granted_request_is_sent_with_the_credential_and_kept_with_the_attempt_without_it() {
     let api = Api::start("you sent ghp_a-token-nobody-else-may-see");
     let host = TestHost::builder()
-        .env("API_TOKEN", TOKEN)
+        .env("HOOKYARD_SECRET_DEFAULT_API", TOKEN)
         .tenant_toml(&format!("{}{LOOPBACK}", api.grant("/repos/acme/")))
         .plugin_of("default", "fetch", guests::component("fetch"), &api.manifest())
         .start()
@@ -110,7 +132,7 @@ async fn a_greedy_manifest_gets_what_the_operator_grants_and_no_socket_more() {
         format!("{}{LOOPBACK}", api.grant("/repos/acme/").replace("allow_http = true\n", "")),
     ] {
         let host = TestHost::builder()
-            .env("API_TOKEN", TOKEN)
+            .env("HOOKYARD_SECRET_DEFAULT_API", TOKEN)
             .tenant_toml(&tenant_toml)
             .plugin_of("default", "fetch", guests::component("fetch"), &api.manifest())
             .start()
@@ -126,14 +148,77 @@ async fn a_greedy_manifest_gets_what_the_operator_grants_and_no_socket_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_grant_taken_away_in_the_middle_of_a_run_is_gone_with_its_next_request() {
+    let api = Api::start("again");
+    let host = TestHost::builder()
+        .env("HOOKYARD_SECRET_DEFAULT_API", TOKEN)
+        .tenant_toml(&format!("{}{LOOPBACK}", api.grant("/repos/acme/")))
+        .plugin_of("default", "fetch-on", guests::component("fetch-on"), &api.manifest())
+        .start()
+        .await;
+    let file = host.folder().path().join("tenants/default/tenant.toml");
+    let granted = std::fs::read_to_string(&file).unwrap();
+    // The third request is on its way when the operator takes the grant away, and is answered only then.
+    let (arrived, go_on) = api.stop_at(3);
+    let id = host.sender().post("push", "{}").await.accepted();
+    tokio::task::spawn_blocking(move || arrived.recv().unwrap()).await.unwrap();
+    write(&file, granted.replace("/repos/acme/", "/repos/other/").as_bytes());
+    host.inner().reload();
+    go_on.send(()).unwrap();
+    host.drained().await;
+    let leg = host.leg(id, "fetch-on").await;
+    assert_eq!(leg.state, LegState::Dead, "{leg:?}");
+    assert!(leg.reason.as_ref().is_some_and(|why| why.contains("do not cover")), "{:?}", leg.reason);
+    assert_eq!(api.heads.lock().unwrap().len(), 3, "not one more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the figures of the run, for who reads it")]
+async fn forty_eight_runs_that_wait_for_a_silent_name_server_delay_no_other_tenant() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let servers = format!("[egress]\nname_servers = [\"{}\"]\n", silent.local_addr().unwrap());
+    let grant = "[[grants.http]]\nhost = \"silent.example\"\nmethods = [\"GET\"]\n";
+    let manifest = "sources = [\"github\"]\nevents = [\"*\"]\n[config]\nurl = \"https://silent.example/\"\n[limits]\nwall_ms = 4000\n\
+                    concurrency_max = 48\n[retry]\nattempts_max = 1\n";
+    let credential = "[credentials.github]\nkind = \"github-token\"\ntoken = { file = \"secrets/github\" }\n";
+    let with = |grant: &str| format!("{grant}credential = \"github\"\n");
+    let host = TestHost::builder()
+        .hookyard_toml(&servers)
+        .tenant_toml(&format!("{credential}{}", with(grant)))
+        .plugin_of("noisy", "fetch", guests::component("fetch"), &format!("{manifest}{}", with(grant)))
+        .plugin("ack", guests::component("ack"))
+        .start()
+        .await;
+    let quiet = async || {
+        let began = tokio::time::Instant::now();
+        let id = host.sender().post("push", "{}").await.accepted();
+        host.settled(id).await;
+        began.elapsed()
+    };
+    let usual = quiet().await;
+    for n in 0..48 {
+        host.sender_to("noisy").post("push", format!("{{\"n\":{n}}}")).await.accepted();
+    }
+    tokio::task::spawn_blocking(move || silent.recv_from(&mut [0; 512]).unwrap()).await.unwrap();
+    let mut beside = Vec::new();
+    for _ in 0..5 {
+        beside.push(quiet().await);
+    }
+    beside.sort();
+    println!("a neighbour's delivery: {usual:?} alone, {:?} beside 48 waiting runs (the middle of five)", beside[2]);
+    assert!(beside[2] < usual * 3 + std::time::Duration::from_millis(500), "{usual:?} alone, {beside:?} beside them");
+    host.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_signs_for_the_plugin_that_is_granted_it_and_a_sources_secret_has_no_name() {
     let manifest = |name: &str| {
         format!("sources = [\"github\"]\nevents = [\"*\"]\n[[grants.secrets]]\ncredential = \"{name}\"\npurposes = [\"sign\"]\n")
     };
-    let tenant_toml = "[credentials.partner]\nkind = \"hmac\"\nkey = { env = \"PARTNER_KEY\" }\n\
+    let tenant_toml = "[credentials.partner]\nkind = \"hmac\"\nkey = { env = \"HOOKYARD_SECRET_DEFAULT_PARTNER\" }\n\
                        [[grants.secrets]]\ncredential = \"partner\"\npurposes = [\"sign\"]\n";
     let host = TestHost::builder()
-        .env("PARTNER_KEY", "the partner's key")
+        .env("HOOKYARD_SECRET_DEFAULT_PARTNER", "the partner's key")
         .tenant_toml(tenant_toml)
         .plugin_of("default", "sign", guests::component("sign"), &manifest("partner"))
         .plugin_of("default", "forge", guests::component("sign"), &manifest("github"))

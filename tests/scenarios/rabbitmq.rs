@@ -13,7 +13,7 @@ use hookyard::{
     observe::Scrape,
 };
 use lapin::{
-    BasicProperties, Channel, Connection, ConnectionProperties,
+    Channel, Connection, ConnectionProperties,
     options::{BasicGetOptions, BasicPublishOptions},
     types::{AMQPValue, FieldTable},
 };
@@ -262,17 +262,19 @@ async fn a_message_that_is_not_its_queues_is_put_aside_and_runs_nowhere() {
         forged.insert(name.clone(), value);
     }
     for headers in [stolen.properties.headers().clone().unwrap(), forged] {
-        let properties = BasicProperties::default().with_headers(headers);
+        let properties = stolen.properties.clone().with_headers(headers);
         let options = BasicPublishOptions::default();
         channel.basic_publish("".into(), "hookyard.leg.default.a".into(), options, &stolen.data, properties).await.unwrap().await.unwrap();
     }
     let worker = Node::start(settings(vhost.url()), Clock::system()).await;
     worker.engine.serve(queues());
-    for _ in 0..2 {
+    for reason in ["misplaced", "seal_broken"] {
         let rejected = message(&channel, "hookyard.rejected").await.delivery;
         assert_eq!(rejected.data, stolen.data, "it may be evidence");
-        let why = rejected.properties.headers().as_ref().and_then(|headers| headers.inner().get("hookyard-why")).cloned();
-        assert_eq!(why, Some(AMQPValue::LongString("it says it is another queue's".into())));
+        let headers = rejected.properties.headers().as_ref().expect("headers").inner();
+        assert_eq!(headers.get("hookyard-rejection"), Some(&AMQPValue::LongString(reason.into())), "{headers:?}");
+        assert_eq!(headers.get("hookyard-queue"), Some(&AMQPValue::LongString("hookyard.leg.default.a".into())));
+        assert!(headers.contains_key("hookyard-seal"), "it can be put back");
     }
     let own = lease(&worker).await;
     assert_eq!(&own.delivery.document[..], b"{\"number\":2}", "what is the queue's own runs");

@@ -5,11 +5,13 @@ use std::{path::Path, sync::Arc, time::Duration};
 use hookyard::{
     broker::{
         Amqp,
-        amqp::{Address, Names, Parts, Settings, Topology},
+        amqp::{Address, Keys, Names, Parts, Settings, Topology},
     },
     clock::Clock,
     ledger::{self, Ledger},
     observe::{Observer, Readiness},
+    shares::Shares,
+    signature::Secret,
 };
 use tempfile::TempDir;
 
@@ -17,6 +19,9 @@ use crate::contract::Engine;
 
 /// How long a test waits for what RabbitMQ is to do.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What every host of every test seals its messages with.
+pub const KEY: &str = "of-all-hosts-of-all-tests-of-this-repository";
 
 /// Settings for a vhost: everything in one process, as by default.
 pub fn settings(url: &str) -> Settings {
@@ -28,6 +33,7 @@ pub fn settings(url: &str) -> Settings {
             queue_messages_max: 1_000_000,
             queue_bytes_max: 1 << 30,
         },
+        keys: Keys::new(vec![Secret::new(KEY).expect("a key")]).expect("a key that is long enough"),
         management: None,
         ack_after_broker: false,
         message_bytes_max: 16 << 20,
@@ -35,6 +41,7 @@ pub fn settings(url: &str) -> Settings {
         works: true,
         archives: true,
         shared_work: false,
+        shares: Shares::default(),
     }
 }
 

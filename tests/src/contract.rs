@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hookyard::{
-    broker::{Broker, DeadLetterChange, DeadLetterFilter, DeadLetters, Finished, Lease, Offer, Queue, QueueSet, Settled},
+    broker::{Broker, DeadLetterChange, DeadLetterFilter, DeadLetters, Finished, Lease, Offer, Queue, QueueSet, RunMemory, Settled},
     clock::Clock,
     delivery::{
         AttemptRecord, BodyEncoding, DeadReason, Delivery, DeliveryId, DeliveryKey, Effects, LegId, Outcome, PluginName, Receipt,
@@ -204,7 +204,8 @@ fn plugin(name: &str) -> PluginName {
 
 /// The queues `a` and `b` of the tenant `default`.
 pub fn queues() -> QueueSet {
-    let queue = |name| Queue { tenant: TenantId::default_tenant(), plugin: plugin(name), concurrency_max: 8 };
+    let queue =
+        |name| Queue { tenant: TenantId::default_tenant(), plugin: plugin(name), concurrency_max: 8, run_memory: RunMemory::default() };
     QueueSet { queues: vec![queue("a"), queue("b")], tenant_concurrency_max: 16 }
 }
 

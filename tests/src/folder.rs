@@ -8,7 +8,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::rabbit::{self, Queue};
+use crate::{
+    amqp::KEY,
+    rabbit::{self, Queue},
+};
 
 /// The secret every test tenant's source signs with.
 pub const SECRET: &str = "It's a Secret to Everybody";
@@ -94,8 +97,13 @@ impl Folder {
 fn broker_toml(queue: &Queue, root: &Path) -> String {
     let file = root.join("secrets/amqp");
     write(&file, queue.url.as_bytes());
-    let (ack_after, file, more) = (queue.ack_after, file.display(), &queue.more);
-    format!("[broker]\nkind = \"rabbitmq\"\nack_after = \"{ack_after}\"\n[broker.rabbitmq]\nurl = {{ file = \"{file}\" }}\n{more}\n")
+    let key = root.join("secrets/amqp-key");
+    write(&key, KEY.as_bytes());
+    let (ack_after, file, key, more) = (queue.ack_after, file.display(), key.display(), &queue.more);
+    format!(
+        "[broker]\nkind = \"rabbitmq\"\nack_after = \"{ack_after}\"\n[broker.rabbitmq]\nurl = {{ file = \"{file}\" }}\nkeys = [{{ file = \"{key}\" \
+         }}]\n{more}\n"
+    )
 }
 
 /// Writes a file so that it is seen whole or not at all.

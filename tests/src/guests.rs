@@ -11,7 +11,8 @@ macro_rules! foreach_guest {
     ($then:ident) => {
         $then! {
             "ack", "bad-text", "bulk-fill", "burn-then-trap", "call-flood", "config", "count", "echo", "emit-then-ack", "emit-then-reject", "exit", "fat-string",
-            "fetch", "http-import", "huge-string", "invalid-discriminant", "kv-own-writes", "last-words", "log-flood", "log-some", "loop", "memory-bomb",
+            "fetch", "fetch-on", "http-import", "huge-string", "invalid-discriminant", "kv-own-writes", "last-words", "log-flood", "log-some", "loop",
+            "memory-bomb",
             "memory-bombs", "noisy", "once-send", "once-twice", "poison", "publish-document", "random", "reject", "remember", "retry", "sign", "skip",
             "sleep", "stack-overflow", "start-grow", "start-loop", "start-trap", "table-bomb", "trap", "unknown-import", "validate", "wall-clock",
             "wrong-world",
@@ -57,9 +58,8 @@ pub fn encode(text: &str) -> Vec<u8> {
     let package = resolve.push_source("world.wit", WORLD).expect("the guests' worlds parse");
     let world = resolve.select_world(&[package], Some(world)).expect("the guest's world exists");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the world can be embedded");
-    let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(&module).expect("the guest fits its world");
-    encoder.encode().expect("the guest can be encoded")
+    let encoder = ComponentEncoder::default().validate(true).module(&module);
+    encoder.expect("the guest fits its world").encode().expect("the guest can be encoded")
 }
 
 #[cfg(test)]

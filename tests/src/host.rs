@@ -110,7 +110,7 @@ impl TestHost {
     async fn start_in(folder: Folder, clock: Clock, env: BTreeMap<String, String>) -> Self {
         let file = folder.config_file();
         let config = config::load(Some(&file), &env).unwrap_or_else(|problems| panic!("configuration: {problems:#?}"));
-        let options = Options { clock: clock.clone(), compiler: Compiler::InProcess, env, config_file: Some(file) };
+        let options = Options { clock: clock.clone(), compiler: Compiler::InProcess, env, config_file: Some(file), unconfined: Vec::new() };
         let host = Host::start(config, options).await.expect("the host starts");
         Self { host: Some(host), folder: Some(folder), clock }
     }
@@ -232,6 +232,8 @@ impl TestHost {
         assert_eq!(books.gap, 0, "the books do not balance: {books:?}");
         assert_eq!(books.accepted, books.routed + books.unrouted, "{books:?}");
         assert_eq!(books.legs, books.by_state.iter().sum::<u64>(), "{books:?}");
+        let wrong = host.ledger().recount_stored_bytes().await.expect("countable rows");
+        assert_eq!(wrong, 0, "the sums of what tenants have stored are not those of the rows");
         let orphans = host.stop().await;
         assert!(orphans.is_empty(), "runs were still under way: {orphans:?}");
     }

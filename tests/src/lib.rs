@@ -3,6 +3,7 @@
 //! A scenario reads like a sentence. What it waits for it awaits as a fact; nothing sleeps.
 
 pub mod amqp;
+pub mod bomb;
 pub mod contract;
 pub mod disk;
 pub mod fake_amqp;

@@ -3,8 +3,8 @@
 use std::{
     ffi::OsString,
     fs,
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, mpsc},
@@ -14,7 +14,7 @@ use std::{
 
 pub use rustix::process::Signal;
 
-use crate::folder::Folder;
+use crate::{folder::Folder, payloads::target_dir};
 
 /// How long a process may take to open its door.
 const START_MAX: Duration = Duration::from_mins(1);
@@ -35,10 +35,13 @@ pub struct ProcessHost {
     reader: Option<JoinHandle<()>>,
 }
 
-/// The binary that `cargo build` made beside this test.
+/// The binary that `cargo build` made beside this test, or in the repository's `target` folder where tests are compiled elsewhere
+/// (`CARGO_BUILD_BUILD_DIR`).
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("this test's path");
-    let built = test.ancestors().nth(2).expect("the profile's folder").join("hookyard");
+    let profile = test.ancestors().nth(2).expect("the profile's folder");
+    let beside = profile.join("hookyard");
+    let built = if beside.is_file() { beside } else { target_dir().join(profile.file_name().expect("a name")).join("hookyard") };
     assert!(built.is_file(), "{} is not there; run `cargo build` or `cargo xtask test` first", built.display());
     built
 }
@@ -54,6 +57,12 @@ impl ProcessHost {
         Self::spawn(folder, &[], arguments).unwrap_or_else(|log| panic!("the host did not open its door: {log}"))
     }
 
+    /// Starts the host from another copy of its binary.
+    pub fn start_from(program: &std::path::Path, folder: &Folder) -> Self {
+        let started = Self::spawn_command(&[program.into()], folder, &[]);
+        started.unwrap_or_else(|log| panic!("the host did not open its door: {log}"))
+    }
+
     /// The same with a program and its arguments in front, which must become the host or be its parent from outside, as `strace -D` is.
     pub fn start_under(folder: &Folder, wrapper: &[OsString]) -> Self {
         Self::try_start_under(folder, wrapper).unwrap_or_else(|log| panic!("the host did not open its door: {log}"))
@@ -67,6 +76,10 @@ impl ProcessHost {
     fn spawn(folder: &Folder, wrapper: &[OsString], arguments: &[&str]) -> Result<Self, String> {
         let mut command = wrapper.to_vec();
         command.push(binary().into());
+        Self::spawn_command(&command, folder, arguments)
+    }
+
+    fn spawn_command(command: &[OsString], folder: &Folder, arguments: &[&str]) -> Result<Self, String> {
         let mut child = Command::new(&command[0])
             .args(&command[1..])
             .args(["serve", "--config"])
@@ -114,7 +127,7 @@ impl ProcessHost {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).expect("a running process");
+        self::signal(&self.child, signal);
     }
 
     /// Waits until it, and whoever traces it, are gone; gives its status and its log.
@@ -129,6 +142,18 @@ impl ProcessHost {
         self.child.id()
     }
 
+    /// Lets a plugin of the tenant `default` run that is paused or parked.
+    pub fn resume(&self, folder: &Folder, plugin: &str) {
+        let token = fs::read_to_string(folder.path().join("data/admin.token")).expect("a token");
+        let (admin, token) = (self.admin, token.trim());
+        let mut stream = TcpStream::connect(admin).expect("an admin listener");
+        let head = format!("POST /api/v1/plugins/default/{plugin}/resume HTTP/1.1\r\nhost: {admin}\r\nauthorization: Bearer {token}\r\n");
+        stream.write_all(format!("{head}connection: close\r\ncontent-length: 0\r\n\r\n").as_bytes()).expect("a sent request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
     /// The most memory it has held, in bytes.
     pub fn peak_rss_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
@@ -136,6 +161,23 @@ impl ProcessHost {
         let kib: u64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number");
         kib * 1024
     }
+}
+
+/// Starts a host of which nobody waits until its door is open.
+pub fn start_only(folder: &Folder) -> Child {
+    let mut command = Command::new(binary());
+    command.args(["serve", "--config"]).arg(folder.config_file());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the host starts")
+}
+
+/// Sends a signal.
+pub fn signal(child: &Child, signal: Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("a running process");
+}
+
+/// Waits until it is gone.
+pub fn ended(mut child: Child) -> ExitStatus {
+    child.wait().expect("an end")
 }
 
 /// The addresses in the line a host logs once its door is open.

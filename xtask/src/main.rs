@@ -5,6 +5,7 @@ mod demo;
 mod fixtures;
 mod fuzz;
 mod plugins;
+mod suite;
 mod test;
 mod tidy;
 mod toolchain;
@@ -39,16 +40,20 @@ fn bench(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     succeed(cargo().args(["run", "--quiet", "-p", "bench", "--"]).args(arguments).current_dir(root))
 }
 
-/// The cargo that runs this script, without what it says of this script: build scripts look at those variables, and what they built would be built
-/// again whenever it is cargo itself that is called next.
+/// The cargo that runs this script.
 fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    without_this_package(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))
+}
+
+/// The command without what cargo says of this script: build scripts look at those variables, and what they built would be built again whenever
+/// it is cargo itself that is called next.
+fn without_this_package(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
-            cargo.env_remove(name);
+            command.env_remove(name);
         }
     }
-    cargo
+    command
 }
 
 /// Runs a command whose failure is ours.

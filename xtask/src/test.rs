@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use rabbit_node::Shared;
 
-use crate::{cargo, debian, fixtures, plugins, say, succeed, tools};
+use crate::{cargo, debian, fixtures, plugins, say, succeed, suite, tools};
 
 /// Debian's `redis-server` package only adds a link to this program, and a service that nobody here needs.
 const REDIS_OF_DEBIAN: &str = "/usr/bin/redis-check-rdb";
@@ -18,12 +18,14 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     // The binaries first: the scenarios that kill hosts start them as processes.
     succeed(cargo().args(["build", "--workspace"]).current_dir(root))?;
     let rabbit = rabbit();
-    let broker = rabbit.iter().flat_map(Shared::environment);
+    let broker: Vec<(&str, String)> = rabbit.iter().flat_map(Shared::environment).collect();
     let path = tools::path_with_compilers(root);
-    let mut tests = cargo();
-    succeed(tests.args(["test", "--workspace", "--no-fail-fast"]).envs(broker).env("PATH", path).current_dir(root))?;
+    suite::run(root, |command| {
+        command.envs(broker.iter().map(|(name, value)| (name, value))).env("PATH", &path);
+    })?;
+    // The plugins and their SDK, where their clippy and their components are built: what macros are made of is compiled once.
     let shipped = root.join("plugins");
-    succeed(cargo().arg("test").env("CARGO_TARGET_DIR", root.join("target/plugin-tests")).current_dir(shipped))?;
+    succeed(cargo().arg("test").env("CARGO_TARGET_DIR", root.join("target/wasm")).current_dir(shipped))?;
     if rabbit.is_none() {
         say("skipped: the tests against RabbitMQ, because there is none (see above)");
     }

@@ -8,22 +8,27 @@ use std::{
 
 use crate::{say, succeed};
 
-const JCO: &str = "@bytecodealliance/jco@1.35.0";
-const COMPONENTIZE_PY: &str = "componentize-py==0.25.1";
+const JCO: &str = "1.35.0";
+const COMPONENTIZE_PY: &str = "0.25.1";
 
 /// Fetches what is missing, says what cannot be had, and gives the path with what can: the tests look for the compilers there.
 pub(crate) fn path_with_compilers(root: &Path) -> OsString {
-    let (node, python) = (root.join("target/tools/js"), root.join("target/tools/py"));
+    let tools = root.join("target/tools");
+    // A folder for each version: what an older checkout fetched into a shared folder is not taken for what this one asks for. The folder's real
+    // place, because Python writes it into its programs.
+    let tools = tools.canonicalize().unwrap_or(tools);
+    let (node, python) = (tools.join(format!("jco-{JCO}")), tools.join(format!("componentize-py-{COMPONENTIZE_PY}")));
     let (jco, componentize_py) = (node.join("node_modules/.bin"), python.join("bin"));
     if !jco.join("jco").is_file() {
+        let package = format!("@bytecodealliance/jco@{JCO}");
         fetch("JavaScript", || {
-            succeed(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&node).arg(JCO))
+            succeed(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&node).arg(package))
         });
     }
     if !componentize_py.join("componentize-py").is_file() {
         fetch("Python", || {
             succeed(Command::new("python3").args(["-m", "venv"]).arg(&python))?;
-            succeed(Command::new(componentize_py.join("pip")).args(["install", "--quiet", COMPONENTIZE_PY]))
+            succeed(Command::new(componentize_py.join("pip")).args(["install", "--quiet", &format!("componentize-py=={COMPONENTIZE_PY}")]))
         });
     }
     // rustup adds the target, where it is there and reaches its servers; the test over it skips in words otherwise.

@@ -39,6 +39,12 @@ impl Auth {
         is_our_address || host == "localhost" || self.hosts.contains(&host)
     }
 
+    /// Whether `path` is answered without a token to a peer on this machine: an orchestrator's probe carries none, and neither does a scraper
+    /// beside the host. Metrics name tenants, so where others reach this listener, too, they need the token from everywhere.
+    pub(super) fn is_open(&self, path: &str) -> bool {
+        is_health(path) || (path == "/metrics" && self.listen.is_loopback())
+    }
+
     /// Whether the request carries the token. Digests are compared, so that neither its bytes nor its length show in the time.
     pub(super) fn knows_token(&self, headers: &HeaderMap) -> bool {
         let Some(value) = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes) else { return false };
@@ -48,9 +54,17 @@ impl Auth {
     }
 }
 
-/// Whether `path` is answered without a token to a peer on this machine: an orchestrator's probe and a scraper carry none.
-pub(super) fn is_open_to_loopback(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/metrics")
+/// Whether `path` says whether the host lives and is ready: what probes ask.
+pub(super) fn is_health(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz")
+}
+
+/// Whether the request says that somebody else sent it on. Then the peer is a proxy on this machine, and who asks may be anybody.
+pub(super) fn names_a_proxy(headers: &HeaderMap) -> bool {
+    headers
+        .keys()
+        .map(header::HeaderName::as_str)
+        .any(|name| matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded"))
 }
 
 /// The host of `host:port`; an address of version 6 keeps its brackets.
@@ -102,6 +116,23 @@ mod tests {
         let auth = auth("127.0.0.1:9090");
         assert!(!auth.knows_host(&HeaderMap::new()));
         assert!(!auth.knows_host(&headers(&header::HOST, &["localhost", "rebind.evil"])));
+    }
+
+    #[test]
+    fn metrics_are_open_where_the_listener_is_on_this_machine_only() {
+        assert!(auth("127.0.0.1:9090").is_open("/metrics") && auth("[::1]:9090").is_open("/metrics"));
+        for listen in ["0.0.0.0:9090", "10.1.2.3:9090", "[::]:9090"] {
+            assert!(!auth(listen).is_open("/metrics") && auth(listen).is_open("/livez"), "{listen}");
+        }
+        assert!(!auth("127.0.0.1:9090").is_open("/api/v1/queues"));
+    }
+
+    #[test]
+    fn a_proxy_is_known_by_what_it_adds() {
+        for name in ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"] {
+            assert!(names_a_proxy(&headers(&name.parse().unwrap(), &["x"])), "{name}");
+        }
+        assert!(!names_a_proxy(&headers(&header::USER_AGENT, &["Prometheus"])));
     }
 
     #[test]

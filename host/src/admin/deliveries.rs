@@ -1,7 +1,6 @@
 //! Deliveries, dead letters and emitted events: what came, what died, what came of it.
 
 use axum::{
-    Json,
     extract::{Path, State},
     http::{StatusCode, Uri},
 };
@@ -10,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::{
     Parts,
+    json::Json,
     problem::Problem,
-    query::{limit, parse},
+    query::{known, limit, parse},
 };
 use crate::{
     broker::{DeadLetterChange, DeadLetterFilter},
@@ -58,6 +58,7 @@ enum Verb {
 
 pub(super) async fn deliveries(State(parts): State<Parts>, uri: Uri) -> Answer<Page<DeliveryView>> {
     let query: DeliveryQuery = parse(&uri)?;
+    let tenant = query.tenant.clone();
     let filter = DeliveryFilter {
         tenant: query.tenant,
         source: query.source,
@@ -69,7 +70,8 @@ pub(super) async fn deliveries(State(parts): State<Parts>, uri: Uri) -> Answer<P
         until: query.until,
         text: query.q,
     };
-    Ok(Json(parts.ledger.deliveries(filter, query.cursor, limit(query.limit)?).await?))
+    let page = parts.ledger.deliveries(filter, query.cursor, limit(query.limit)?).await?;
+    known(&parts, tenant.as_ref(), page).map(Json)
 }
 
 pub(super) async fn delivery(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<DeliveryView> {
@@ -91,8 +93,7 @@ pub(super) async fn replay_delivery(State(parts): State<Parts>, Path(id): Path<S
 
 pub(super) async fn dead_letters(State(parts): State<Parts>, uri: Uri) -> Answer<Page<DeadLetterView>> {
     let query: PluginQuery = parse(&uri)?;
-    let filter = DeadLetterFilter { tenant: query.tenant, plugin: query.plugin };
-    Ok(Json(parts.dead_letters.page(filter, query.cursor, limit(query.limit)?).await?))
+    dead_page(&parts, query).await.map(Json)
 }
 
 pub(super) async fn dead_letter(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<DeadLetterView> {
@@ -117,7 +118,9 @@ pub(super) async fn discard_many(State(parts): State<Parts>, uri: Uri) -> Answer
 
 pub(super) async fn emits(State(parts): State<Parts>, uri: Uri) -> Answer<Page<EmitView>> {
     let query: PluginQuery = parse(&uri)?;
-    Ok(Json(parts.ledger.emits(query.tenant, query.plugin, query.cursor, limit(query.limit)?).await?))
+    let tenant = query.tenant.clone();
+    let page = parts.ledger.emits(query.tenant, query.plugin, query.cursor, limit(query.limit)?).await?;
+    known(&parts, tenant.as_ref(), page).map(Json)
 }
 
 /// By Hookyard's id, or by the provider's where only one delivery has it (several hooks of one event may share it).
@@ -162,15 +165,21 @@ async fn change(parts: &Parts, id: &str, verb: Verb) -> Answer<Value> {
     }
 }
 
-/// One page of what the filter finds, at most 1,000; `more` tells the caller to ask again. Bounded, so that one call cannot hold the ledger.
+/// One page of what the filter finds, at most 1,000, so that one call cannot hold the ledger. `next_cursor` goes on with what died before: what
+/// dies again meanwhile is newer, and not found twice.
 async fn change_many(parts: &Parts, uri: &Uri, verb: Verb) -> Answer<Value> {
-    let query: PluginQuery = parse(uri)?;
-    let filter = DeadLetterFilter { tenant: query.tenant, plugin: query.plugin };
-    let page = parts.dead_letters.page(filter, query.cursor, limit(query.limit)?).await?;
+    let page = dead_page(parts, parse(uri)?).await?;
     let mut changed = 0_usize;
     for view in page.items {
         let leg = LegId { delivery: view.delivery_id, plugin: view.plugin };
         changed += usize::from(apply(parts, verb, view.tenant, leg).await? == DeadLetterChange::Done);
     }
-    Ok(Json(json!({"changed": changed, "more": page.next_cursor.is_some()})))
+    Ok(Json(json!({"changed": changed, "more": page.next_cursor.is_some(), "next_cursor": page.next_cursor})))
+}
+
+async fn dead_page(parts: &Parts, query: PluginQuery) -> Result<Page<DeadLetterView>, Problem> {
+    let tenant = query.tenant.clone();
+    let filter = DeadLetterFilter { tenant: query.tenant, plugin: query.plugin };
+    let page = parts.dead_letters.page(filter, query.cursor, limit(query.limit)?).await?;
+    known(parts, tenant.as_ref(), page)
 }

@@ -15,7 +15,7 @@ use axum::body::{Bytes, HttpBody};
 use http_body::Frame;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use crate::{clock::Clock, observe::LiveEvent, tasks::Tasks};
+use crate::{clock::Clock, observe::LiveEvent, tasks::Tasks, text::escaped};
 
 /// How long a stream may be silent.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -76,7 +76,7 @@ impl HttpBody for Events {
 /// JSON has no raw line ends, so an event is one `data` line whatever its fields hold.
 fn line(event: &LiveEvent) -> Option<String> {
     let data = serde_json::to_string(event).ok()?;
-    Some(format!("event: {}\ndata: {data}\n\n", event.kind))
+    Some(format!("event: {}\ndata: {}\n\n", event.kind, escaped(&data)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! The host itself: health, metrics, tenants, queues, books.
+//! The host itself: health, tenants, queues, books.
+
+use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension,
     body::Body,
     extract::State,
     http::{StatusCode, header},
@@ -12,15 +14,16 @@ use serde_json::{Value, json};
 use super::{
     Parts,
     events::{Events, Source},
+    json::Json,
+    metrics::Scraper,
     problem::Problem,
     streams,
 };
 use crate::{
     delivery::{
-        LegState, Timestamp,
-        view::{Page, PluginView, QueueView},
+        LegState,
+        view::{Page, QueueView},
     },
-    observe::Scrape,
     tasks::Tasks,
 };
 
@@ -46,29 +49,6 @@ pub(super) async fn readyz(State(parts): State<Parts>) -> Response {
     (code, Json(Value::Object(answer))).into_response()
 }
 
-/// A queue or ledger that does not answer is a metric, not a failed scrape.
-pub(super) async fn metrics(State(parts): State<Parts>) -> Response {
-    let (queues, books, parked) = tokio::join!(parts.broker.depth(), parts.ledger.books(), parts.ledger.oldest_parked());
-    // Only those that are configured: the cursor of one that was removed stands still for good.
-    let streams = streams::views(&parts).await.unwrap_or_default().into_iter().filter(|stream| stream.kind.is_some()).collect();
-    let now = parts.clock.now();
-    let age = |(tenant, plugin, received_at): (_, _, Timestamp)| (tenant, plugin, now.since(received_at));
-    let is_broken = |view: &PluginView| view.breaker.as_ref().is_some_and(|breaker| breaker.state != "closed");
-    let broken = parts.catalog.views(None).into_iter().filter(is_broken).map(|view| (view.tenant, view.name)).collect();
-    let scrape = Scrape {
-        queues: queues.ok(),
-        books_gap: books.ok().map(|books| books.gap),
-        ledger_log_bytes: parts.ledger.log_bytes(),
-        streams,
-        broken,
-        relay_lag: parts.ledger.relay_lag(),
-        shares: parts.shares.clone(),
-        oldest_parked: parked.unwrap_or_default().into_iter().map(age).collect(),
-    };
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], parts.observer.encode(&scrape)).into_response()
-}
-
 /// Tenants with their sources; of a secret only that there is one.
 pub(super) async fn tenants(State(parts): State<Parts>) -> Json<Value> {
     let directory = parts.tenants.snapshot();
@@ -88,8 +68,8 @@ pub(super) async fn queues(State(parts): State<Parts>) -> Answer<Page<QueueView>
     Ok(Json(whole(parts.broker.depth().await?)))
 }
 
-pub(super) async fn books(State(parts): State<Parts>) -> Answer<Value> {
-    let books = parts.ledger.books().await?;
+pub(super) async fn books(State(parts): State<Parts>, Extension(scraper): Extension<Arc<Scraper>>) -> Answer<Value> {
+    let books = scraper.books(&parts).await?;
     let by_state: serde_json::Map<_, _> =
         LegState::ALL.iter().zip(books.by_state).map(|(state, count)| (state.slug().to_owned(), json!(count))).collect();
     Ok(Json(json!({
@@ -103,7 +83,7 @@ pub(super) async fn books(State(parts): State<Parts>) -> Answer<Value> {
     })))
 }
 
-pub(super) async fn events(State(parts): State<Parts>, axum::Extension(tasks): axum::Extension<Tasks>) -> Response {
+pub(super) async fn events(State(parts): State<Parts>, Extension(tasks): Extension<Tasks>) -> Response {
     let source = Source { live: parts.observer.subscribe(), clock: parts.clock.clone(), tasks };
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::new(Events::new(source))).into_response()
 }

@@ -1,118 +1,77 @@
-//! The admin socket, with a bound on the connections at once: each costs a descriptor and a buffer, and ingest needs both more.
+//! The admin socket: its places, its times, and who is at the other end.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
+use tokio::net::TcpListener;
+use tower_service::Service as _;
+
+use crate::{
+    cidr,
+    clock::Clock,
+    listen::{self, Connection, Place, Places, Times},
+    shares::Holder,
+    tasks::Tasks,
 };
 
-use axum::{
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
-
-/// Connections at once; a scraper, a few scripts and a few people are a handful.
-pub(super) const CONNECTIONS_MAX: usize = 256;
-
-/// A listener that accepts while fewer than its bound are open; the rest waits in the kernel's queue.
-pub(super) struct Bounded {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-}
+/// Connections beyond the bound that are there for probes.
+pub(super) const RESERVE: usize = 16;
+/// A scraper asks more seldom and connects again; a person's tools do so by themselves.
+const TIMES: Times =
+    Times { head: Duration::from_secs(10), write: Duration::from_secs(10), bytes_per_s_min: 1024, head_bytes_max: 16 * 1024 };
 
 /// Whose connection a request came on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-/// A connection that gives its place back when it is dropped.
-pub(super) struct Connection {
-    stream: TcpStream,
-    _place: Option<OwnedSemaphorePermit>,
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// The other end of the socket.
+    pub(super) address: SocketAddr,
+    /// Its place; none where there is no connection, as in tests.
+    pub(super) place: Option<Arc<Place>>,
 }
 
-impl Bounded {
-    pub(super) fn new(listener: TcpListener, connections_max: usize) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections_max)) }
-    }
-}
-
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The semaphore is never closed, so there is a place sooner or later.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        // axum's own: it waits a second where the process is out of descriptors, instead of spinning.
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, _place: place }, peer)
+impl Peer {
+    /// Who has its shares.
+    pub(super) fn holder(&self) -> Holder {
+        Holder::Address(cidr::customer(self.address.ip()))
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// Whether it is on this machine.
+    pub(super) fn is_here(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+
+    /// Whether its place is one of those for probes.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.is_reserved())
     }
 }
 
-impl Connected<IncomingStream<'_, Bounded>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::Future as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn the_next_connection_waits_until_one_is_closed() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut bounded = Bounded::new(listener, 1);
-        let (_one, _two) = (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
-        let (first, _) = bounded.accept().await;
-        {
-            let mut second = std::pin::pin!(bounded.accept());
-            let polled = std::future::poll_fn(|cx| Poll::Ready(second.as_mut().poll(cx).is_pending())).await;
-            assert!(polled, "a second connection was accepted beside the first");
-        }
-        drop(first);
-        bounded.accept().await;
-    }
+/// Takes connections until told to stop, and serves the routes on each.
+pub(super) async fn run(listener: TcpListener, routes: Router, (places, clock, tasks): (Places, Clock, Tasks)) {
+    let until = (clock.clone(), tasks.clone());
+    let welcome = |stream: tokio::net::TcpStream, address: SocketAddr| {
+        let peer = Peer { address, place: None };
+        // Without a place the connection is closed unread: an answer would cost what the bound is there to save.
+        let Some(place) = places.enter(&peer.holder()).map(Arc::new) else { return };
+        let peer = Peer { place: Some(Arc::clone(&place)), ..peer };
+        let connection = Connection { place, times: TIMES, clock: clock.clone(), tasks: tasks.clone() };
+        let routes = routes.clone();
+        tasks.spawn_brief(async move {
+            let _ = stream.set_nodelay(true);
+            let respond = |mut routes: Router, request: axum::extract::Request| async move {
+                match routes.call(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            };
+            connection
+                .serve(stream, move |request| {
+                    let mut request = request.map(Body::new);
+                    request.extensions_mut().insert(ConnectInfo(peer.clone()));
+                    respond(routes.clone(), request)
+                })
+                .await;
+        });
+    };
+    listen::accept(listener, until, welcome).await;
 }

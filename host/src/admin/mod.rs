@@ -1,7 +1,7 @@
 //! Read views and few verbs over HTTP, for operators.
 //!
 //! The listener has one thread and runtime of its own: when deliveries take every core the host has, the one who wants to know why still gets
-//! an answer. No route reads a request body: what is asked for stands in the path and the query.
+//! an answer. No route reads a request body: what is asked for stands in the path and the query, and what a route does not read is refused.
 //!
 //! Everything the answers carry is text from strangers (event names, plugin logs), so they are JSON or plain text, never markup, and every
 //! answer forbids a browser to see more in it.
@@ -9,8 +9,11 @@
 mod auth;
 mod deliveries;
 mod events;
+mod guard;
 mod host;
+mod json;
 mod listener;
+mod metrics;
 mod plugins;
 mod problem;
 mod query;
@@ -28,14 +31,15 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     ledger::Ledger,
+    listen::Places,
     observe::{Observer, Readiness, StreamBoard},
-    shares::Shares,
+    shares::{Resource, Shares},
     signature::Secret,
     tasks::Tasks,
     tenants::Tenants,
 };
 use auth::Auth;
-use listener::{Bounded, CONNECTIONS_MAX, Peer};
+use guard::Guard;
 
 /// How the admin listener is set up.
 #[derive(Clone, Debug)]
@@ -97,10 +101,16 @@ impl Admin {
     /// # Errors
     /// The address cannot be listened on, or the operating system gives no thread.
     pub async fn open(settings: Settings, parts: Parts) -> anyhow::Result<Self> {
-        Self::serve(settings.listen, |address, tasks| router::routes(parts, Auth::new(&settings, address), tasks)).await
+        let told = (parts.observer.clone(), parts.clock.clone());
+        Self::serve(&settings, told, |guard, tasks| router::routes(parts, guard, tasks)).await
     }
 
-    async fn serve(listen: SocketAddr, routes: impl FnOnce(SocketAddr, Tasks) -> Router) -> anyhow::Result<Self> {
+    async fn serve(
+        settings: &Settings,
+        (observer, clock): (Observer, Clock),
+        routes: impl FnOnce(Guard, Tasks) -> Router,
+    ) -> anyhow::Result<Self> {
+        let listen = settings.listen;
         let listener = TcpListener::bind(listen)
             .await
             .and_then(TcpListener::into_std)
@@ -113,15 +123,12 @@ impl Admin {
             .build()
             .context("the admin thread cannot be started")?;
         let tasks = Tasks::new();
-        let service = routes(address, tasks.clone()).into_make_service_with_connect_info::<Peer>();
+        let pool = |resource| settings.shares.pool(resource).clone();
+        let guard = Guard::new(Auth::new(settings, address), pool(Resource::AdminRequests), (observer, clock.clone()));
+        let (routes, places) = (routes(guard, tasks.clone()), Places::new(pool(Resource::AdminConnections), listener::RESERVE));
         let entered = runtime.enter();
         let listener = TcpListener::from_std(listener).context("the admin listener cannot be watched")?;
-        let stopping = tasks.clone();
-        tasks.spawn("admin", async move {
-            let serving = axum::serve(Bounded::new(listener, CONNECTIONS_MAX), service);
-            // The accept loop ends at the stop only; it has no error of its own.
-            let _ = serving.with_graceful_shutdown(async move { stopping.stopping().await }).await;
-        });
+        tasks.spawn("admin", listener::run(listener, routes, (places, clock, tasks.clone())));
         drop(entered);
         Ok(Self { address, tasks, runtime: Some(runtime) })
     }
@@ -155,15 +162,19 @@ mod tests {
         observe::facts::SettingsReloaded,
     };
 
+    fn settings(listen: SocketAddr) -> Settings {
+        Settings { listen, token: Secret::new("open-sesame").unwrap(), hosts: vec![], shares: Shares::default() }
+    }
+
     /// The real listener with the routes of its own that need no ledger.
     async fn open(observer: Observer, clock: Clock) -> Admin {
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let settings = Settings { listen, token: Secret::new("open-sesame").unwrap(), hosts: vec![], shares: Shares::default() };
+        let settings = settings("127.0.0.1:0".parse().unwrap());
+        let told = (observer.clone(), clock.clone());
         let events = |Extension(tasks): Extension<Tasks>| async move {
             Response::new(Body::new(Events::new(Source { live: observer.subscribe(), clock, tasks })))
         };
         let routes = Router::new().route("/livez", get(host::livez)).route("/api/v1/events", get(events));
-        Admin::serve(listen, |address, tasks| router::guarded(routes.layer(Extension(tasks)), Auth::new(&settings, address))).await.unwrap()
+        Admin::serve(&settings, told, |guard, tasks| router::guarded(routes.layer(Extension(tasks)), guard)).await.unwrap()
     }
 
     async fn ask(admin: &Admin, path: &str, headers: &str) -> TcpStream {
@@ -198,16 +209,20 @@ mod tests {
         read_until(&mut stream, ": listening").await;
         observer.record(&SettingsReloaded { problems: vec![] });
         read_until(&mut stream, "event: settings_reloaded").await;
-        admin.close(Duration::from_secs(30)).await;
-        let mut rest = Vec::new();
-        stream.read_to_end(&mut rest).await.unwrap();
+        let read = async move {
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.unwrap();
+            rest
+        };
+        let ((), rest) = tokio::join!(admin.close(Duration::from_secs(30)), read);
         assert!(rest.ends_with(b"0\r\n\r\n"), "the stream was cut, not ended: {}", rest.escape_ascii());
     }
 
     #[tokio::test]
     async fn an_address_in_use_is_named() {
         let first = open(Observer::default(), Clock::system()).await;
-        let error = Admin::serve(first.address, |_, _| Router::new()).await.unwrap_err();
+        let told = (Observer::default(), Clock::system());
+        let error = Admin::serve(&settings(first.address), told, |_, _| Router::new()).await.unwrap_err();
         assert!(error.to_string().contains(&first.address.to_string()), "{error}");
     }
 }

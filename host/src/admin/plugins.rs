@@ -1,7 +1,6 @@
 //! Plugins: what serves and why not, and the operator's word about it.
 
 use axum::{
-    Json,
     extract::{Path, State},
     http::{StatusCode, Uri},
 };
@@ -9,8 +8,9 @@ use axum::{
 use super::{
     Parts,
     host::{Answer, whole},
+    json::Json,
     problem::Problem,
-    query::parse,
+    query::{known, parse},
 };
 use crate::{
     catalog::{ApprovalError, RollbackError},
@@ -37,7 +37,7 @@ struct Target {
 
 pub(super) async fn plugins(State(parts): State<Parts>, uri: Uri) -> Answer<Page<PluginView>> {
     let filter: Filter = parse(&uri)?;
-    Ok(Json(whole(parts.catalog.views(filter.tenant.as_ref()))))
+    known(&parts, filter.tenant.as_ref(), whole(parts.catalog.views(filter.tenant.as_ref()))).map(Json)
 }
 
 pub(super) async fn plugin(State(parts): State<Parts>, Path((tenant, name)): Names) -> Answer<PluginView> {

@@ -1,14 +1,18 @@
 //! Query strings, checked: an unknown or malformed parameter is refused, not passed over, so that a misspelt filter never shows everything.
 
 use axum::{extract::Query, http::Uri};
+use http_body::Body as _;
 use serde::de::DeserializeOwned;
 
-use super::problem::Problem;
+use super::{Parts, problem::Problem};
+use crate::delivery::{TenantId, view::Page};
 
 /// Items of a page where the caller does not say.
 const LIMIT_DEFAULT: usize = 100;
 /// Items of a page at most.
 const LIMIT_MAX: usize = 1000;
+/// Characters of a query that are quoted.
+const SHOWN_MAX: usize = 80;
 
 pub(super) fn parse<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     Query::try_from_uri(uri).map(|Query(query)| query).map_err(|error| Problem::bad_parameter(error.body_text()))
@@ -21,10 +25,41 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
+/// A route that reads no parameter refuses every one: a filter in the wrong place must not look as if it had been obeyed.
+pub(super) fn refuse_any(uri: &Uri) -> Result<(), Problem> {
+    match uri.query().filter(|query| !query.is_empty()) {
+        None => Ok(()),
+        Some(query) => {
+            let found: String = query.chars().take(SHOWN_MAX).collect();
+            Err(Problem::bad_parameter(format!("`?{}`: this route reads no parameter; leave it out", found.escape_debug())))
+        }
+    }
+}
+
+/// No route reads a body, so one that is sent is a misunderstanding: what stands in it would be passed over.
+pub(super) fn refuse_body(body: &axum::body::Body) -> Result<(), Problem> {
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    Err(Problem::body_unexpected())
+}
+
+/// A page in which nothing is, of a tenant nobody knows, is a misspelt name rather than an empty answer.
+pub(super) fn known<T>(parts: &Parts, tenant: Option<&TenantId>, page: Page<T>) -> Result<Page<T>, Problem> {
+    match tenant.filter(|_| page.items.is_empty() && page.next_cursor.is_none()) {
+        Some(tenant) => is_known(parts, tenant).map(|()| page),
+        None => Ok(page),
+    }
+}
+
+fn is_known(parts: &Parts, tenant: &TenantId) -> Result<(), Problem> {
+    let is = parts.tenants.snapshot().tenants.contains_key(tenant) || !parts.catalog.views(Some(tenant)).is_empty();
+    if is { Ok(()) } else { Err(Problem::not_found("tenant", tenant.as_str())) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::TenantId;
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -49,6 +84,13 @@ mod tests {
         for uri in ["/x?tenat=acme", "/x?tenant=No%20Slug", "/x?limit=many", "/x?limit=-1", "/x?tenant=a&tenant=b"] {
             assert!(read(uri).is_err(), "{uri}");
         }
+    }
+
+    #[test]
+    fn a_route_without_parameters_refuses_each_of_them() {
+        let refused = |uri: &str| refuse_any(&uri.parse().unwrap()).is_err();
+        assert!(!refused("/x") && !refused("/x?"));
+        assert!(refused("/x?tenant=acme") && refused("/x?a"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The routes, and what stands before and behind each of them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension, Router,
-    extract::{ConnectInfo, Request, State},
+    extract::Request,
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
@@ -12,18 +12,15 @@ use axum::{
 };
 
 use super::{
-    Parts,
-    auth::{Auth, is_open_to_loopback},
-    deliveries, host,
-    listener::Peer,
+    Parts, deliveries,
+    guard::{self, Guard, Reads},
+    host, metrics,
+    metrics::Scraper,
     plugins,
     problem::Problem,
-    streams,
+    query, streams,
 };
 use crate::tasks::Tasks;
-
-/// No route reads a body; what a caller sends all the same must be small enough to be drained.
-const BODY_BYTES_MAX: u64 = 16 * 1024;
 
 /// On every answer: nothing in it is markup, nobody frames it, nobody keeps it.
 const HEADERS: [(HeaderName, HeaderValue); 5] = [
@@ -35,73 +32,75 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 ];
 
 /// All routes behind all checks.
-pub(super) fn routes(parts: Parts, auth: Auth, tasks: Tasks) -> Router {
-    guarded(api().layer(Extension(tasks)).with_state(parts), auth)
+pub(super) fn routes(parts: Parts, guard: Guard, tasks: Tasks) -> Router {
+    guarded(api().layer(Extension(Arc::<Scraper>::default())).layer(Extension(tasks)).with_state(parts), guard)
 }
 
 fn api() -> Router<Parts> {
+    let reads = Reads::new();
+    let bounded = || middleware::from_fn_with_state(reads.clone(), guard::read);
+    let plain = plain().merge(single().route_layer(bounded())).route_layer(middleware::from_fn(without_parameters));
     Router::new()
-        .route("/livez", get(host::livez))
-        .route("/readyz", get(host::readyz))
-        .route("/metrics", get(host::metrics))
+        .route("/api/v1/plugins", get(plugins::plugins))
+        .route("/api/v1/plugins/{tenant}/{name}/rollback", post(plugins::roll_back))
+        .merge(filtered().route_layer(bounded()))
+        .merge(plain)
+}
+
+/// The routes that read much of the ledger, by what their parameters say.
+fn filtered() -> Router<Parts> {
+    Router::new()
         .route("/api/v1/deliveries", get(deliveries::deliveries))
-        .route("/api/v1/deliveries/{id}", get(deliveries::delivery))
-        .route("/api/v1/deliveries/{id}/replay", post(deliveries::replay_delivery))
         .route("/api/v1/dead-letters", get(deliveries::dead_letters))
         .route("/api/v1/dead-letters/replay", post(deliveries::replay_many))
         .route("/api/v1/dead-letters/discard", post(deliveries::discard_many))
+        .route("/api/v1/emits", get(deliveries::emits))
+}
+
+/// The routes that read the ledger and take no parameter.
+fn single() -> Router<Parts> {
+    Router::new()
+        .route("/api/v1/deliveries/{id}", get(deliveries::delivery))
+        .route("/api/v1/deliveries/{id}/replay", post(deliveries::replay_delivery))
         .route("/api/v1/dead-letters/{id}", get(deliveries::dead_letter))
         .route("/api/v1/dead-letters/{id}/replay", post(deliveries::replay))
         .route("/api/v1/dead-letters/{id}/discard", post(deliveries::discard))
-        .route("/api/v1/emits", get(deliveries::emits))
-        .route("/api/v1/plugins", get(plugins::plugins))
+        .route("/api/v1/books", get(host::books))
+}
+
+/// Before the routes that read no parameter; the others refuse what they do not know by themselves.
+async fn without_parameters(request: Request, next: Next) -> Response {
+    match query::refuse_any(request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// The other routes that take no parameter.
+fn plain() -> Router<Parts> {
+    Router::new()
+        .route("/livez", get(host::livez))
+        .route("/readyz", get(host::readyz))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/v1/plugins/{tenant}/{name}", get(plugins::plugin))
         .route("/api/v1/plugins/{tenant}/{name}/pause", post(plugins::pause))
         .route("/api/v1/plugins/{tenant}/{name}/resume", post(plugins::resume))
-        .route("/api/v1/plugins/{tenant}/{name}/rollback", post(plugins::roll_back))
         .route("/api/v1/plugins/{tenant}/{name}/approve", post(plugins::approve))
         .route("/api/v1/tenants", get(host::tenants))
         .route("/api/v1/queues", get(host::queues))
         .route("/api/v1/streams", get(streams::streams))
-        .route("/api/v1/books", get(host::books))
         .route("/api/v1/events", get(host::events))
 }
 
 /// Puts the checks before `routes`, unknown paths included, and the headers behind them, refusals included.
-pub(super) fn guarded(routes: Router, auth: Auth) -> Router {
+pub(super) fn guarded(routes: Router, guard: Guard) -> Router {
     routes
         .fallback(|request: Request| async move { Problem::not_found("route", request.uri().path()) })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the route exists, but not for this method; see `Allow`")
         })
-        .layer(middleware::from_fn_with_state(Arc::new(auth), check))
+        .layer(middleware::from_fn_with_state(Arc::new(guard), guard::check))
         .layer(middleware::map_response(harden))
-}
-
-async fn check(State(auth): State<Arc<Auth>>, ConnectInfo(Peer(peer)): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    match refusal(&auth, peer, &request) {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
-    }
-}
-
-fn refusal(auth: &Auth, peer: SocketAddr, request: &Request) -> Option<Problem> {
-    let headers = request.headers();
-    if !auth.knows_host(headers) {
-        let detail = "the `Host` header names no host of this listener; use its address, `localhost`, or add the name to `admin.hosts`";
-        return Some(Problem::new(StatusCode::MISDIRECTED_REQUEST, "host_unknown", detail));
-    }
-    let is_open = peer.ip().to_canonical().is_loopback() && is_open_to_loopback(request.uri().path());
-    if !is_open && !auth.knows_token(headers) {
-        let detail = "expected `Authorization: Bearer <admin token>`; by default the token is in `admin.token` in the data folder";
-        return Some(Problem::new(StatusCode::UNAUTHORIZED, "token_invalid", detail));
-    }
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
-    if declared > BODY_BYTES_MAX {
-        let detail = format!("the body has {declared} bytes; expected none, at most {BODY_BYTES_MAX} are passed over");
-        return Some(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
-    }
-    None
 }
 
 async fn harden(mut response: Response) -> Response {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 
-use super::{Parts, host::whole, problem::Problem};
+use super::{Parts, host::whole, json::Json, problem::Problem};
 use crate::{
     delivery::{
         StreamName,

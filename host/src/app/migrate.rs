@@ -9,7 +9,7 @@ use crate::{
         amqp::{Migration, Moved, Progress},
     },
     clock::Clock,
-    config::Config,
+    config::{self, Config},
     ledger::{Ledger, Unaccounted},
 };
 
@@ -30,6 +30,7 @@ pub async fn migrate(
     (unaccounted, same_broker): (Option<Unaccounted>, bool),
     tell: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<Moved> {
+    config::keep_amqp_key(&config).context("the key of messages at RabbitMQ")?;
     let Kind::RabbitMq(settings) = config.broker else { anyhow::bail!("the configuration does not tell where RabbitMQ is") };
     let clock = Clock::system();
     let ledger = {

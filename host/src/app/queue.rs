@@ -27,6 +27,16 @@ pub enum WaitsElsewhere {
         /// How many.
         legs: u64,
     },
+    /// They are at RabbitMQ, from a version whose messages had no seals.
+    #[error(
+        "{legs} legs of this host were given to RabbitMQ by a version that did not seal its messages: this version would put them aside. Go back \
+         to that version and take them back with `hookyard queue migrate --to embedded`; or, where no message is left at RabbitMQ, say so with \
+         `hookyard queue migrate --to rabbitmq --same-broker`"
+    )]
+    Unsealed {
+        /// How many.
+        legs: u64,
+    },
     /// They are at another RabbitMQ, or under other names.
     #[error(
         "{legs} legs of this host are in the keeping of RabbitMQ at {keeper}, and `broker.rabbitmq` names {configured}: they would not run. Take them \
@@ -47,6 +57,9 @@ pub enum WaitsElsewhere {
 pub(super) async fn give_to(ledger: &Ledger, settings: &amqp::Settings, is_same: bool) -> anyhow::Result<()> {
     let configured = settings.keeper();
     match ledger.give_to(configured.clone(), is_same).await? {
+        Some(KeptElsewhere { legs, keeper }) if format!("{keeper}{}", amqp::SEALED) == configured => {
+            Err(WaitsElsewhere::Unsealed { legs }.into())
+        }
         Some(KeptElsewhere { legs, keeper }) => Err(WaitsElsewhere::AtAnother { legs, keeper, configured }.into()),
         None => Ok(()),
     }

@@ -45,12 +45,13 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
     } else {
         None
     };
-    parts.catalog.load().await;
     let tasks = Tasks::new();
+    parts.catalog.load(&tasks).await;
     parts.catalog.watch(&tasks);
     streams::start(&parts.config.streams, &parts.for_streams(), &tasks).await.context("the cursors of the streams")?;
     upkeep::start(&tasks, &parts.ledger, &parts.options.clock);
     upkeep::inspect(&tasks, &parts.ledger, &parts.readiness);
+    upkeep::note_crashed(&tasks, &parts.catalog, &parts.readiness);
     let workers = if roles.work { Some(Workers::start(&parts.config.work, parts.for_work())?) } else { None };
     let door = if roles.ingest {
         Some(Door::open(parts.config.ingest.clone(), parts.for_ingest()).await.context("the ingest listener")?)
@@ -68,6 +69,7 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
 async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
     let observer = Observer::new(options.clock.clone());
     config::keep_admin_token(&config).context("the admin token")?;
+    config::keep_amqp_key(&config).context("the key of messages at RabbitMQ")?;
     let ledger = {
         let (settings, clock) = (config.ledger.clone(), options.clock.clone());
         // Recovery reads and checkpoints the whole log: not on a thread that others wait for.
@@ -80,6 +82,7 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
     if !problems.is_empty() {
         upkeep::say(&problems, &observer);
     }
+    ledger.allow(directory.quotas());
     tenants.replace(directory);
     let runtime = Runtime::new(runtime::Settings { compiler: options.compiler.clone(), ..config.runtime.clone() })?;
     runtime.prove_bounds().await.context("the sandbox failed its self-test")?;
@@ -95,6 +98,9 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
         },
     );
     let (readiness, board) = (Readiness::new(), StreamBoard::default());
+    if !options.unconfined.is_empty() {
+        readiness.note("not_confined", options.unconfined.join("; "));
+    }
     let for_queue =
         amqp::Parts { ledger: ledger.clone(), clock: options.clock.clone(), observer: observer.clone(), readiness: readiness.clone() };
     let queue = Queue::start(&config.broker, config.roles, for_queue).await?;

@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    catalog::Catalog,
     clock::Clock,
     config::{self, Config, Problem},
+    delivery::view::PluginView,
     ledger::Ledger,
     observe::{Observer, Readiness, facts::SettingsReloaded},
     tasks::Tasks,
@@ -58,8 +60,32 @@ pub(super) fn inspect(tasks: &Tasks, ledger: &Ledger, readiness: &Readiness) {
     });
 }
 
-pub(super) fn reload(config: &Config, env: &BTreeMap<String, String>, tenants: &Tenants, observer: &Observer) {
+/// Notes for operators which plugins are parked because the host has died in their runs, for as long as they are.
+pub(super) fn note_crashed(tasks: &Tasks, catalog: &Catalog, readiness: &Readiness) {
+    let (catalog, readiness, stop) = (catalog.clone(), readiness.clone(), tasks.clone());
+    tasks.spawn("crash_notes", async move {
+        let mut queues = catalog.queues();
+        loop {
+            queues.borrow_and_update();
+            let of_one = |view: PluginView| Some(format!("{}/{}: {}", view.tenant, view.name, view.crash?));
+            let crashed: Vec<_> = catalog.views(None).into_iter().filter_map(of_one).collect();
+            if crashed.is_empty() {
+                readiness.clear_note("plugin_ends_host");
+            } else {
+                readiness.note("plugin_ends_host", crashed.join("; "));
+            }
+            tokio::select! {
+                () = stop.stopping() => return,
+                // A plugin that is parked, or lifted, has a queue less or more.
+                changed = queues.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+}
+
+pub(super) fn reload(config: &Config, env: &BTreeMap<String, String>, (tenants, ledger): (&Tenants, &Ledger), observer: &Observer) {
     let (directory, problems) = config::load_tenants(config, env, &tenants.snapshot());
+    ledger.allow(directory.quotas());
     tenants.replace(directory);
     say(&problems, observer);
 }

@@ -12,7 +12,7 @@ use crate::delivery::{
     LegId, Receipt, TenantId,
     view::{DeadLetterView, Page, QueueView},
 };
-pub use crate::ledger::{DeadLetterFilter, Finished, Lease, Offer, OfferError, Queue, QueueSet, Settled};
+pub use crate::ledger::{DeadLetterFilter, Finished, Lease, Offer, OfferError, Queue, QueueSet, RunMemory, Settled};
 
 pub use amqp::Amqp;
 pub use embedded::Embedded;
@@ -42,8 +42,8 @@ pub trait Broker: Send + Sync {
     /// Says which queues can be worked on from now on. Open legs of all others are parked.
     fn serve(&self, queues: QueueSet);
 
-    /// Waits for a leg that is ready and lends it. `None` when the broker is closed. The attempt is on the operating system's side before
-    /// this returns, so a run that kills the process is known after the restart.
+    /// Waits for a leg that is ready, and for the memory and the place that its run needs, and lends it with them. `None` when the broker is
+    /// closed. The attempt is on the operating system's side before this returns, so a run that kills the process is known after the restart.
     fn lease(&self) -> BoxFuture<'_, Option<Lease>>;
 
     /// Takes a leg back: its settlement, its record and its effects become durable together.

@@ -23,7 +23,7 @@ use crate::{
         report::{AdmissionReport, AdmissionStep, StepResult},
     },
     egress::Allowed,
-    runtime::{Component, Report, Runtime},
+    runtime::{Account, Component, Report, Runtime, Turn},
     tenants::Budget,
 };
 
@@ -50,21 +50,22 @@ pub(super) struct Beside {
 /// An examination under way.
 struct Examination<'a> {
     rehearsal: &'a Rehearsal,
+    turn: &'a Turn,
     beside: &'a Beside,
     report: AdmissionReport,
     /// When the step under way began.
     began: Instant,
 }
 
-/// Examines a version; `assemble` puts manifest and component together to what would serve. The report is complete either way.
+/// Examines a version in a turn at the compiler; `assemble` puts manifest and component together to what would serve. The report is complete either way.
 pub(super) async fn examine(
-    rehearsal: &Rehearsal,
+    (rehearsal, turn): (&Rehearsal, &Turn),
     candidate: &Candidate,
     beside: &Beside,
     assemble: impl FnOnce(Manifest, Component) -> Plugin,
 ) -> (AdmissionReport, Result<Plugin, Refused>) {
     let report = AdmissionReport { component_bytes: candidate.component.len() as u64, ..AdmissionReport::default() };
-    let mut examination = Examination { rehearsal, beside, report, began: rehearsal.clock.instant() };
+    let mut examination = Examination { rehearsal, turn, beside, report, began: rehearsal.clock.instant() };
     let result = examination.steps(candidate, assemble).await;
     (examination.report, result)
 }
@@ -78,11 +79,16 @@ impl Examination<'_> {
         let allowed = self.beside.allowed.as_ref();
         let granted = allowed.map_or_else(|| manifest.asked.interfaces(), |allowed| manifest.asked.granted_interfaces(allowed));
         self.component(candidate, &granted)?;
-        let compiled = self.rehearsal.runtime.admit(candidate.component.clone(), &granted).await.map_err(Refused::from);
+        let compiled = self.rehearsal.runtime.admit_in(self.turn, candidate.component.clone(), &granted).await.map_err(Refused::from);
         let component = self.must("compile", compiled)?;
         self.report.memories = Some(component.report().memories);
         self.note("compile", StepResult::Ok, "compiled and linked");
         let plugin = assemble(manifest, component);
+        // What no manifest asked for is given as far as it is there.
+        if plugin.limits.memory_bytes_max.is_some() {
+            let fits = self.rehearsal.runtime.check_memory(&plugin.budget).map_err(Refused::from);
+            self.must("memory", fits)?;
+        }
         let sample = Arc::new(self.sample_for(&plugin));
         self.config(&plugin, &sample).await?;
         self.sample(&plugin, sample).await?;
@@ -201,7 +207,8 @@ pub async fn inspect(
         let budget = manifest.limits.budget(default_budget, ceiling);
         Plugin::assemble((TenantId::default_tenant(), name, digest), (manifest, component), budget, now)
     };
-    let (report, result) = examine(&rehearsal, &candidate, &Beside::default(), assemble).await;
+    let turn = rehearsal.runtime.turn(Account::Host).await;
+    let (report, result) = examine((&rehearsal, &turn), &candidate, &Beside::default(), assemble).await;
     Inspected { report, refusal: result.err().map(|refused| (refused.code, refused.reason)) }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::PoisonError;
 
-use super::{Inner, files};
+use super::{Inner, files, loads::Wanted};
 use crate::delivery::{Digest, PluginName, TenantId};
 
 /// Why nothing was approved.
@@ -31,12 +31,13 @@ impl Inner {
         let entry = self.table.load().entry(tenant, name).cloned().ok_or(ApprovalError::NoPlugin)?;
         let waiting = entry.refusal.filter(|refusal| refusal.code == "approval_needed");
         let digest: Digest = waiting.and_then(|refusal| refusal.digest?.parse().ok()).ok_or(ApprovalError::NothingWaits)?;
-        let folder = self.settings.tenants_dir.join(tenant.as_str()).join("plugins");
+        let folder = self.settings.tenants_dir.join(tenant.as_str());
         let found = tokio::task::spawn_blocking(move || files::scan(&folder)).await.ok().and_then(Result::ok);
         let stamps = found.and_then(|found| found.get(name).copied()).ok_or(ApprovalError::Changed)?;
         let key = (tenant.clone(), name.clone(), digest);
         self.approved.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-        self.load(tenant, name, stamps, self.parts.clock.instant()).await;
+        self.load(tenant, name, stamps, &Wanted::since(self.parts.clock.instant())).await;
+        self.is_compiling(tenant, name, false);
         self.approved.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         let after = self.table.load().entry(tenant, name).cloned().ok_or(ApprovalError::NoPlugin)?;
         match after.refusal {

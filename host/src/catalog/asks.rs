@@ -23,7 +23,8 @@ fn http_line(grant: &HttpGrant, before: &Asked) -> Option<String> {
     let host = grant.host.as_deref().unwrap_or("the credential's own URL");
     let credential = grant.credential.as_ref().map(|name| format!(" with credential {name}")).unwrap_or_default();
     let prefix = grant.path_prefix.as_deref().unwrap_or_default();
-    (!methods.is_empty()).then(|| format!("http {} {host}{prefix}{credential}", methods.join(",")))
+    let headers = if grant.headers.is_empty() { String::new() } else { format!(" with headers {}", grant.headers.join(",")) };
+    (!methods.is_empty()).then(|| format!("http {} {host}{prefix}{credential}{headers}", methods.join(",")))
 }
 
 /// Whether what `new` reaches, `old` reached too.
@@ -35,7 +36,8 @@ fn reaches(old: &HttpGrant, new: &HttpGrant) -> bool {
             new.strip_prefix(old.as_str()).is_some_and(|rest| old.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
         }
     };
-    old.host == new.host && is_beneath && (new.credential.is_none() || old.credential == new.credential)
+    let has_headers = new.headers.iter().all(|name| old.headers.iter().any(|had| had.eq_ignore_ascii_case(name)));
+    old.host == new.host && is_beneath && has_headers && (new.credential.is_none() || old.credential == new.credential)
 }
 
 fn secret_line(grant: &SecretGrant, before: &Asked) -> Option<String> {
@@ -61,6 +63,7 @@ mod tests {
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
             path_prefix: prefix.map(str::to_owned),
             credential: credential.map(str::to_owned),
+            headers: Vec::new(),
             allow_http: false,
         };
         Asked { http: vec![grant], secrets: Vec::new() }
@@ -87,6 +90,15 @@ mod tests {
         ] {
             assert_eq!(beyond(&asked, &before), new.map(str::to_owned).into_iter().collect::<Vec<_>>(), "{asked:?}");
         }
+    }
+
+    #[test]
+    fn a_header_beside_the_standard_ones_is_something_to_ask_for() {
+        let before = http("a", &["GET"], None, None);
+        let mut asked = before.clone();
+        asked.http[0].headers = vec!["X-Api-Version".to_owned()];
+        assert_eq!(beyond(&asked, &before), ["http GET a with headers X-Api-Version"]);
+        assert!(beyond(&asked, &asked).is_empty() && beyond(&before, &asked).is_empty());
     }
 
     #[test]

@@ -1,24 +1,25 @@
-//! Files of a folder that other people write to: found by strict names, opened as regular files only, read bounded into a private copy.
+//! Files of a folder that other people write to: found by strict names, read as regular files only, bounded, into a private copy.
 //!
-//! The folder may hold anything: a FIFO that never answers, a device, a link to a neighbour's plugin, ten thousand files, half a file. What is
-//! hashed and compiled is the private copy, so that nothing can be swapped between the two.
+//! The folder may hold anything: a FIFO that never answers, a device, a link to a neighbour's plugin, ten thousand files, half a file. What it
+//! holds is looked at and read through [`Folder`] alone, and what is hashed and compiled is the private copy, so that nothing can be swapped
+//! between the two.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, OpenOptions},
-    io::{self, Read as _},
-    os::{
-        fd::AsRawFd as _,
-        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    },
+    fs, io,
     path::Path,
 };
 
 use bytes::Bytes;
-use rustix::fs::OFlags;
+use rustix::fs::Stat;
 
-use crate::delivery::{PluginName, TenantId};
+use crate::{
+    delivery::{PluginName, TenantId},
+    folder::{Folder, NotRead},
+};
 
+/// Where a tenant's plugins lie in its folder.
+const PLUGINS: &str = "plugins";
 /// Entries of one folder that are looked at; a folder with more is not read at all, rather than half.
 const ENTRIES_MAX: usize = 20_000;
 
@@ -65,78 +66,65 @@ pub(super) fn tenants(tenants_dir: &Path) -> io::Result<BTreeSet<TenantId>> {
     Ok(found)
 }
 
-/// The plugins of a folder: every well-formed `NAME.wasm` and `NAME.toml`. Dot files, temporary names and everything else are passed over.
-/// A folder that is not there is an error, as is one that cannot be read: neither is a removal of what was in it.
-pub(super) fn scan(plugins_dir: &Path) -> io::Result<BTreeMap<PluginName, Stamps>> {
+/// The plugins of a tenant's folder: every well-formed `NAME.wasm` and `NAME.toml`. Dot files, temporary names and everything else are passed
+/// over. A folder that is not there is an error, as is one that cannot be read or leads elsewhere: none is a removal of what was in it.
+pub(super) fn scan(home: &Path) -> io::Result<BTreeMap<PluginName, Stamps>> {
+    let folder = Folder::open(home)?;
     let mut found: BTreeMap<PluginName, Stamps> = BTreeMap::new();
-    for (at, entry) in fs::read_dir(plugins_dir)?.enumerate() {
-        if at >= ENTRIES_MAX {
-            return Err(io::Error::other(format!("more than {ENTRIES_MAX} entries")));
-        }
-        let entry = entry?;
-        let file_name = entry.file_name();
+    for file_name in folder.names(Path::new(PLUGINS), ENTRIES_MAX).map_err(io::Error::other)? {
         let Some((stem, extension)) = file_name.to_str().and_then(|name| name.rsplit_once('.')) else { continue };
         let Ok(name) = stem.parse::<PluginName>() else { continue };
-        let stamp = stamp(&entry.path());
+        let stamp = || stamp(&folder, &Path::new(PLUGINS).join(&file_name));
         match extension {
-            "wasm" => found.entry(name).or_default().component = stamp,
-            "toml" => found.entry(name).or_default().manifest = stamp,
+            "wasm" => found.entry(name).or_default().component = stamp(),
+            "toml" => found.entry(name).or_default().manifest = stamp(),
             _ => {}
         }
     }
     Ok(found)
 }
 
-/// None only where the file is known to be gone. What is there but cannot be looked at (no permission, an I/O error) keeps the stamp of its
-/// directory entry: reading it will say why it is refused, and it is not taken for removed.
-fn stamp(path: &Path) -> Option<Stamp> {
-    let meta = match fs::metadata(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => fs::symlink_metadata(path).ok()?,
+/// None only where the file is known to be gone. What is there but cannot be looked at (no permission, a link that leads out, an I/O error)
+/// keeps the stamp of its directory entry: reading it will say why it is refused, and it is not taken for removed.
+fn stamp(folder: &Folder, path: &Path) -> Option<Stamp> {
+    let stat = match folder.stat(path) {
+        Err(error) if !error.is_not_found() => folder.stat_entry(path).ok()?,
         looked => looked.ok()?,
     };
-    Some(Stamp {
-        device: meta.dev(),
-        inode: meta.ino(),
-        bytes: meta.len(),
-        modified_ns: (meta.mtime(), meta.mtime_nsec()),
-        changed_ns: (meta.ctime(), meta.ctime_nsec()),
-    })
+    Some(Stamp::from(stat))
 }
 
-/// Reads a file of `tenant_dir` whole into memory. Links may lead anywhere inside that folder (a `ConfigMap` is a dance of links), not out.
-pub(super) fn read(path: &Path, tenant_dir: &Path, bytes_max: u64) -> Result<Bytes, FileRefusal> {
-    let refuse = |code, detail: String| FileRefusal { code, detail };
-    let unreadable = |error: io::Error| refuse("file_unreadable", format!("{}: {error}", path.display()));
-    let real = path.canonicalize().map_err(unreadable)?;
-    let home = tenant_dir.canonicalize().map_err(unreadable)?;
-    let outside = || {
-        let detail = format!("{} leads out of the tenant's folder; put the file itself there", path.display());
-        refuse("link_leaves_tenant", detail)
+impl From<Stat> for Stamp {
+    fn from(stat: Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            bytes: stat.st_size.unsigned_abs(),
+            modified_ns: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+            changed_ns: (stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
+        }
+    }
+}
+
+/// Reads a file of the tenant's `plugins` whole into memory. Links may lead anywhere inside the tenant's folder (a `ConfigMap` is a dance of
+/// links), not out.
+pub(super) fn read(home: &Path, file_name: &str, bytes_max: u64) -> Result<Bytes, FileRefusal> {
+    let shown = home.join(PLUGINS).join(file_name);
+    let shown = shown.display();
+    let refuse = |error: NotRead| {
+        let (code, detail) = match error {
+            NotRead::Unreadable(error) => ("file_unreadable", format!("{shown}: {error}")),
+            NotRead::Outside(_) => (
+                "link_leaves_tenant",
+                format!("{shown} leads out of the tenant's folder; put the file itself there, or a link relative to where it stands"),
+            ),
+            NotRead::NotRegular => ("not_a_regular_file", format!("{shown} is not a regular file")),
+            error @ NotRead::TooLarge { .. } => ("component_too_large", format!("{shown} {error}")),
+        };
+        FileRefusal { code, detail }
     };
-    if !real.starts_with(&home) {
-        return Err(outside());
-    }
-    // Non-blocking, so that a FIFO does not hold us; the type is checked on the open file, so that nothing can be put in its place.
-    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(&real).map_err(unreadable)?;
-    // Where the kernel tells what was opened, a folder on the way that was just now swapped for a link gains nothing.
-    if fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).is_ok_and(|opened| !opened.starts_with(&home)) {
-        return Err(outside());
-    }
-    let meta = file.metadata().map_err(unreadable)?;
-    if !meta.is_file() {
-        return Err(refuse("not_a_regular_file", format!("{} is not a regular file", path.display())));
-    }
-    if meta.len() > bytes_max {
-        let detail = format!("{} has {} bytes; at most {bytes_max} are taken", path.display(), meta.len());
-        return Err(refuse("component_too_large", detail));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(refuse("component_too_large", format!("{} grew beyond {bytes_max} bytes while it was read", path.display())));
-    }
-    Ok(bytes.into())
+    let folder = Folder::open(home).map_err(|error| refuse(error.into()))?;
+    folder.read(&Path::new(PLUGINS).join(file_name), bytes_max).map(Bytes::from).map_err(refuse)
 }
 
 #[cfg(test)]
@@ -152,8 +140,8 @@ mod tests {
         (dir, tenant)
     }
 
-    fn code(path: &Path, tenant: &Path) -> &'static str {
-        read(path, tenant, 100).unwrap_err().code
+    fn code(tenant: &Path, file_name: &str) -> &'static str {
+        read(tenant, file_name, 100).unwrap_err().code
     }
 
     #[test]
@@ -163,7 +151,7 @@ mod tests {
         for name in ["good.wasm", "good.toml", "Bad.wasm", ".hidden.wasm", "a.b.wasm", "x.wasm.tmp", "noext", "half.wasm"] {
             fs::write(plugins.join(name), b"x").unwrap();
         }
-        let found = scan(&plugins).unwrap();
+        let found = scan(&tenant).unwrap();
         assert_eq!(found.keys().map(PluginName::as_str).collect::<Vec<_>>(), ["good", "half"]);
         assert!(found[&"half".parse().unwrap()].manifest.is_none());
         assert!(scan(&tenant.join("nowhere")).is_err(), "a folder that is not there is no empty folder");
@@ -174,22 +162,28 @@ mod tests {
         let (dir, tenant) = folder();
         let plugins = tenant.join("plugins");
         rustix::fs::mknodat(rustix::fs::CWD, plugins.join("fifo.wasm"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
-        assert_eq!(code(&plugins.join("fifo.wasm"), &tenant), "not_a_regular_file");
+        assert_eq!(code(&tenant, "fifo.wasm"), "not_a_regular_file");
         // As only root may make one: the device that never ends.
         let (device, zero) = (rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 5));
         if rustix::fs::mknodat(rustix::fs::CWD, plugins.join("endless.wasm"), device, rustix::fs::Mode::RWXU, zero).is_ok() {
-            assert_eq!(code(&plugins.join("endless.wasm"), &tenant), "not_a_regular_file");
+            assert_eq!(code(&tenant, "endless.wasm"), "not_a_regular_file");
         }
         fs::create_dir(plugins.join("dir.wasm")).unwrap();
-        assert_eq!(code(&plugins.join("dir.wasm"), &tenant), "not_a_regular_file");
+        assert_eq!(code(&tenant, "dir.wasm"), "not_a_regular_file");
         symlink("/dev/zero", plugins.join("zero.wasm")).unwrap();
-        assert_eq!(code(&plugins.join("zero.wasm"), &tenant), "link_leaves_tenant");
+        assert_eq!(code(&tenant, "zero.wasm"), "link_leaves_tenant");
         fs::write(dir.path().join("neighbour"), b"secret").unwrap();
         symlink("../../neighbour", plugins.join("theirs.wasm")).unwrap();
-        assert_eq!(code(&plugins.join("theirs.wasm"), &tenant), "link_leaves_tenant");
+        assert_eq!(code(&tenant, "theirs.wasm"), "link_leaves_tenant");
+        // Not even the names in a neighbour's folder are told.
+        fs::create_dir_all(dir.path().join("blue/plugins")).unwrap();
+        fs::write(dir.path().join("blue/plugins/theirs.wasm"), b"x").unwrap();
+        fs::create_dir(dir.path().join("green")).unwrap();
+        symlink("../blue/plugins", dir.path().join("green/plugins")).unwrap();
+        assert!(scan(&dir.path().join("green")).unwrap_err().to_string().contains("leads out"));
         fs::write(plugins.join("large.wasm"), [0; 101]).unwrap();
-        assert_eq!(code(&plugins.join("large.wasm"), &tenant), "component_too_large");
-        assert_eq!(code(&plugins.join("gone.wasm"), &tenant), "file_unreadable");
+        assert_eq!(code(&tenant, "large.wasm"), "component_too_large");
+        assert_eq!(code(&tenant, "gone.wasm"), "file_unreadable");
     }
 
     #[test]
@@ -200,14 +194,14 @@ mod tests {
         fs::write(plugins.join("..data_1/p.wasm"), b"one").unwrap();
         symlink("..data_1", plugins.join("..data")).unwrap();
         symlink("..data/p.wasm", plugins.join("p.wasm")).unwrap();
-        assert_eq!(read(&plugins.join("p.wasm"), &tenant, 100).unwrap(), &b"one"[..]);
-        let before = scan(&plugins).unwrap();
+        assert_eq!(read(&tenant, "p.wasm", 100).unwrap(), &b"one"[..]);
+        let before = scan(&tenant).unwrap();
 
         fs::create_dir(plugins.join("..data_2")).unwrap();
         fs::write(plugins.join("..data_2/p.wasm"), b"two").unwrap();
         symlink("..data_2", plugins.join("..data_tmp")).unwrap();
         fs::rename(plugins.join("..data_tmp"), plugins.join("..data")).unwrap();
-        assert_ne!(scan(&plugins).unwrap(), before, "the swap behind the link is seen");
-        assert_eq!(read(&plugins.join("p.wasm"), &tenant, 100).unwrap(), &b"two"[..]);
+        assert_ne!(scan(&tenant).unwrap(), before, "the swap behind the link is seen");
+        assert_eq!(read(&tenant, "p.wasm", 100).unwrap(), &b"two"[..]);
     }
 }

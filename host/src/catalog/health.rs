@@ -46,6 +46,8 @@ pub(super) enum Told {
     Closed,
     Open,
     HalfOpen,
+    /// Not by the breaker: the host has died in its runs.
+    Crashed,
 }
 
 impl Told {
@@ -55,6 +57,7 @@ impl Told {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::HalfOpen => "half_open",
+            Self::Crashed => "crashed",
         }
     }
 }

@@ -8,10 +8,12 @@ mod admission;
 mod approval;
 mod asks;
 mod breaker;
+mod budgets;
 mod files;
 mod guard;
 mod health;
 mod load;
+mod loads;
 mod manifest;
 mod presence;
 mod refused;
@@ -77,6 +79,9 @@ pub const REFUSAL_SLUGS: [&str; 12] = [
     "sample_failed",
     "state_not_shared",
 ];
+
+/// How long a start waits for what its first scan loads.
+const START_LOADS_MAX: Duration = Duration::from_secs(20);
 
 /// How the catalog watches.
 #[derive(Clone, Debug)]
@@ -210,6 +215,8 @@ struct Inner {
     approved: std::sync::Mutex<BTreeSet<(TenantId, PluginName, Digest)>>,
     /// Tenants the guard works on at this moment.
     attended: std::sync::Mutex<BTreeSet<TenantId>>,
+    /// Versions on their way.
+    loads: loads::Loads,
     /// What the first scan saw; the watcher takes it over.
     seen: Mutex<Option<load::Seen>>,
 }
@@ -229,16 +236,20 @@ impl Catalog {
             left: std::sync::Mutex::default(),
             approved: std::sync::Mutex::default(),
             attended: std::sync::Mutex::default(),
+            loads: loads::Loads::default(),
             seen: Mutex::default(),
         }))
     }
 
     /// Loads everything that is there: the last good versions from the ledger first, then the files. Returns when the first full scan is
-    /// done.
-    pub async fn load(&self) {
+    /// done; what takes longer than 20 s to compile goes on behind.
+    pub async fn load(&self, tasks: &Tasks) {
         let mut seen = load::Seen::default();
         self.0.restore(&mut seen).await;
-        self.0.pass(&mut seen).await;
+        self.0.pass(&mut seen, tasks).await;
+        // Whoever compiles for longer goes on beside the open door: a liveness probe has less patience than a compiler.
+        let _ = tokio::time::timeout(START_LOADS_MAX, self.0.loads.idle()).await;
+        self.0.loads.gather(&mut seen);
         *self.0.seen.lock().await = Some(seen);
     }
 
@@ -289,7 +300,8 @@ impl Catalog {
         self.0.table.load().views(tenant, &self.0.parts.clock)
     }
 
-    /// Pauses or resumes a plugin's queue; a restart changes nothing about it. Resuming closes its breaker too. False where there is no such plugin.
+    /// Pauses or resumes a plugin's queue; a restart changes nothing about it. Resuming closes its breaker too, and forgives crashes. False
+    /// where there is no such plugin.
     pub async fn pause(&self, tenant: &TenantId, name: &PluginName, paused: bool) -> Result<bool, LedgerError> {
         let _turn = self.0.versions.lock().await;
         if self.0.table.load().entry(tenant, name).is_none() {
@@ -300,7 +312,12 @@ impl Catalog {
             plugin.health.pardon();
             self.0.attention.notify_one();
         }
-        self.0.change(|table| table.with(tenant, name, |entry| entry.paused = paused));
+        self.0.change(|table| {
+            table.with(tenant, name, |entry| {
+                entry.paused = paused;
+                entry.crash = entry.crash.take().filter(|_| paused);
+            })
+        });
         Ok(true)
     }
 
@@ -355,12 +372,6 @@ impl Inner {
         });
     }
 
-    /// A tenant that is not known (its file was bad from the start) has no ceiling to read: it gets what is given without asking.
-    fn ceiling(&self, tenant: &TenantId) -> Budget {
-        let directory = self.parts.tenants.snapshot();
-        directory.tenants.get(tenant).map_or(self.settings.default_budget, |tenant| tenant.ceiling).min(self.settings.ceiling)
-    }
-
     /// What a tenant's plugins may reach; nothing where the tenant is not known.
     fn allowed(&self, tenant: &TenantId) -> Arc<Allowed> {
         self.known_allowed(tenant).unwrap_or_default()
@@ -368,18 +379,6 @@ impl Inner {
 
     fn known_allowed(&self, tenant: &TenantId) -> Option<Arc<Allowed>> {
         self.parts.tenants.snapshot().tenants.get(tenant).map(|tenant| Arc::clone(&tenant.allowed))
-    }
-
-    /// Fits every budget to the ceilings of this moment: a tenant's file may have been read again since.
-    fn fit_budgets(&self) {
-        let table = self.table.load();
-        for plugin in table.0.values().flat_map(|plugins| plugins.values()).filter_map(|entry| entry.plugin.as_ref()) {
-            let budget = plugin.limits.budget(self.settings.default_budget, self.ceiling(&plugin.tenant));
-            if budget != plugin.budget {
-                let fitted = Arc::new(Plugin { budget, ..Plugin::clone(plugin) });
-                self.change(|table| table.with(&plugin.tenant, &plugin.name, |entry| entry.plugin = Some(Arc::clone(&fitted))));
-            }
-        }
     }
 }
 

@@ -56,6 +56,7 @@ impl Inner {
         seen.0.retain(|(owner, name), _| {
             let keep = owner != tenant || subscribers.contains(name) || found.contains_key(name);
             if !keep {
+                self.loads.call_off(tenant, name);
                 self.change(|table| table.without(tenant, name));
             }
             keep

@@ -4,7 +4,7 @@ use super::{Inner, files::FileRefusal};
 use crate::{
     delivery::{Digest, PluginName, TenantId, report::AdmissionReport, view::PluginRefusalView},
     observe::facts::PluginRefused,
-    runtime::AdmissionError,
+    runtime::{AdmissionError, Again},
 };
 
 /// A refusal.
@@ -14,11 +14,13 @@ pub(super) struct Refused {
     pub(super) reason: String,
     digest: Option<Digest>,
     report: Option<Box<AdmissionReport>>,
+    /// When the same files are to be tried again; only after a change where it is not said.
+    pub(super) again: Option<Again>,
 }
 
 impl Refused {
     pub(super) fn new(code: &'static str, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), digest: None, report: None }
+        Self { code, reason: reason.into(), digest: None, report: None, again: None }
     }
 
     /// The host could not do its part; the files are looked at again.
@@ -43,7 +45,7 @@ impl Refused {
 
 impl From<AdmissionError> for Refused {
     fn from(error: AdmissionError) -> Self {
-        Self::new(error.code, error.detail)
+        Self { again: error.again, ..Self::new(error.code, error.detail) }
     }
 }
 
@@ -56,7 +58,7 @@ impl From<FileRefusal> for Refused {
 impl Inner {
     /// Shows a refusal; whatever serves goes on.
     pub(super) fn refuse(&self, tenant: &TenantId, name: &PluginName, refused: Refused) {
-        let Refused { code, reason, digest, report } = refused;
+        let Refused { code, reason, digest, report, again: _ } = refused;
         let view = PluginRefusalView {
             code: code.to_owned(),
             reason: reason.clone(),

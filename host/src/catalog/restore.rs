@@ -8,7 +8,10 @@ use super::{
     manifest::{self, Manifest},
     refused::Refused,
 };
-use crate::ledger::{ShelvedVersion, Standing, StoredPlugin};
+use crate::{
+    ledger::{ShelvedVersion, Standing, StoredPlugin},
+    runtime::{Account, Turn},
+};
 
 impl Inner {
     /// Serves the last good versions the ledger has kept, before any file is looked at. One at a time: together their bytes could be more
@@ -22,18 +25,20 @@ impl Inner {
             let (tenant, name) = (&version.tenant, &version.name);
             seen.0.entry((tenant.clone(), name.clone())).or_default();
             let standing = self.parts.ledger.plugin_standing(tenant, name).await.unwrap_or_default();
+            let turn = self.parts.runtime.turn(Account::Kept(tenant.clone())).await;
             let revived = match self.stored(&version).await {
                 Ok((stored, manifest)) => {
                     // What it subscribes to waits for it, even where it does not load.
                     self.subscribe(tenant, name, &manifest);
-                    self.compiled(stored, manifest).await
+                    self.compiled(&turn, stored, manifest).await
                 }
                 Err(refused) => Err(refused),
             };
+            drop(turn);
             match revived {
                 Ok(plugin) => {
                     let before = self.still_watched(&plugin, &version, &standing).await;
-                    self.swap(Plugin { since: version.served_from, ..plugin }, standing.paused, before.as_ref());
+                    self.swap(Plugin { since: version.served_from, ..plugin }, standing, before.as_ref());
                 }
                 Err(refused) => self.refuse(tenant, name, refused.of(version.digest)),
             }
@@ -54,8 +59,9 @@ impl Inner {
 
     /// A version from the shelf, ready to serve.
     pub(super) async fn revive(&self, version: &ShelvedVersion) -> Result<Plugin, Refused> {
+        let turn = self.parts.runtime.turn(Account::Kept(version.tenant.clone())).await;
         let (stored, manifest) = self.stored(version).await?;
-        self.compiled(stored, manifest).await
+        self.compiled(&turn, stored, manifest).await
     }
 
     async fn stored(&self, version: &ShelvedVersion) -> Result<(StoredPlugin, Manifest), Refused> {
@@ -66,9 +72,9 @@ impl Inner {
         Ok((stored, manifest))
     }
 
-    async fn compiled(&self, stored: StoredPlugin, manifest: Manifest) -> Result<Plugin, Refused> {
+    async fn compiled(&self, turn: &Turn, stored: StoredPlugin, manifest: Manifest) -> Result<Plugin, Refused> {
         let granted = manifest.asked.granted_interfaces(&self.allowed(&stored.tenant));
-        let component = self.parts.runtime.admit(stored.wasm.into(), &granted).await?;
+        let component = self.parts.runtime.admit_in(turn, stored.wasm.into(), &granted).await?;
         self.shares_state(&component)?;
         let report = Arc::new(admission::of_restored(component.report()));
         let plugin = self.plugin(&stored.tenant, &stored.name, stored.digest, (manifest, component));

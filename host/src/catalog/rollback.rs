@@ -11,7 +11,7 @@ use std::{
 use super::{Inner, Plugin};
 use crate::{
     delivery::{Digest, PluginName, TenantId, view::PluginRefusalView},
-    ledger::{Hold, LedgerError, Refund, ShelvedVersion},
+    ledger::{Hold, LedgerError, Refund, ShelvedVersion, Standing},
     observe::facts::PluginRolledBack,
 };
 
@@ -56,29 +56,29 @@ pub(super) struct Word<'a> {
 }
 
 impl Inner {
-    /// Serves an earlier version and holds the one that is left.
+    /// Serves an earlier version and holds the one that is left. What must be compiled for it is compiled before the lock is taken that
+    /// versions change under: nobody's removal or pause waits for that.
     pub(super) async fn roll_back(&self, tenant: &TenantId, name: &PluginName, word: Word<'_>) -> Result<(), RollbackError> {
+        let (from, to) = self.way_back(tenant, name, word).await?;
+        let before = self.table.load().entry(tenant, name).and_then(|entry| entry.before.clone());
+        let now = self.parts.clock.now();
+        let plugin = match before.filter(|before| before.digest == to.digest) {
+            Some(before) => Plugin { since: now, health: Arc::default(), ..Plugin::clone(&before) },
+            None => self.revive(&to).await.map_err(|refused| RollbackError::Refused { code: refused.code, detail: refused.reason })?,
+        };
         let _turn = self.versions.lock().await;
-        let entry = self.table.load().entry(tenant, name).cloned().ok_or(RollbackError::NoPlugin)?;
-        let from = entry.plugin.as_ref().map(|plugin| plugin.digest);
-        if word.from.is_some() && word.from != from {
+        let (still_from, still_to) = self.way_back(tenant, name, word).await?;
+        if (still_from, still_to.digest) != (from, to.digest) {
             return Err(RollbackError::NoVersion("another version serves by now".to_owned()));
         }
-        let (versions, standing) =
-            (self.parts.ledger.plugin_versions(tenant, name).await?, self.parts.ledger.plugin_standing(tenant, name).await?);
-        let holds: Vec<_> = standing.holds.iter().map(|hold| hold.digest).collect();
-        let to = target(&versions, from, &holds, word.to).map_err(RollbackError::NoVersion)?;
-        let now = self.parts.clock.now();
-        let plugin = match entry.before.filter(|before| before.digest == to.digest) {
-            Some(before) => Plugin { since: now, health: Arc::default(), ..Plugin::clone(&before) },
-            None => self.revive(to).await.map_err(|refused| RollbackError::Refused { code: refused.code, detail: refused.reason })?,
-        };
+        let entry = self.table.load().entry(tenant, name).cloned().ok_or(RollbackError::NoPlugin)?;
+        let standing = self.parts.ledger.plugin_standing(tenant, name).await?;
         let reason = format!("rolled back to {}: {}; drop a changed file to deploy again", to.digest.short(), word.why);
         let hold = from.map(|digest| Hold { digest, reason: reason.clone(), at: now });
-        if !self.parts.ledger.roll_plugin_back(to, hold).await? {
+        if !self.parts.ledger.roll_plugin_back(&to, hold).await? {
             return Err(RollbackError::NoVersion("that version is not kept any more".to_owned()));
         }
-        self.swap(plugin, standing.paused, None);
+        self.swap(plugin, Standing { crash: None, ..standing }, None);
         if let Some(left) = entry.plugin {
             left.health.leave();
             self.left.lock().unwrap_or_else(PoisonError::into_inner).push((left, self.parts.clock.instant() + LEFT_FOR));
@@ -90,6 +90,25 @@ impl Inner {
         let (tenant, plugin) = (tenant.clone(), name.clone());
         self.parts.observer.record(&PluginRolledBack { tenant, plugin, from, to: to.digest, cause: word.cause, reason, refund });
         Ok(())
+    }
+
+    /// The version that serves, and the one to go back to.
+    async fn way_back(
+        &self,
+        tenant: &TenantId,
+        name: &PluginName,
+        word: Word<'_>,
+    ) -> Result<(Option<Digest>, ShelvedVersion), RollbackError> {
+        let entry = self.table.load().entry(tenant, name).cloned().ok_or(RollbackError::NoPlugin)?;
+        let from = entry.plugin.as_ref().map(|plugin| plugin.digest);
+        if word.from.is_some() && word.from != from {
+            return Err(RollbackError::NoVersion("another version serves by now".to_owned()));
+        }
+        let (versions, standing) =
+            (self.parts.ledger.plugin_versions(tenant, name).await?, self.parts.ledger.plugin_standing(tenant, name).await?);
+        let holds: Vec<_> = standing.holds.iter().map(|hold| hold.digest).collect();
+        let to = target(&versions, from, &holds, word.to).map_err(RollbackError::NoVersion)?;
+        Ok((from, to.clone()))
     }
 
     /// Gives back what a version that was left has taken: its dead letters run again, by the version that serves now, and its attempts do not

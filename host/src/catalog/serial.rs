@@ -3,8 +3,12 @@
 //! "Look before you create" is not enough where two deliveries about one thing run at the same moment: both look, both find nothing. A plugin
 //! names what such deliveries have in common, and runs that have it in common take turns. Pure: the workers keep the turns.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::fmt;
 
+use serde::{
+    Deserialize as _, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::delivery::{Delivery, Digest};
@@ -44,6 +48,15 @@ impl std::str::FromStr for SerializeBy {
 }
 
 impl SerializeBy {
+    /// How much must be read for [`SerializeBy::key`].
+    #[must_use]
+    pub fn bytes_to_read(&self, delivery: &Delivery) -> usize {
+        match self {
+            Self::Repository => 0,
+            Self::Pointer(_) => delivery.document.len(),
+        }
+    }
+
     /// What the runs on this delivery take turns by. Deliveries that have nothing there have that in common.
     #[must_use]
     pub fn key(&self, delivery: &Delivery) -> Digest {
@@ -55,14 +68,96 @@ impl SerializeBy {
     }
 }
 
-/// The value as it is written; no tree is built of the document around it.
+/// Goes down one level a part, and gives the value at the end as it is written. In one pass, with nothing kept of what lies beside: what the
+/// sender chose, its size and its number of keys, costs time once and no memory.
+struct Descent<'p>(&'p [String]);
+
+/// Whether a key is this one.
+struct IsKey<'p>(&'p str);
+
 fn at<'a>(document: &'a [u8], parts: &[String]) -> Option<&'a [u8]> {
-    let mut value = std::str::from_utf8(document).ok()?;
-    for part in parts {
-        let object: BTreeMap<Cow<'_, str>, &'a RawValue> = serde_json::from_str(value).ok()?;
-        value = object.get(part.as_str())?.get();
+    let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(document).ok()?);
+    Some(Descent(parts).deserialize(&mut reader).ok()??.get().as_bytes())
+}
+
+impl<'de> DeserializeSeed<'de> for Descent<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<Self::Value, D::Error> {
+        if self.0.is_empty() { <&RawValue>::deserialize(value).map(Some) } else { value.deserialize_any(self) }
     }
-    Some(value.as_bytes())
+}
+
+impl<'de> Visitor<'de> for Descent<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    /// Where a key stands twice the last one counts, as for the guest.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let Some((first, rest)) = self.0.split_first() else { return Ok(None) };
+        let mut found = None;
+        while let Some(is_key) = map.next_key_seed(IsKey(first))? {
+            if is_key {
+                found = map.next_value_seed(Descent(rest))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for IsKey<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<bool, D::Error> {
+        // As bytes: a key with a lone surrogate is odd, but it passes at the door.
+        key.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for IsKey<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<bool, E> {
+        Ok(key == self.0.as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +177,29 @@ mod tests {
         for nothing in ["/missing", "/n/0", "/check_run/head_sha/x"] {
             assert_eq!(found(nothing), None, "{nothing}");
         }
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_key_counts_and_odd_values_beside_are_passed_over() {
+        let found = |document: &str, parts: &[&str]| {
+            let parts: Vec<_> = parts.iter().map(|part| (*part).to_owned()).collect();
+            at(document.as_bytes(), &parts).map(|value| String::from_utf8_lossy(value).into_owned())
+        };
+        assert_eq!(found(r#"{"a":{"b":1},"a":{"b":2}}"#, &["a", "b"]).as_deref(), Some("2"));
+        assert_eq!(found(r#"{"a":{"b":1},"a":[{"b":2}]}"#, &["a", "b"]), None);
+        assert_eq!(found(r#"{"\ud83d":[[{}]],"x":1e999999,"\u0061":-1.5}"#, &["a"]).as_deref(), Some("-1.5"));
+        for value in ["null", "true", "\"a\"", "-1", "1", "1.5", "[1,[2]]"] {
+            assert_eq!(found(&format!("{{\"a\":{value},\"c\":{{\"b\":3}}}}"), &["a", "b"]), None, "{value}");
+        }
+        assert_eq!(found("", &["a"]), None);
+    }
+
+    #[test]
+    fn a_document_of_many_keys_is_read_once_and_nothing_of_it_is_kept() {
+        let beside = (0..400_000).fold(String::new(), |all, n| all + &format!("\"k{n}\":{{}},"));
+        let document = format!("{{{beside}\"check_run\":{{{beside}\"head_sha\":\"c5b97d5\"}}}}");
+        let parts = ["check_run".to_owned(), "head_sha".to_owned()];
+        assert_eq!(at(document.as_bytes(), &parts), Some(b"\"c5b97d5\"".as_slice()));
     }
 
     #[test]

@@ -5,15 +5,16 @@ use std::{
     sync::Arc,
 };
 
-use super::{Plugin, route};
+use super::{Plugin, health::Told, route};
 use crate::{
     clock::Clock,
     delivery::{
-        PluginName, SourceId, TenantId,
+        PluginName, SourceId, TenantId, Timestamp,
         report::AdmissionReport,
-        view::{PluginRefusalView, PluginView},
+        view::{BreakerView, PluginRefusalView, PluginView},
     },
-    ledger::{Queue, QueueSet},
+    ledger::{Crash, Queue, QueueSet},
+    runtime::run_memory,
 };
 
 /// What is known of one plugin.
@@ -29,6 +30,10 @@ pub(super) struct Entry {
     pub(super) refusal: Option<PluginRefusalView>,
     /// An operator has stopped its queue.
     pub(super) paused: bool,
+    /// Its runs have ended the host, and its queue is parked.
+    pub(super) crash: Option<Arc<Crash>>,
+    /// Since when a newer version is on its way.
+    pub(super) compiling_since: Option<Timestamp>,
 }
 
 /// What a plugin wants to see.
@@ -74,6 +79,16 @@ impl Table {
         table
     }
 
+    /// This table without the news that a version is on its way; without the plugin, where that was all there was of it.
+    pub(super) fn without_compiling(&self, tenant: &TenantId, name: &PluginName) -> Self {
+        let is_nothing_else = |entry: &Entry| entry.subscription.is_none() && entry.plugin.is_none() && entry.refusal.is_none();
+        match self.entry(tenant, name) {
+            None => self.clone(),
+            Some(entry) if is_nothing_else(entry) => self.without(tenant, name),
+            Some(_) => self.with(tenant, name, |entry| entry.compiling_since = None),
+        }
+    }
+
     /// The plugins an event is for, sorted by name.
     pub(super) fn route(&self, tenant: &TenantId, source: &SourceId, event: &str, action: Option<&str>) -> Vec<PluginName> {
         let Some(plugins) = self.0.get(tenant) else { return Vec::new() };
@@ -84,12 +99,14 @@ impl Table {
         matching.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The queues that can be worked on: neither paused nor parked by their breaker.
+    /// The queues that can be worked on: neither paused, nor parked by their breaker or because their runs have ended the host.
     pub(super) fn queues(&self, tenant_concurrency_max: usize) -> QueueSet {
-        let serving = self.0.values().flat_map(BTreeMap::values).filter(|entry| !entry.paused).filter_map(|entry| entry.plugin.as_ref());
+        let going = |entry: &&Entry| !entry.paused && entry.crash.is_none();
+        let serving = self.0.values().flat_map(BTreeMap::values).filter(going).filter_map(|entry| entry.plugin.as_ref());
         let queue = |plugin: &Arc<Plugin>| {
             let concurrency_max = plugin.health.lends(plugin.concurrency_max)?;
-            Some(Queue { tenant: plugin.tenant.clone(), plugin: plugin.name.clone(), concurrency_max })
+            let (tenant, name) = (plugin.tenant.clone(), plugin.name.clone());
+            Some(Queue { tenant, plugin: name, concurrency_max, run_memory: run_memory(&plugin.budget) })
         };
         QueueSet { queues: serving.filter_map(queue).collect(), tenant_concurrency_max }
     }
@@ -115,12 +132,16 @@ impl Table {
 fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, clock: &Clock) -> PluginView {
     let plugin = entry.plugin.as_deref();
     let report = plugin.map(|plugin| &plugin.report);
-    let breaker = plugin.map(|plugin| plugin.health.breaker_view(clock));
+    let mut breaker = plugin.map(|plugin| plugin.health.breaker_view(clock));
+    if let (Some(breaker), Some(_)) = (&mut breaker, &entry.crash) {
+        *breaker = BreakerView { state: Told::Crashed.slug().to_owned(), until: None, ..breaker.clone() };
+    }
     let is_broken = breaker.as_ref().is_some_and(|breaker| breaker.state != "closed");
     let status = match (plugin, entry.paused) {
         (_, true) => "paused",
         (Some(_), false) if is_broken => "broken",
         (Some(_), false) => "active",
+        (None, false) if entry.compiling_since.is_some() => "compiling",
         (None, false) => "refused",
     };
     PluginView {
@@ -129,6 +150,7 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, clock: &Clock) -> P
         status: status.to_owned(),
         digest: plugin.map(|plugin| plugin.digest.to_string()),
         since: plugin.map(|plugin| plugin.since),
+        compiling_since: entry.compiling_since,
         sources: entry.subscription.as_ref().map(|subscription| subscription.sources.clone()).unwrap_or_default(),
         events: entry.subscription.as_ref().map(|subscription| subscription.events.clone()).unwrap_or_default(),
         world: report.and_then(|report| report.world.clone()),
@@ -136,6 +158,7 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, clock: &Clock) -> P
         component_bytes: report.map(|report| report.component_bytes),
         refusal: entry.refusal.clone(),
         breaker,
+        crash: entry.crash.as_ref().map(|crash| crash.detail.clone()),
         watch: plugin.and_then(|plugin| plugin.health.watch_view(clock)),
         report: report.map(|report| AdmissionReport::clone(report)),
         versions: Vec::new(),

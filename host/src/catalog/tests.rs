@@ -1,5 +1,6 @@
 //! Deploys as they happen: real files, the real sandbox, a real ledger; only time is moved by hand.
 
+mod memory;
 mod rollback;
 
 use std::{collections::BTreeMap, fs};
@@ -20,6 +21,7 @@ struct Stage {
     ledger: Ledger,
     catalog: Catalog,
     seen: load::Seen,
+    tasks: Tasks,
 }
 
 impl Stage {
@@ -31,7 +33,7 @@ impl Stage {
         let ledger =
             Ledger::open(crate::ledger::Settings { free_bytes_min: 0, ..crate::ledger::Settings::new(data_dir) }, clock.clone()).unwrap();
         let catalog = catalog(folder.path().join("tenants"), plugins_max, (&ledger, &clock));
-        let mut stage = Self { folder, clock, ledger, catalog, seen: load::Seen::default() };
+        let mut stage = Self { folder, clock, ledger, catalog, seen: load::Seen::default(), tasks: Tasks::new() };
         stage.restart().await;
         stage
     }
@@ -40,7 +42,7 @@ impl Stage {
     async fn restart(&mut self) {
         let plugins_max = self.catalog.0.settings.plugins_max;
         self.catalog = catalog(self.folder.path().join("tenants"), plugins_max, (&self.ledger, &self.clock));
-        self.catalog.load().await;
+        self.catalog.load(&self.tasks).await;
         self.seen = self.catalog.0.seen.lock().await.take().unwrap();
     }
 
@@ -62,7 +64,7 @@ impl Stage {
     }
 
     async fn pass(&mut self) -> bool {
-        self.catalog.0.pass(&mut self.seen).await
+        self.catalog.0.whole_pass(&mut self.seen, &self.tasks).await
     }
 
     async fn pass_after(&mut self, span: Duration) -> bool {
@@ -95,6 +97,7 @@ impl Stage {
             ceiling,
             approve_new_grants: false,
             waiting_bytes_max: 1,
+            quota: crate::ledger::Quota::default(),
             allowed: Arc::new(allowed),
         };
         self.catalog.0.parts.tenants.replace(Directory { tenants: BTreeMap::from([(red(), Arc::new(tenant))]) });
@@ -295,8 +298,15 @@ async fn a_changed_ceiling_fits_every_budget_without_a_deploy() {
     stage.pass().await;
     let before = stage.catalog.plugin(&red(), &"p".parse().unwrap()).unwrap();
     let ceiling = Budget { fuel: 7, ..before.budget };
-    let tenant =
-        Tenant { id: red(), sources: BTreeMap::new(), ceiling, approve_new_grants: false, waiting_bytes_max: 1, allowed: Arc::default() };
+    let tenant = Tenant {
+        id: red(),
+        sources: BTreeMap::new(),
+        ceiling,
+        approve_new_grants: false,
+        waiting_bytes_max: 1,
+        quota: crate::ledger::Quota::default(),
+        allowed: Arc::default(),
+    };
     stage.catalog.0.parts.tenants.replace(Directory { tenants: BTreeMap::from([(red(), Arc::new(tenant))]) });
     stage.pass().await;
     let after = stage.catalog.plugin(&red(), &"p".parse().unwrap()).unwrap();
@@ -344,6 +354,7 @@ async fn a_component_whose_manifest_asks_for_nothing_gets_nothing_however_much_i
         methods: vec!["GET".into()],
         path_prefix: None,
         credential: None,
+        headers: Vec::new(),
         allow_http: true,
     };
     stage.allow(Allowed { http: vec![http], ..Allowed::default() });

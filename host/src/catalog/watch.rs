@@ -29,9 +29,13 @@ pub(super) async fn run(inner: Arc<Inner>, mut seen: Seen, tasks: Tasks) {
         tokio::select! {
             () = tasks.stopping() => return,
             () = changed.notified() => settle(&inner, &changed).await,
+            // Others end soon after, when many files were put there at once.
+            () = inner.loads.ended.notified() => inner.parts.clock.sleep(inner.settings.settle).await,
             () = inner.parts.clock.sleep(pause) => {}
         }
-        pause = if inner.pass(&mut seen).await { inner.settings.settle } else { idle };
+        let again = inner.pass(&mut seen, &tasks).await;
+        let due = seen.due_in(inner.parts.clock.instant()).map_or(idle, |due| due.max(inner.settings.settle).min(idle));
+        pause = if again { inner.settings.settle } else { due };
     }
 }
 

@@ -62,22 +62,21 @@ impl Api {
 
     /// Reads.
     pub(super) async fn get(&mut self, path: &str) -> Result<Value, Failure> {
-        self.call(Method::GET, path, &Value::Null).await
+        self.call(Method::GET, path).await
     }
 
-    /// Acts.
-    pub(super) async fn post(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.call(Method::POST, path, body).await
+    /// Acts. What is asked for stands in the path and the query: the API reads no body, and refuses one.
+    pub(super) async fn post(&mut self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::POST, path).await
     }
 
-    async fn call(&mut self, method: Method, path: &str, body: &Value) -> Result<Value, Failure> {
+    async fn call(&mut self, method: Method, path: &str) -> Result<Value, Failure> {
         let mut request =
             Request::builder().method(method).uri(format!("{}/{path}", self.prefix)).header(header::ACCEPT, "application/json");
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let bytes = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-        let request = request.header(header::CONTENT_TYPE, "application/json").body(Full::new(bytes));
+        let request = request.body(Full::new(Bytes::new()));
         let request = request.map_err(|error| Failure::new(Exit::Usage, format!("cannot ask for `{path}`: {error}")))?;
         let answer = self.wire.call(request).await?;
         if answer.status().is_success() {

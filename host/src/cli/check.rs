@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Problem},
+    confine,
     shares::{Resource, Shares},
     tenants::Directory,
 };
@@ -51,6 +52,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             output.line("")?;
             output.table(&["resource", "for all", "share", "of each", "at the bound"], &rows_of(&shares))?;
         }
+    }
+    // No problem of a file, and yet to be known before the host is started here.
+    for words in confine::missing() {
+        say(&format!("note: {words}"));
     }
     if problems.is_empty() { Ok(()) } else { Err(Failure::silent(Exit::ConfigInvalid)) }
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     catalog::{self, Manifest},
     config::{self, Config},
+    confine,
     delivery::{Digest, PluginName},
     runtime::{Compiler, Runtime, Settings},
     tenants::Budget,
@@ -88,8 +89,8 @@ pub(super) fn manifest_beside(component: &Path) -> Result<Option<Bytes>, Failure
     file.exists().then(|| read_bounded(&file).map(Bytes::from)).transpose()
 }
 
-/// An engine for runs without a host, and what a host that was started here would be told. One run at a time needs no pool, no cache and no
-/// child: the file is the caller's own.
+/// An engine for runs without a host, and what a host that was started here would be told. Whose file it is does not matter: a component
+/// that somebody asks to be looked at compiles in the same bounded child as on a host, and its code is kept as long as the command runs.
 ///
 /// # Errors
 /// Where a host could not be started here.
@@ -98,8 +99,13 @@ pub(super) fn sandbox() -> Result<(Runtime, Config), Failure> {
         print_problems(&problems);
         Failure::new(Exit::ConfigInvalid, "the host's configuration does not tell the limits")
     })?;
-    let settings = Settings { concurrency_max: 1, cache_dir: None, compiler: Compiler::InProcess, ..host.runtime.clone() };
+    let settings = Settings { concurrency_max: 1, cache_dir: None, compiler: compiler(), ..host.runtime.clone() };
     Ok((Runtime::new(settings)?, host))
+}
+
+/// The same child as a host's; a unit test's own binary is no compiler.
+fn compiler() -> Compiler {
+    if cfg!(test) { Compiler::InProcess } else { Compiler::Child(confine::this_program()) }
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use super::{
     output::{field, say},
 };
 
+/// Dead letters of one call of `replay --all`: few enough that it is answered well within the client's patience.
+const REPLAYED_AT_ONCE: &str = "200";
+
 /// The arguments of `dead-letters`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
@@ -40,17 +43,28 @@ enum Verb {
         /// Which
         #[arg(required_unless_present = "all")]
         id: Option<String>,
-        /// All of them, of --tenant and --plugin where given
+        /// All of them, of --tenant and --plugin where given, else of every tenant
         #[arg(long, conflicts_with = "id")]
         all: bool,
         #[command(flatten)]
-        filter: Filter,
+        filter: ReplayFilter,
     },
     /// Give it up for good
     Discard {
         /// Which
         id: String,
     },
+}
+
+/// A filter beside an id would narrow nothing, so it is refused there.
+#[derive(Clone, Debug, clap::Args)]
+struct ReplayFilter {
+    /// Of this tenant only
+    #[arg(long, requires = "all")]
+    tenant: Option<String>,
+    /// Of this plugin only
+    #[arg(long, requires = "all")]
+    plugin: Option<String>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -88,16 +102,46 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         }
         Verb::Show { id } => show(output, &api.get(&format!("dead-letters/{}", encoded(&id))).await?),
         Verb::Replay { id: Some(id), .. } => {
-            done(output, &api.post(&format!("dead-letters/{}/replay", encoded(&id)), &json!({})).await?, &format!("{id} runs again"))
+            done(output, &api.post(&format!("dead-letters/{}/replay", encoded(&id))).await?, &format!("{id} runs again"))
         }
         Verb::Replay { filter, .. } => {
-            let answer = api.post("dead-letters/replay", &json!({ "tenant": filter.tenant, "plugin": filter.plugin })).await?;
-            done(output, &answer, &format!("dead letters run again: {answer}"))
+            let changed = replay_all(&mut api, &filter).await?;
+            done(output, &json!({ "changed": changed }), &format!("{changed} dead letters run again"))
         }
         Verb::Discard { id } => {
-            done(output, &api.post(&format!("dead-letters/{}/discard", encoded(&id)), &json!({})).await?, &format!("{id} is discarded"))
+            done(output, &api.post(&format!("dead-letters/{}/discard", encoded(&id))).await?, &format!("{id} is discarded"))
         }
     }
+}
+
+/// Page after page to the end: the answer tells where the next one begins. What dies again meanwhile is newer than that.
+async fn replay_all(api: &mut Api, filter: &ReplayFilter) -> Result<u64, Failure> {
+    let (mut changed, mut cursor) = (0, None::<String>);
+    loop {
+        let pairs = [
+            ("tenant", filter.tenant.as_deref()),
+            ("plugin", filter.plugin.as_deref()),
+            ("cursor", cursor.as_deref()),
+            ("limit", Some(REPLAYED_AT_ONCE)),
+        ];
+        let answer = api.post(&format!("dead-letters/replay{}", query(&pairs))).await.map_err(|failure| after(failure, changed))?;
+        changed += answer["changed"].as_u64().unwrap_or(0);
+        match answer["next_cursor"].as_str() {
+            Some(next) => {
+                say(&format!("{changed} run again, there are more"));
+                cursor = Some(next.to_owned());
+            }
+            None => return Ok(changed),
+        }
+    }
+}
+
+/// A failure in the middle tells what was done before it.
+fn after(failure: Failure, changed: u64) -> Failure {
+    if changed == 0 {
+        return failure;
+    }
+    Failure { message: format!("{changed} dead letters run again, and then: {}", failure.message), ..failure }
 }
 
 fn show(output: super::Output, letter: &Value) -> Result<(), Failure> {

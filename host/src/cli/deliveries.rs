@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     api::{self, Api, encoded, query},
@@ -106,7 +106,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Verb::Replay { candidate, .. } if candidate.is_meant() => replay::many(&candidate, output, &mut api).await,
         Verb::Replay { id, .. } => {
             let id = id.unwrap_or_default();
-            done(output, &api.post(&format!("deliveries/{}/replay", encoded(&id)), &json!({})).await?, &format!("{id} runs again"))
+            done(output, &api.post(&format!("deliveries/{}/replay", encoded(&id))).await?, &format!("{id} runs again"))
         }
         Verb::Tail(filter) => tail(output, &mut api, Filter { limit: 1000, ..filter }).await,
     }
@@ -209,6 +209,8 @@ fn changed<'a>(page: &'a Value, seen: &mut HashMap<String, String>) -> Vec<&'a V
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn page(items: &[(&str, &str)]) -> Value {

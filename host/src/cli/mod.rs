@@ -21,13 +21,7 @@ mod store;
 mod streams;
 mod verify;
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    io::Read as _,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, future::Future, io::Read as _, path::Path, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -81,13 +75,9 @@ enum Command {
         /// For which shell
         shell: clap_complete::Shell,
     },
-    /// Compile one component from stdin; the host starts this
+    /// Compile one component from stdin to stdout, closed up; the host starts this
     #[command(hide = true)]
-    Compile {
-        /// The private cache to fill
-        #[arg(long)]
-        cache: PathBuf,
-    },
+    Compile,
 }
 
 /// How a source signs.
@@ -117,8 +107,12 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command) -> Result<(), Failure> {
+    if let Command::Serve(_) | Command::Queue(_) | Command::Backup(_) | Command::Restore(_) | Command::Compile = &command {
+        // What these write holds bodies, tokens or code, and libraries make files of their own. The author's commands keep the user's mask.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    }
     match command {
-        Command::Serve(args) => block_on(serve::run(args)),
+        Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(&args),
         Command::Send(args) => block_on(send::run(args)),
         Command::Verify(args) => verify::run(&args),
@@ -137,8 +131,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             Output::new(false).raw(&script)
         }
         // Without an async runtime: its limits are lowered first, and threads of ours would count.
-        Command::Compile { cache } => runtime::compile_child(&cache, &mut std::io::stdin().lock())
-            .map_err(|error| Failure::new(Exit::Failed, format!("not compiled: {error:#}"))),
+        Command::Compile => runtime::compile_child().map_err(|error| Failure::new(Exit::Failed, format!("not compiled: {error:#}"))),
     }
 }
 

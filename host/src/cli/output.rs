@@ -1,7 +1,7 @@
-//! What people read: data to stdout, words to stderr, `--json` unchanged.
+//! What people read: data to stdout, words to stderr, `--json` as objects.
 //!
-//! Names, reasons and log lines come from strangers. A terminal obeys escape sequences, so every control byte is made harmless here, in the
-//! one place through which text leaves; JSON escapes them by itself.
+//! Names, reasons and log lines come from strangers. A terminal obeys escape sequences, so every control character is made harmless here, in
+//! the one place through which text leaves; in objects it is escaped, which changes none of their values.
 
 use std::{
     fmt::Write as _,
@@ -11,6 +11,8 @@ use std::{
 use serde_json::Value;
 
 use super::exit::Failure;
+use crate::text::escaped;
+pub(super) use crate::text::harmless;
 
 /// Where a command writes.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +46,10 @@ impl Output {
         Ok(io::stdout().lock().write_all(bytes)?)
     }
 
-    /// An object, unchanged; on one line where it is one of a stream.
+    /// An object, with its values unchanged; on one line where it is one of a stream.
     pub(super) fn object(self, value: &Value, stream: bool) -> Result<(), Failure> {
         let text = if stream { value.to_string() } else { format!("{value:#}") };
-        Ok(writeln!(io::stdout().lock(), "{text}")?)
+        Ok(writeln!(io::stdout().lock(), "{}", escaped(&text))?)
     }
 
     /// A table with aligned columns.
@@ -63,19 +65,6 @@ impl Output {
 /// A line of words; that it cannot be written is nothing one could say anywhere.
 pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
-}
-
-/// Text without anything a terminal obeys: control characters (C0, DEL, C1) and bidirectional overrides become `·`; tabs and line ends blanks.
-#[must_use]
-pub(super) fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' | '\r' => ' ',
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '·',
-            c if c.is_control() => '·',
-            c => c,
-        })
-        .collect()
 }
 
 /// The text of a field of an object: `-` where there is none.
@@ -119,7 +108,6 @@ mod tests {
 
     #[test]
     fn a_strangers_text_cannot_drive_the_terminal() {
-        assert_eq!(harmless("a\x1b[2Jb\x07\u{9b}c\u{202e}d\r\ne\x7f"), "a·[2Jb··c·d  e·");
         let lines = align(&["name"], &[vec!["x\x1b]0;owned\x07".to_owned()]], false);
         assert!(lines.iter().all(|line| !line.contains('\x1b')), "{lines:?}");
     }

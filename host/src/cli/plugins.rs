@@ -1,6 +1,6 @@
 //! `plugins` and `emits`: what runs now, why something does not, and what came of it.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     api::{self, Api, encoded, query},
@@ -91,16 +91,14 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             list(output, &page, &["name", "status", "digest", "since", "events", "refusal"])
         }
         Verb::Show { name } => show(output, &api.get(&path(name)).await?),
-        Verb::Pause { name } => done(output, &api.post(&format!("{}/pause", path(name)), &json!({})).await?, &format!("{name} is paused")),
-        Verb::Resume { name } => {
-            done(output, &api.post(&format!("{}/resume", path(name)), &json!({})).await?, &format!("{name} is resumed"))
-        }
+        Verb::Pause { name } => done(output, &api.post(&format!("{}/pause", path(name))).await?, &format!("{name} is paused")),
+        Verb::Resume { name } => done(output, &api.post(&format!("{}/resume", path(name))).await?, &format!("{name} is resumed")),
         Verb::Approve { name } => {
-            let answer = api.post(&format!("{}/approve", path(name)), &json!({})).await?;
+            let answer = api.post(&format!("{}/approve", path(name))).await?;
             done(output, &answer, &format!("{name} serves {}", field(&answer, "digest")))
         }
         Verb::Rollback { name, to } => {
-            let answer = api.post(&format!("{}/rollback{}", path(name), query(&[("to", to.as_deref())])), &json!({})).await?;
+            let answer = api.post(&format!("{}/rollback{}", path(name), query(&[("to", to.as_deref())]))).await?;
             done(output, &answer, &format!("{name} serves {} again", field(&answer, "digest")))
         }
     }
@@ -145,10 +143,16 @@ fn show(output: Output, plugin: &Value) -> Result<(), Failure> {
     for name in ["tenant", "name", "status", "digest", "since", "sources", "events", "refusal"] {
         output.line(&format!("{name:18}{}", cell(plugin, name)))?;
     }
+    if plugin["compiling_since"].is_string() {
+        output.line(&format!("{:18}{}", "compiling since", field(plugin, "compiling_since")))?;
+    }
     let breaker = &plugin["breaker"];
     if breaker["state"].as_str().is_some_and(|state| state != "closed") {
         let words = ["state", "faults", "until"].map(|name| format!("{name}={}", field(breaker, name)));
         output.line(&format!("{:18}{}", "breaker", words.join(" ")))?;
+    }
+    if plugin["crash"].is_string() {
+        output.line(&format!("{:18}{}", "crash", field(plugin, "crash")))?;
     }
     if plugin["watch"].is_object() {
         let words =

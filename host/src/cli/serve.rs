@@ -3,16 +3,18 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{
+    block_on,
     check::print_problems,
     environment,
     exit::{Exit, Failure},
     output::say,
 };
 use crate::{
-    app::{Ended, Host, Options, WaitsElsewhere},
+    app::{Ended, Host, Options, Signals, WaitsElsewhere},
     broker::Kind,
     clock::Clock,
-    config::{self, Problem, Roles},
+    config::{self, Config, Problem, Roles},
+    confine,
     observe::logging,
     runtime::Compiler,
     tenants::Directory,
@@ -43,8 +45,9 @@ enum Role {
     Admin,
 }
 
-/// Runs the host until it ends.
-pub(super) async fn run(args: Args) -> Result<(), Failure> {
+/// Runs the host until it ends. What the process gives up it gives up here, before there is a second thread: threads that exist already would
+/// keep it.
+pub(super) fn run(args: Args) -> Result<(), Failure> {
     let env = environment();
     let mut config = config::load(args.config.as_deref(), &env).map_err(|problems| {
         print_problems(&problems);
@@ -57,13 +60,28 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         return Err(invalid(&problems));
     }
     config.roles = roles(&args.roles, &config.broker)?;
+    if config.own_amqp_key.is_some() && !(config.roles.ingest && config.roles.work) {
+        return Err(keyless());
+    }
     config.ledger.accept_loss = args.accept_loss;
+    let unconfined = confine(&config)?;
     logging::start(logging::Format::choose(config.log_format.as_deref())?, &config.log_filter)?;
+    for words in &unconfined {
+        tracing::warn!("{words}");
+    }
+    let options =
+        Options { clock: Clock::system(), compiler: Compiler::Child(confine::this_program()), env, config_file: args.config, unconfined };
+    block_on(serve(config, options))
+}
+
+async fn serve(config: Config, options: Options) -> Result<(), Failure> {
+    let signals = Signals::catch()?;
     let token_file = config.data_dir.join("admin.token");
-    let token_is_given = env.get("HOOKYARD_ADMIN_TOKEN").is_some_and(|token| !token.is_empty());
-    let executable = std::env::current_exe()?;
-    let options = Options { clock: Clock::system(), compiler: Compiler::Child(executable), env, config_file: args.config };
-    let host = Host::start(config, options).await.map_err(|error| not_started(&error))?;
+    let token_is_given = options.env.get("HOOKYARD_ADMIN_TOKEN").is_some_and(|token| !token.is_empty());
+    let Some((host, signals)) = Host::start_unless_stopped(config, options, signals).await.map_err(|error| not_started(&error))? else {
+        say("stopped while it started");
+        return Ok(());
+    };
     if let Some(address) = host.ingest_address() {
         say(&format!("deliveries: http://{address}/webhooks/{{source}}"));
     }
@@ -73,7 +91,20 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     if !token_is_given && token_file.exists() {
         say(&format!("token:      in {}", token_file.display()));
     }
-    ended(&host.run().await?)
+    ended(&host.run(signals).await)
+}
+
+/// Gives up every file that the configuration does not name; tells what this machine does not have for that, and for the compile child.
+fn confine(config: &Config) -> Result<Vec<String>, Failure> {
+    let mut missing = confine::missing();
+    if config.landlock {
+        // What is to be written to must be there before it can be named.
+        config::make_data_dir(config).map_err(|error| {
+            Failure::new(Exit::Failed, format!("the host did not start: cannot make {}: {error}", config.data_dir.display()))
+        })?;
+        missing.extend(confine::host(&config.paths()).into_iter().filter(|words| !confine::missing().contains(words)));
+    }
+    Ok(missing)
 }
 
 fn invalid(problems: &[Problem]) -> Failure {
@@ -90,6 +121,14 @@ fn roles(asked: &[Role], broker: &Kind) -> Result<Roles, Failure> {
         return Err(Failure::new(Exit::ConfigInvalid, message).hint("leave --roles out, or set `broker.kind = \"rabbitmq\"`"));
     }
     Ok(roles)
+}
+
+/// A host that shares its work and has a key of its own: what it seals, no other host would take.
+fn keyless() -> Failure {
+    let message =
+        "`--roles` shares the work between hosts, and `broker.rabbitmq.keys` is not set: what this host sealed, no other would take";
+    Failure::new(Exit::ConfigInvalid, message)
+        .hint("make a key (`openssl rand -hex 32`) and give it to every host, such as keys = [{ file = \"/etc/hookyard/amqp.key\" }]")
 }
 
 fn not_started(error: &anyhow::Error) -> Failure {
@@ -128,6 +167,7 @@ mod tests {
         let broker = config::load(Some(&file), &env).unwrap().broker;
         assert_eq!(roles(&[Role::Ingest], &broker).unwrap(), Roles { ingest: true, work: false, admin: false });
         assert_eq!(roles(&[], &broker).unwrap_err().exit, Exit::ConfigInvalid);
+        assert!(keyless().message.contains("broker.rabbitmq.keys"));
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! `[credentials.*]`, `[[grants.*]]` and `[egress]` of a tenant's file: what its plugins may reach, by the operator's word.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-use super::{host::cidrs, reader::Reader, secrets};
+use super::{
+    host::cidrs,
+    reader::Reader,
+    secrets::{self, Places},
+};
 use crate::{
     egress::{Allowed, Credential, GITHUB_API_URL, GithubApp, HttpGrant, SecretGrant},
     signature::Secret,
 };
-
-/// Where secrets of this file may come from.
-type Places<'a> = (&'a secrets::SecretSources, &'a Path, &'a BTreeMap<String, String>);
 
 /// The kinds of credentials.
 const KINDS: [&str; 5] = ["github-app", "github-token", "header", "url", "hmac"];
@@ -27,11 +28,12 @@ pub(super) fn read(reader: &mut Reader, places: Places<'_>) -> Allowed {
         }
     }
     let http: Vec<HttpGrant> =
-        tables(reader, "grants.http", "[[grants.http]] tables with host, methods, path_prefix, credential and allow_http");
+        tables(reader, "grants.http", "[[grants.http]] tables with host, methods, path_prefix, credential, headers and allow_http");
     for (at, problem) in http.iter().enumerate().flat_map(|(at, grant)| grant.problems().into_iter().map(move |problem| (at, problem))) {
         let (found, expected) = problem.split_once("; expected ").unwrap_or((&problem, "a sound grant"));
         reader.problem(&format!("grants.http[{at}]"), found, expected);
     }
+    without_host(reader, &http);
     let secrets: Vec<SecretGrant> =
         tables(reader, "grants.secrets", "[[grants.secrets]] tables with credential and purposes (sign, verify)");
     let named = http.iter().filter_map(|grant| grant.credential.as_ref()).chain(secrets.iter().map(|grant| &grant.credential));
@@ -42,6 +44,23 @@ pub(super) fn read(reader: &mut Reader, places: Places<'_>) -> Allowed {
         reader.problem("grants", format!("the credential `{name}`"), "one of this file's [credentials.*]");
     }
     Allowed { http, secrets, credentials, addresses: cidrs(reader, "egress.allow_addresses") }
+}
+
+/// A grant without a host reaches what its credential says, so its credential must say it: with any other kind the token would go to any server.
+fn without_host(reader: &mut Reader, grants: &[HttpGrant]) {
+    for (at, grant) in grants.iter().enumerate().filter(|(_, grant)| grant.host.is_none()) {
+        let Some(name) = &grant.credential else { continue };
+        let kind = reader.value(&format!("credentials.{name}.kind"));
+        match kind.as_ref().and_then(toml::Value::as_str) {
+            Some("url") | None => {}
+            Some(kind) => {
+                let kind: String = kind.chars().take(40).collect::<String>().escape_debug().to_string();
+                let found = format!("nothing, beside the credential `{name}` of kind `{kind}`, which could go to any server then");
+                let told = (found, "the host that may have the credential; only a credential of kind `url` names its own".to_owned());
+                reader.problem_with_hint(&format!("grants.http[{at}].host"), told, Some("such as host = \"api.github.com\"".to_owned()));
+            }
+        }
+    }
 }
 
 fn tables<T: DeserializeOwned>(reader: &mut Reader, key: &str, expected: &str) -> Vec<T> {
@@ -105,18 +124,23 @@ fn installations(reader: &mut Reader, key: &str) -> Option<Vec<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::config::SecretSources;
+    use crate::{config::SecretSources, delivery::TenantId};
 
     fn allowed(text: &str) -> Result<Allowed, Vec<String>> {
         let env = BTreeMap::from([
-            ("TOKEN".to_owned(), "ghp_0123456789".to_owned()),
-            ("SHORT".to_owned(), "short".to_owned()),
-            ("SLACK".to_owned(), "https://hooks.slack.com/services/T/B/x".to_owned()),
+            ("HOOKYARD_SECRET_DEFAULT_TOKEN".to_owned(), "ghp_0123456789".to_owned()),
+            ("HOOKYARD_SECRET_DEFAULT_SHORT".to_owned(), "short".to_owned()),
+            ("HOOKYARD_SECRET_DEFAULT_SLACK".to_owned(), "https://hooks.slack.com/services/T/B/x".to_owned()),
         ]);
         let home = tempfile::tempdir().unwrap();
+        // Shortened in the tests below.
+        let text = text.replace("env = \"", "env = \"HOOKYARD_SECRET_DEFAULT_");
         let mut reader = Reader::new(Path::new("tenant.toml"), text.parse().unwrap());
-        let allowed = read(&mut reader, (&SecretSources::default(), home.path(), &env));
+        let (sources, tenant) = (SecretSources::default(), TenantId::default_tenant());
+        let allowed = read(&mut reader, Places { sources: &sources, tenant: &tenant, home: home.path(), env: &env });
         let (_, problems) = reader.finish();
         let words = |problem: crate::config::Problem| format!("{}: {}; expected {}", problem.key, problem.found, problem.expected);
         if problems.is_empty() { Ok(allowed) } else { Err(problems.into_iter().map(words).collect()) }
@@ -164,13 +188,19 @@ mod tests {
             ("[credentials.a]\ntoken = { env = \"TOKEN\" }", "credentials.a.kind"),
             ("[credentials.a]\nkind = \"github-token\"", "credentials.a.token"),
             ("[credentials.a]\nkind = \"github-token\"\ntoken = { env = \"SHORT\" }", "at least 8"),
-            ("[credentials.a]\nkind = \"github-token\"\ntoken = { env = \"HOOKYARD_ADMIN_TOKEN\" }", "host's own"),
+            ("[credentials.a]\nkind = \"github-token\"\ntoken = { env = \"UNSET\" }", "not set"),
             ("[credentials.a]\nkind = \"github-token\"\ntoken = { file = \"/etc/hostname\" }", "beneath the tenant's folder"),
             ("[credentials.a]\nkind = \"url\"\nurl = { env = \"TOKEN\" }", "credentials.a.url"),
             ("[credentials.a]\nkind = \"github-app\"\napp_id = 1\ninstallations = []\nprivate_key = { env = \"TOKEN\" }", "installations"),
             ("[credentials.a]\nkind = \"github-app\"\napp_id = 1\ninstallations = [7]\nprivate_key = { env = \"TOKEN\" }", "PEM"),
             ("[credentials.a]\nkind = \"hmac\"\nkey = { env = \"TOKEN\" }\nkeyy = 1", "keyy"),
             ("[[grants.http]]\nhost = \"a.example\"\nmethods = [\"GET\"]\ncredential = \"b\"", "the credential `b`"),
+            (
+                "[credentials.a]\nkind = \"github-token\"\ntoken = { env = \"TOKEN\" }\n\
+                 [[grants.http]]\nmethods = [\"GET\"]\ncredential = \"a\"",
+                "grants.http[0].host",
+            ),
+            ("[[grants.http]]\nhost = \"a.example\"\nmethods = [\"GET\"]\nheaders = [\"X-Original-URL\"]", "grants.http[0]"),
             ("[[grants.http]]\nhost = \"https://a\"\nmethods = [\"GET\"]", "grants.http[0]"),
             ("[[grants.http]]\nhost = \"a\"\nmethods = [\"GET\"]\nallow = 1", "grants.http"),
             ("[[grants.secrets]]\ncredential = \"a\"\npurposes = [\"show\"]", "grants.secrets"),

@@ -1,20 +1,34 @@
 //! `[broker]`: which queue, and where RabbitMQ is.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use toml::Value;
 
-use super::reader::Reader;
-use crate::broker::{
-    Kind,
-    amqp::{self, Address, Management, Names, Topology},
+use super::{reader::Reader, secrets::resolve_host_value};
+use crate::{
+    broker::{
+        Kind,
+        amqp::{self, Address, Keys, Management, Names, Topology},
+    },
+    shares::Shares,
+    signature::Secret,
 };
 
 const MIB: usize = 1024 * 1024;
+/// What messages are sealed with.
+const KEYS: &str = "broker.rabbitmq.keys";
 /// The variable the URL comes from where nothing else is said.
 const URL_VARIABLE: &str = "HOOKYARD_AMQP_URL";
 
-pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> Kind {
+/// The key a host makes for itself where none is configured: in its data folder, so that it lives as long as the ledger whose legs it seals.
+const OWN_KEY_FILE: &str = "amqp.key";
+
+/// The queue, and the key that this host has made for itself, where it needs one and has none.
+pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> (Kind, Option<Secret>) {
     let kind = reader.word("broker.kind", "embedded", &["embedded", "rabbitmq"]);
     let ack_after = reader.word("broker.ack_after", "disk", &["disk", "broker"]);
     let is_rabbitmq = kind == "rabbitmq";
@@ -34,20 +48,66 @@ pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> Kind 
         if ack_after == "broker" {
             reader.problem("broker.ack_after", "`broker`", "\"disk\": the embedded broker is the disk");
         }
-        return Kind::Embedded;
+        // Known all the same: a key of a file that is there stays what it is when the engine changes.
+        reader.value(KEYS);
+        return (Kind::Embedded, None);
     }
-    let (Some(address), Ok(names)) = (address, names) else { return Kind::Embedded };
-    Kind::RabbitMq(Box::new(amqp::Settings {
+    let keys = keys(reader, env, shared_work || !archives);
+    let (Some(address), Ok(names), Some((keys, own_key))) = (address, names, keys) else { return (Kind::Embedded, None) };
+    let settings = amqp::Settings {
         address,
         management,
         topology: Topology { names, passive, queue_messages_max, queue_bytes_max },
+        keys,
         ack_after_broker: ack_after == "broker",
         message_bytes_max,
         retries_in_ledger: retries == "ledger",
         works: true,
         archives,
         shared_work,
-    }))
+        // Those of the host are read later, and put in their place there.
+        shares: Shares::default(),
+    };
+    (Kind::RabbitMq(Box::new(settings)), own_key)
+}
+
+/// The keys of messages: those that are named, else the one this host made at an earlier start, else a new one. A host that is one of several
+/// needs named ones: what it sealed with a key of its own, no other host would take.
+fn keys(reader: &mut Reader, env: &BTreeMap<String, String>, is_one_of_several: bool) -> Option<(Keys, Option<Secret>)> {
+    const EXPECTED: &str = "1 to 8 keys of at least 32 bytes, the same on every host: [{ file = \"keys/amqp\" }] or [{ env = \"NAME\" }]; \
+                            `openssl rand -hex 32` makes one";
+    let Some(value) = reader.value(KEYS) else {
+        if is_one_of_several {
+            reader.problem(KEYS, "nothing, beside `shared_work = true` or `archive = false`", EXPECTED);
+            return None;
+        }
+        let data_dir = reader.path("data_dir", "data");
+        let key = own_key(&own_key_file(&data_dir)).map_err(|found| reader.problem(KEYS, found, EXPECTED)).ok()?;
+        let keys = Keys::new(vec![key.clone()]).map_err(|found| reader.problem(KEYS, found, EXPECTED)).ok()?;
+        return Some((keys, Some(key)));
+    };
+    let items = value.as_array().cloned().unwrap_or_default();
+    let before = reader.problems.len();
+    let secrets =
+        items.iter().enumerate().filter_map(|(at, item)| resolve_host_value(reader, &format!("{KEYS}[{at}]"), item, env)).collect();
+    if reader.problems.len() > before {
+        return None;
+    }
+    Keys::new(secrets).map(|keys| (keys, None)).map_err(|found| reader.problem(KEYS, found, EXPECTED)).ok()
+}
+
+/// Where the key stands that a host has made for itself.
+pub(super) fn own_key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join(OWN_KEY_FILE)
+}
+
+/// The key of an earlier start, or a new one. A file that cannot be read is no reason for another key: the legs at RabbitMQ are sealed with it.
+fn own_key(file: &Path) -> Result<Secret, String> {
+    match fs::read_to_string(file) {
+        Ok(text) if !text.trim().is_empty() => Secret::new(text.trim()).ok_or_else(|| format!("{} is empty", file.display())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!("{}: {error}", file.display())),
+        Ok(_) | Err(_) => super::random_token().ok_or_else(|| "no random bytes from the system".to_owned()),
+    }
 }
 
 fn address(reader: &mut Reader, env: &BTreeMap<String, String>, (ca, is_needed): (Option<String>, bool)) -> Option<Address> {

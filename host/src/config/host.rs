@@ -1,15 +1,15 @@
 //! `hookyard.toml`: each key in one place, with its default, its bounds and the settings it becomes.
 
 use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    net::{IpAddr, SocketAddr},
+    path::Path,
     time::Duration,
 };
 
-use super::{Config, Roles, reader::Reader, secrets::SecretSources, shares};
+use super::{Config, Roles, reader::Reader, secrets, shares};
 use crate::{
     admin,
-    broker::Kind,
+    broker::{Kind, amqp},
     catalog,
     cidr::Cidr,
     egress,
@@ -58,27 +58,30 @@ pub(super) fn read(reader: &mut Reader, token: Secret, (broker, streams): (Kind,
     );
     let shared_work = matches!(&broker, Kind::RabbitMq(settings) if settings.shared_work);
     let shares = Shares::new(&shares::read(reader, Machine::here()));
+    let broker = match broker {
+        Kind::RabbitMq(settings) => Kind::RabbitMq(Box::new(amqp::Settings { shares: shares.clone(), ..*settings })),
+        Kind::Embedded => Kind::Embedded,
+    };
     Config {
         ingest: ingest(reader, &shares),
         admin: admin(reader, token, &shares),
         ledger: ledger(reader, &data_dir, &shares),
         runtime: runtime(reader, &data_dir, &shares),
         broker,
+        own_amqp_key: None,
         roles: Roles::ALL,
         catalog: catalog(reader, &tenants_dir, (ceiling, default_budget), (shared_work, &shares)),
         egress: egress(reader, &shares),
-        work: work::Settings {
-            concurrency_max: bound(&shares, Resource::RunSlots),
-            threads: bound(&shares, Resource::SlowLane),
-            shares: shares.clone(),
-        },
+        work: work::Settings { threads: bound(&shares, Resource::SlowLane), shares: shares.clone() },
         streams,
         shares,
-        secrets: secret_sources(reader),
+        secrets: secrets::sources(reader),
         ceiling,
         grace: reader.millis("grace_ms", Duration::from_secs(25), 0..=600_000),
         log_format: reader.text("log.format").and_then(|format| log_format(reader, format)),
         log_filter: reader.text("log.filter").unwrap_or_else(|| "info".to_owned()),
+        landlock: reader.truth("sandbox.landlock", true),
+        named: Vec::new(),
         effective: Vec::new(),
         data_dir,
         tenants_dir,
@@ -115,12 +118,9 @@ fn ingest(reader: &mut Reader, shares: &Shares) -> ingest::Settings {
         json_bytes_max: reader.size("ingest.json_bytes_max", JSON_BYTES_DEFAULT, KIB..=256 * MIB),
         form_bytes_max: reader.size("ingest.form_bytes_max", FORM_BYTES_DEFAULT, KIB..=384 * MIB),
         head_bytes_max: reader.size("ingest.head_bytes_max", 16 * KIB, 8 * KIB..=256 * KIB),
-        connections_max: bound(shares, Resource::DoorConnections),
-        connections_per_address_max: share(shares, Resource::DoorConnections),
         head_timeout: reader.millis("ingest.head_timeout_ms", Duration::from_secs(10), 100..=600_000),
         body_timeout: reader.millis("ingest.body_timeout_ms", Duration::from_secs(30), 100..=600_000),
         body_bytes_per_s_min: reader.size("ingest.body_bytes_per_s_min", KIB, 0..=MIB),
-        body_budget_bytes_max: bound(shares, Resource::BodyBytes),
         address_rate_per_s_max: rate(reader, "ingest.address_rate_per_s_max", 5_000),
         address_failures_per_min_max: rate(reader, "ingest.address_failures_per_min_max", 300),
         accept_timeout: reader.millis("ingest.accept_timeout_ms", Duration::from_secs(8), 100..=600_000),
@@ -181,7 +181,9 @@ fn ledger(reader: &mut Reader, data_dir: &Path, shares: &Shares) -> ledger::Sett
         body_cache_bytes_max: reader.size("ledger.body_cache_bytes_max", 64 * MIB, 0..=16 * 1024 * MIB),
         retain_settled: reader.millis("retention.settled_ms", days(7), 0..=3650 * DAY_MS),
         retain_unstreamed: reader.millis("retention.unstreamed_ms", days(7), 0..=3650 * DAY_MS),
+        retain_unrouted: reader.millis("retention.unrouted_ms", days(1), 0..=3650 * DAY_MS),
         retain_dead: reader.millis("retention.dead_ms", days(30), 0..=3650 * DAY_MS),
+        retain_removed_plugin: reader.millis("retention.removed_plugin_ms", days(30), 0..=3650 * DAY_MS),
         retain_dedup: reader.millis("retention.dedup_ms", days(3), 3 * DAY_MS..=3650 * DAY_MS),
         shares: shares.clone(),
         ..ledger::Settings::new(data_dir.to_owned())
@@ -232,16 +234,21 @@ fn egress(reader: &mut Reader, shares: &Shares) -> egress::Settings {
         allow_addresses: cidrs(reader, "egress.allow_addresses"),
         refuse_addresses: cidrs(reader, "egress.refuse_addresses"),
         ca_file,
+        name_servers: name_servers(reader),
         shares: shares.clone(),
     }
 }
 
-fn secret_sources(reader: &mut Reader) -> SecretSources {
-    let dirs = match reader.value("secret_dirs") {
-        Some(_) => reader.texts("secret_dirs").into_iter().map(PathBuf::from).collect(),
-        None => ["/run/secrets", "/run/credentials"].map(PathBuf::from).into(),
-    };
-    SecretSources { env_allow: reader.texts("secret_env_allow"), dirs }
+/// Addresses with or without a port.
+fn name_servers(reader: &mut Reader) -> Vec<SocketAddr> {
+    const KEY: &str = "egress.name_servers";
+    let texts = reader.texts(KEY);
+    let read = |text: &String| text.parse().ok().or_else(|| text.parse().ok().map(|address: IpAddr| SocketAddr::new(address, 53)));
+    let servers: Vec<SocketAddr> = texts.iter().filter_map(read).collect();
+    if servers.len() < texts.len() {
+        reader.problem(KEY, texts.join(", "), "addresses such as \"10.0.0.2\" or \"127.0.0.1:5353\"");
+    }
+    servers
 }
 
 fn log_format(reader: &mut Reader, format: String) -> Option<String> {

@@ -18,14 +18,15 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Read as _, Write as _},
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use crate::{
     admin,
     broker::Kind,
-    catalog, egress, ingest, ledger, runtime,
+    catalog,
+    confine::Paths,
+    egress, ingest, ledger, runtime,
     shares::Shares,
     signature::Secret,
     streams::StreamSettings,
@@ -33,7 +34,7 @@ use crate::{
     work,
 };
 
-pub use secrets::SecretSources;
+pub use secrets::{SecretPlaces, SecretSources};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "hookyard.toml";
@@ -55,6 +56,8 @@ pub struct Config {
     pub runtime: runtime::Settings,
     /// The queue.
     pub broker: Kind,
+    /// The key this host has made for its messages at RabbitMQ, where it needs one and none is configured.
+    pub own_amqp_key: Option<Secret>,
     /// What this process does.
     pub roles: Roles,
     /// The plugins.
@@ -77,6 +80,10 @@ pub struct Config {
     pub log_format: Option<String>,
     /// A `tracing` filter, `info` by default.
     pub log_filter: String,
+    /// Whether the process gives up every file its configuration does not name.
+    pub landlock: bool,
+    /// Every file and folder the host's file names, and that file itself.
+    pub named: Vec<PathBuf>,
     /// Every key and the value in force, for people.
     pub effective: Vec<(String, String)>,
 }
@@ -121,8 +128,12 @@ pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Confi
     overlay::apply(&mut table, env);
     let mut reader = reader::Reader::new(path, table);
     let token = admin_token(&mut reader, env);
-    let parts = (broker::read(&mut reader, env), streams::read(&mut reader, env));
-    let mut config = host::read(&mut reader, token, parts);
+    let (broker, own_amqp_key) = broker::read(&mut reader, env);
+    let parts = (broker, streams::read(&mut reader, env));
+    let mut config = Config { own_amqp_key, ..host::read(&mut reader, token, parts) };
+    config.named = std::mem::take(&mut reader.named);
+    config.named.extend(config.secrets.dirs());
+    config.named.push(path.to_owned());
     let (effective, problems) = reader.finish();
     config.effective = effective;
     if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -134,37 +145,64 @@ pub fn load_tenants(config: &Config, env: &BTreeMap<String, String>, current: &D
     tenant::load_all(config, env, current)
 }
 
+impl Config {
+    /// What the host opens while it runs: it writes to its data folder only. Folders of tenants may be links.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        let tenants = fs::read_dir(&self.tenants_dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let linked = tenants.filter(|path| path.is_symlink() && path.is_dir());
+        let read = self.named.iter().filter(|path| **path != self.data_dir).cloned().chain(linked).collect();
+        Paths { read, write: vec![self.data_dir.clone()] }
+    }
+}
+
 /// Where the admin token stands, where no variable or file was named for it.
 #[must_use]
 pub fn admin_token_file(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.token")
 }
 
-/// Writes the admin token this configuration was loaded with where nobody has one yet: once, for the owner only, and whole or not at all. An
-/// empty file is what a power cut leaves of one that was being written.
+/// Makes the data folder where it is not there yet, for its owner only.
+pub fn make_data_dir(config: &Config) -> io::Result<()> {
+    ledger::own_folder(&config.data_dir).map_err(io::Error::other)
+}
+
+/// Writes the admin token this configuration was loaded with where nobody has one yet, for the owner only.
 pub fn keep_admin_token(config: &Config) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir)?;
-    let path = admin_token_file(&config.data_dir);
-    if fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+    keep(&config.data_dir, &admin_token_file(&config.data_dir), &config.admin.token)
+}
+
+/// Writes the key this host has made for its messages at RabbitMQ where it is not written yet, for the owner only: before the first message.
+pub fn keep_amqp_key(config: &Config) -> io::Result<()> {
+    let Some(key) = &config.own_amqp_key else { return Ok(()) };
+    keep(&config.data_dir, &broker::own_key_file(&config.data_dir), key)
+}
+
+/// Writes a secret once, and whole or not at all. An empty file is what a power cut leaves of one that was being written.
+fn keep(data_dir: &Path, path: &Path, secret: &Secret) -> io::Result<()> {
+    ledger::own_folder(data_dir).map_err(io::Error::other)?;
+    if fs::metadata(path).is_ok_and(|file| file.len() > 0) {
         return Ok(());
     }
-    let mut file = tempfile::NamedTempFile::new_in(&config.data_dir)?;
-    file.write_all(config.admin.token.expose())?;
+    let mut file = tempfile::NamedTempFile::new_in(data_dir)?;
+    file.write_all(secret.expose())?;
     file.as_file().sync_all()?;
-    file.persist(&path).map(drop).map_err(|error| error.error)
+    file.persist(path).map_err(|error| error.error)?;
+    fs::File::open(data_dir)?.sync_all()
 }
 
 /// The token: from the variable or file that is named, else the one made at an earlier start, else a new one.
 fn admin_token(reader: &mut reader::Reader, env: &BTreeMap<String, String>) -> Secret {
     let named = reader.value("admin.token");
     let variable = named.as_ref().map_or(Some("HOOKYARD_ADMIN_TOKEN"), |value| value.get("env").and_then(toml::Value::as_str));
-    let file = named.as_ref().and_then(|value| value.get("file")).and_then(toml::Value::as_str).map(PathBuf::from);
+    let file = named.as_ref().and_then(|value| value.get("file")).and_then(toml::Value::as_str).map(|path| reader.beside(path));
     if named.is_some() && variable.is_none() && file.is_none() {
         reader.problem("admin.token", "a value of another shape (not shown)", "{ env = \"NAME\" } or { file = \"path\" }");
     }
     let from_file = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| Secret::new(text.trim()));
     let token = match file {
         Some(path) => {
+            reader.named.push(path.clone());
             let token = from_file(path.clone());
             if token.is_none() {
                 reader.problem("admin.token", format!("{} cannot be read or is empty", path.display()), "a readable file");
@@ -174,11 +212,13 @@ fn admin_token(reader: &mut reader::Reader, env: &BTreeMap<String, String>) -> S
         None => variable.and_then(|name| env.get(name)).and_then(|value| Secret::new(value.as_str())),
     };
     let data_dir = reader.path("data_dir", "data");
-    token.or_else(|| from_file(admin_token_file(&data_dir))).or_else(random_token).unwrap_or_else(|| {
+    let token = token.or_else(|| from_file(admin_token_file(&data_dir))).or_else(random_token).unwrap_or_else(|| {
         reader.problem("admin.token", "no random bytes from the system", "{ env = \"NAME\" } or { file = \"path\" }");
         // Never used: a configuration with a problem starts nothing.
-        Secret::from_nonempty([0])
-    })
+        Secret::from_nonempty([0; secrets::BYTES_MIN])
+    });
+    secrets::check_length(reader, "admin.token", &token);
+    token
 }
 
 fn random_token() -> Option<Secret> {

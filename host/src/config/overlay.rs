@@ -12,11 +12,23 @@ const ROOT_KEYS: [&str; 5] = ["data_dir", "tenants_dir", "secret_dirs", "secret_
 /// Lays every `HOOKYARD_…` setting over the table. Two underscores part the keys; a value is TOML where it reads as TOML, else a text.
 pub(super) fn apply(table: &mut Table, env: &BTreeMap<String, String>) {
     for (name, value) in env {
-        let Some(path) = name.strip_prefix("HOOKYARD_").map(str::to_ascii_lowercase) else { continue };
-        if path.contains("__") || resembles_root_key(&path) {
+        if let Some(path) = path_of(name) {
             set(table, &path.split("__").collect::<Vec<_>>(), parse(value));
         }
     }
+}
+
+/// Whether a variable is a setting of the host.
+pub(super) fn is_setting(name: &str) -> bool {
+    path_of(name).is_some()
+}
+
+/// The keys a variable sets; none where it sets none. `HOOKYARD_SECRET_<TENANT>_*` are tenants' secrets, in whose names two underscores mean a
+/// hyphen.
+fn path_of(name: &str) -> Option<String> {
+    let path = name.strip_prefix("HOOKYARD_")?.to_ascii_lowercase();
+    let is_setting = resembles_root_key(&path) || (path.contains("__") && !path.starts_with("secret_"));
+    is_setting.then_some(path)
 }
 
 /// Not every variable of the prefix is a setting: some hold secrets or speak to the commands, and Kubernetes puts `HOOKYARD_SERVICE_HOST`
@@ -65,6 +77,8 @@ mod tests {
             ("HOOKYARD_SERVICE_HOST", "10.0.0.1"),
             ("HOOKYARD_PORT_8080_TCP_ADDR", "10.0.0.1"),
             ("HOOKYARD_TENANT_DIR", "near miss"),
+            ("HOOKYARD_SECRET_TEAM__A_GITHUB", "a tenant's secret"),
+            ("HOOKYARD_SECRET_DEFAULT_GITHUB", "a tenant's secret"),
             ("PATH", "/bin"),
         ];
         apply(&mut table, &env.map(|(name, value)| (name.to_owned(), value.to_owned())).into());

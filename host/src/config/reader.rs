@@ -23,6 +23,8 @@ pub(super) struct Reader {
     file: PathBuf,
     table: Table,
     known: BTreeSet<String>,
+    /// Every file and folder that was named.
+    pub(super) named: Vec<PathBuf>,
     /// Every key and the value in force.
     pub(super) effective: Vec<(String, String)>,
     /// What is wrong so far.
@@ -31,7 +33,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(file: &Path, table: Table) -> Self {
-        Self { file: file.to_owned(), table, known: BTreeSet::new(), effective: Vec::new(), problems: Vec::new() }
+        Self { file: file.to_owned(), table, known: BTreeSet::new(), named: Vec::new(), effective: Vec::new(), problems: Vec::new() }
     }
 
     /// The raw value of a dotted key.
@@ -48,8 +50,12 @@ impl Reader {
     }
 
     pub(super) fn problem(&mut self, key: &str, found: impl Display, expected: impl Display) {
-        let (found, expected) = (found.to_string(), expected.to_string());
-        self.problems.push(Problem { file: self.file.clone(), key: key.to_owned(), found, expected, hint: None });
+        self.problem_with_hint(key, (found.to_string(), expected.to_string()), None);
+    }
+
+    /// A problem, and what to do about it.
+    pub(super) fn problem_with_hint(&mut self, key: &str, (found, expected): (String, String), hint: Option<String>) {
+        self.problems.push(Problem { file: self.file.clone(), key: key.to_owned(), found, expected, hint });
     }
 
     /// A whole number within bounds.
@@ -121,10 +127,12 @@ impl Reader {
     }
 
     /// A path that is relative to the file being read.
-    pub(super) fn beside(&self, path: impl AsRef<Path>) -> PathBuf {
+    pub(super) fn beside(&mut self, path: impl AsRef<Path>) -> PathBuf {
         let path = self.file.parent().unwrap_or(Path::new("")).join(path);
         // A path that follows the working directory about would be another one in a child process.
-        std::path::absolute(&path).unwrap_or(path)
+        let path = std::path::absolute(&path).unwrap_or(path);
+        self.named.push(path.clone());
+        path
     }
 
     pub(super) fn address(&mut self, key: &str, default: SocketAddr) -> SocketAddr {

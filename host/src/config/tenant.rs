@@ -1,10 +1,15 @@
 //! `tenants/<tenant>/tenant.toml`: a tenant's sources, secrets and ceilings. It belongs to the operator.
 
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
-use super::{Config, Problem, allowed, reader::Reader, secrets};
+use super::{
+    Config, Problem, allowed,
+    reader::Reader,
+    secrets::{self, Places},
+};
 use crate::{
     delivery::{SourceId, TenantId},
+    ledger::{AtStoredBytesMax, Quota},
     signature::Scheme,
     tenants::{Budget, Directory, Source, Tenant},
 };
@@ -49,16 +54,16 @@ pub(super) fn load_all(config: &Config, env: &BTreeMap<String, String>, current:
 
 fn load(config: &Config, env: &BTreeMap<String, String>, id: &TenantId, home: &Path) -> Result<Tenant, Vec<Problem>> {
     let file = home.join("tenant.toml");
-    // A tenant without a file has no sources: nothing can be sent to it, and its plugins wait. A file that is there and cannot be read (no
-    // permission, a link to a volume that is not mounted) is a problem instead, so that the tenant keeps what it had.
-    let absent = fs::symlink_metadata(&file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    let table = if absent { toml::Table::new() } else { secrets::read_toml(&file).map_err(|problem| vec![problem])? };
+    // A tenant without a file has no sources: nothing can be sent to it, and its plugins wait. A file that is there and cannot be read is a
+    // problem instead, so that the tenant keeps what it had.
+    let table = secrets::read_tenant_toml(home).map_err(|problem| vec![problem])?.unwrap_or_default();
     let mut reader = Reader::new(&file, table);
+    let places = Places { sources: &config.secrets, tenant: id, home, env };
     let mut sources = BTreeMap::new();
     for name in reader.names("sources") {
         match name.parse::<SourceId>() {
             Ok(source_id) => {
-                let source = source(&mut reader, source_id.clone(), (&config.secrets, home, env));
+                let source = source(&mut reader, source_id.clone(), places);
                 sources.insert(source_id, Arc::new(source));
             }
             Err(error) => reader.problem(&format!("sources.{name}"), error, "a source name"),
@@ -70,13 +75,23 @@ fn load(config: &Config, env: &BTreeMap<String, String>, id: &TenantId, home: &P
         ceiling: ceiling(&mut reader, config.ceiling),
         approve_new_grants: reader.truth("approve_new_grants", false),
         waiting_bytes_max: reader.number("limits.waiting_bytes_max", WAITING_BYTES_DEFAULT, 1024 * 1024..=u64::MAX >> 1),
-        allowed: Arc::new(allowed::read(&mut reader, (&config.secrets, home, env))),
+        quota: quota(&mut reader),
+        allowed: Arc::new(allowed::read(&mut reader, places)),
     };
     let (_, problems) = reader.finish();
     if problems.is_empty() { Ok(tenant) } else { Err(problems) }
 }
 
-fn source(reader: &mut Reader, id: SourceId, places: (&secrets::SecretSources, &Path, &BTreeMap<String, String>)) -> Source {
+/// What is not said is the host's share, and nothing is more than it.
+fn quota(reader: &mut Reader) -> Quota {
+    let mut most = |key: &str, least: u64| reader.value(key).is_some().then(|| reader.number(key, least, least..=u64::MAX >> 1));
+    let (stored_bytes_max, legs_max) = (most("limits.stored_bytes_max", 1024 * 1024), most("limits.legs_max", 1));
+    let words = ["refuse", "drop_oldest"];
+    let drops = reader.word("limits.at_stored_bytes_max", words[0], &words) == words[1];
+    Quota { stored_bytes_max, legs_max, at_stored_bytes_max: if drops { AtStoredBytesMax::DropOldest } else { AtStoredBytesMax::Refuse } }
+}
+
+fn source(reader: &mut Reader, id: SourceId, places: Places<'_>) -> Source {
     let key = |name: &str| format!("sources.{id}.{name}");
     if reader.value(&key("scheme")).is_none() {
         reader.problem(&key("scheme"), "nothing", "\"github\"");

@@ -50,7 +50,7 @@ url = { env = "HOOKYARD_AMQP_URL" }
 const TENANT: &str = r#"
 [sources.github]
 scheme = "github"
-secrets = [{ env = "GITHUB_WEBHOOK_SECRET" }, { file = "secrets/github-next" }]
+secrets = [{ env = "HOOKYARD_SECRET_DEFAULT_GITHUB" }, { file = "secrets/github-next" }]
 [credentials.github]
 kind = "github-app"
 app_id = 12345
@@ -74,14 +74,17 @@ fn the_files_of_the_contract_are_taken_as_they_stand() {
     let folder = Folder::with(&[
         ("hookyard.toml", CONTRACT),
         ("tenants/default/tenant.toml", TENANT),
-        ("tenants/default/secrets/github-next", "next\n"),
+        ("tenants/default/secrets/github-next", "the-next-secret-0123\n"),
         ("tenants/default/secrets/app.pem", include_str!("../../../tests/fixtures/github-app.pem")),
     ]);
-    let (directory, problems) = folder.tenants(&[("GITHUB_WEBHOOK_SECRET", "now")]);
+    let (directory, problems) = folder.tenants(&[("HOOKYARD_SECRET_DEFAULT_GITHUB", "the-secret-of-now-45")]);
     assert_eq!(problems, []);
     let tenant = &directory.tenants[&tenant()];
     let source = &tenant.sources[&"github".parse().unwrap()];
-    assert_eq!(source.secrets.iter().map(Secret::expose).collect::<Vec<_>>(), [b"now".as_slice(), b"next"]);
+    assert_eq!(
+        source.secrets.iter().map(Secret::expose).collect::<Vec<_>>(),
+        [b"the-secret-of-now-45".as_slice(), b"the-next-secret-0123"]
+    );
     assert_eq!(tenant.ceiling.fuel, 10_000_000_000);
     assert_eq!(tenant.allowed.http[0].credential.as_deref(), Some("github"));
     assert!(matches!(tenant.allowed.credentials["github"], Credential::GithubApp(_)));
@@ -114,6 +117,40 @@ fn all_problems_of_a_file_are_told_at_once_and_no_secret_with_them() {
 }
 
 #[test]
+fn a_host_alone_makes_its_own_key_and_one_of_several_is_told_that_it_needs_the_others() {
+    let rabbit = |more: &str| format!("[broker]\nkind = \"rabbitmq\"\n[broker.rabbitmq]\nurl = \"amqp://localhost\"\n{more}\n");
+    let alone = Folder::with(&[("hookyard.toml", &rabbit(""))]);
+    let config = alone.load().unwrap();
+    assert_eq!(config.own_amqp_key.as_ref().unwrap().expose().len(), 64);
+    keep_amqp_key(&config).unwrap();
+    let file = config.data_dir.join("amqp.key");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(alone.load().unwrap().own_amqp_key, config.own_amqp_key, "the next start has the same");
+    fs::write(&file, "short").unwrap();
+    assert!(alone.load().unwrap_err()[0].found.contains("shorter than 32"));
+    let key = "k".repeat(32);
+    for (more, found) in [
+        ("shared_work = true", Some("nothing")),
+        ("archive = false", Some("nothing")),
+        ("keys = []", Some("0 keys")),
+        ("keys = [{ file = \"short\" }]", Some("shorter than 32 bytes")),
+        ("keys = [{ file = \"gone\" }]", Some("gone")),
+        ("keys = [\"in-clear-text-in-the-configuration-file\"]", Some("another shape")),
+        ("keys = [{ file = \"key\" }]\nshared_work = true", None),
+    ] {
+        let folder = Folder::with(&[("hookyard.toml", &rabbit(more)), ("key", &key), ("short", "short")]);
+        match (folder.load(), found) {
+            (Ok(config), None) => assert!(config.own_amqp_key.is_none()),
+            (Err(problems), Some(found)) => {
+                assert!(problems[0].key.starts_with("broker.rabbitmq.keys") && problems[0].found.contains(found), "{more}: {problems:?}");
+                assert!(!format!("{problems:?}").contains("clear-text"));
+            }
+            (loaded, _) => panic!("{more}: {loaded:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_source_without_a_secret_is_no_open_door() {
     for text in ["[sources.github]\nscheme = \"github\"\n", "[sources.github]\nscheme = \"github\"\nsecrets = []\n"] {
         let folder = Folder::with(&[("hookyard.toml", ""), ("tenants/default/tenant.toml", text)]);
@@ -128,7 +165,7 @@ fn a_tenant_whose_file_goes_bad_keeps_what_it_had() {
     let folder = Folder::with(&[
         ("hookyard.toml", ""),
         ("tenants/default/tenant.toml", "[sources.github]\nscheme = \"github\"\nsecrets = [{ file = \"s\" }]\n"),
-        ("tenants/default/s", "secret"),
+        ("tenants/default/s", "a-secret-of-enough-bytes"),
     ]);
     let (before, _) = folder.tenants(&[]);
     fs::write(folder.0.path().join("tenants/default/tenant.toml"), "[sources.github\n").unwrap();
@@ -187,4 +224,29 @@ fn the_example_file_names_every_key_and_is_sound() {
     for (key, _) in &defaults.effective {
         assert!(documents.contains(&format!("`{key}`")), "{key} is in docs/configuration.md");
     }
+}
+
+#[test]
+fn a_secret_or_token_that_is_guessed_by_trying_is_a_problem() {
+    let tenant = "[sources.github]\nscheme = \"github\"\nsecrets = [{ file = \"s\" }]\n";
+    for (secret, is_sound) in [("x", false), ("fifteen-bytes-x", false), ("sixteen-bytes-xy", true)] {
+        let files = [("hookyard.toml", ""), ("tenants/default/tenant.toml", tenant), ("tenants/default/s", secret)];
+        let (directory, problems) = Folder::with(&files).tenants(&[]);
+        assert_eq!((directory.tenants.len() == 1, problems.is_empty()), (is_sound, is_sound), "{problems:?}");
+        let files = [("hookyard.toml", "[admin]\ntoken = { file = \"token\" }\n"), ("token", secret)];
+        let loaded = Folder::with(&files).load();
+        assert_eq!(loaded.is_ok(), is_sound, "{loaded:?}");
+        for problem in problems.iter().chain(loaded.as_ref().err().into_iter().flatten()) {
+            assert!(problem.expected.contains("at least 16") && !format!("{problem:?}").contains("fifteen-"), "{problem:?}");
+        }
+    }
+}
+
+#[test]
+fn a_tenants_file_that_leads_out_of_its_folder_is_not_read() {
+    let folder = Folder::with(&[("hookyard.toml", ""), ("tenants/bob/x", ""), ("tenants/acme/tenant.toml", "[limits]\nfuel = 7\n")]);
+    std::os::unix::fs::symlink("../acme/tenant.toml", folder.0.path().join("tenants/bob/tenant.toml")).unwrap();
+    let (directory, problems) = folder.tenants(&[]);
+    assert_eq!((directory.tenants.len(), problems.len()), (1, 1));
+    assert!(problems[0].found.contains("leads out"), "{problems:?}");
 }

@@ -44,6 +44,8 @@ pub enum Refusal {
     BodyIncomplete,
     /// No memory left for more bodies at this moment.
     BodyBudgetExhausted,
+    /// All connections are at work; this one has one of the places for probes.
+    ConnectionsExhausted,
     /// Authentic, but not JSON.
     BodyNotJson,
     /// A form without exactly one field `payload`.
@@ -54,6 +56,8 @@ pub enum Refusal {
     BodyReplayed,
     /// The tenant has more waiting bytes than its quota.
     TenantQuotaExceeded,
+    /// The tenant has stored as many bytes as it may.
+    TenantStorageFull,
     /// The host is starting, or stopping.
     NotReady,
     /// The data disk is nearly full.
@@ -68,7 +72,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every slug, in the order of the enum; the documents are checked against it.
-    pub const SLUGS: [&'static str; 25] = [
+    pub const SLUGS: [&'static str; 27] = [
         "route_not_found",
         "method_not_allowed",
         "https_required",
@@ -84,11 +88,13 @@ impl Refusal {
         "body_timeout",
         "body_incomplete",
         "body_budget_exhausted",
+        "connections_exhausted",
         "body_not_json",
         "form_payload_invalid",
         "event_mismatch",
         "body_replayed",
         "tenant_quota_exceeded",
+        "tenant_storage_full",
         "not_ready",
         "storage_full",
         "accept_timeout",
@@ -115,11 +121,13 @@ impl Refusal {
             Self::BodyTimeout => "body_timeout",
             Self::BodyIncomplete => "body_incomplete",
             Self::BodyBudgetExhausted => "body_budget_exhausted",
+            Self::ConnectionsExhausted => "connections_exhausted",
             Self::BodyNotJson => "body_not_json",
             Self::FormPayloadInvalid => "form_payload_invalid",
             Self::EventMismatch => "event_mismatch",
             Self::BodyReplayed => "body_replayed",
             Self::TenantQuotaExceeded => "tenant_quota_exceeded",
+            Self::TenantStorageFull => "tenant_storage_full",
             Self::NotReady => "not_ready",
             Self::StorageFull => "storage_full",
             Self::AcceptTimeout => "accept_timeout",

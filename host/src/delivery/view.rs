@@ -234,12 +234,16 @@ pub struct PluginView {
     pub tenant: TenantId,
     /// Its name.
     pub name: PluginName,
-    /// `active`, `refused` (no version serves), `paused` or `broken` (its breaker has parked its queue).
+    /// `active`, `compiling` (the first version is on its way), `refused` (no version serves), `paused` or `broken` (its breaker, or two
+    /// deaths of the host, have parked its queue).
     pub status: String,
     /// The version that serves.
     pub digest: Option<String>,
     /// Since when it serves.
     pub since: Option<Timestamp>,
+    /// Since when a newer version is on its way: waits for its turn, is compiled, is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compiling_since: Option<Timestamp>,
     /// Sources it subscribes to.
     pub sources: Vec<SourceId>,
     /// Events it subscribes to.
@@ -255,6 +259,9 @@ pub struct PluginView {
     /// Its breaker; none where no version serves.
     #[serde(default)]
     pub breaker: Option<BreakerView>,
+    /// Why its queue is parked, where the host has died twice in its runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash: Option<String>,
     /// While it is compared with the version before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchView>,
@@ -296,7 +303,7 @@ pub struct PluginRefusalView {
 /// The breaker of the version that serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BreakerView {
-    /// `closed`, `open` (the queue is parked) or `half_open` (one run at a time, to see).
+    /// `closed`, `open` (the queue is parked), `half_open` (one run at a time, to see) or `crashed` (parked: the host has died in its runs).
     pub state: String,
     /// Deliveries that faulted in a row, as far as is counted.
     pub faults: usize,

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{SendError, address::Policy, target::Target};
+use super::{SendError, address::Policy, names::Names, target::Target};
 use crate::{clock::Clock, delivery::TenantId};
 
 /// Header lines of an answer.
@@ -33,6 +33,8 @@ pub(super) const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Idle connections of one key.
 const IDLE_PER_KEY_MAX: usize = 4;
+/// Idle connections of one tenant.
+const IDLE_PER_TENANT_MAX: usize = 64;
 /// Idle connections in all.
 const IDLE_IN_ALL_MAX: usize = 256;
 /// Addresses of one name that are tried.
@@ -61,10 +63,10 @@ pub(super) struct Connection {
 pub(super) struct Pool(Mutex<BTreeMap<Key, Vec<(Connection, Instant)>>>);
 
 /// What names become addresses with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Resolver {
-    /// The system's.
-    System,
+    /// Name servers and the system's files.
+    System(Box<Names>),
     /// Fixed answers, for tests of names that cannot be had from the system's.
     #[cfg(test)]
     Fixed(BTreeMap<String, Vec<IpAddr>>),
@@ -107,6 +109,10 @@ impl Pool {
         if idle.values().map(Vec::len).sum::<usize>() >= IDLE_IN_ALL_MAX {
             return;
         }
+        let of_tenant = idle.iter().filter(|(other, _)| other.tenant == key.tenant).map(|(_, connections)| connections.len());
+        if of_tenant.sum::<usize>() >= IDLE_PER_TENANT_MAX {
+            return;
+        }
         let connections = idle.entry(key).or_default();
         if connections.len() < IDLE_PER_KEY_MAX {
             connections.push((connection, now));
@@ -115,31 +121,31 @@ impl Pool {
 }
 
 impl Resolver {
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, SendError> {
+    async fn addresses(&self, tenant: &TenantId, host: &str, port: u16) -> Result<Vec<SocketAddr>, SendError> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let found: Vec<SocketAddr> = match self {
-            Self::System => {
-                let found = tokio::net::lookup_host((host, port)).await;
-                found.map_err(|error| SendError::Unavailable(format!("the name {host} cannot be resolved: {error}")))?.collect()
-            }
+        let found = match self {
+            Self::System(names) => names.addresses(tenant, host).await?,
             #[cfg(test)]
-            Self::Fixed(names) => names.get(host).into_iter().flatten().map(|address| SocketAddr::new(*address, port)).collect(),
+            Self::Fixed(names) => names.get(host).cloned().unwrap_or_default(),
         };
-        if found.is_empty() { Err(SendError::Unavailable(format!("the name {host} has no address"))) } else { Ok(found) }
+        if found.is_empty() {
+            return Err(SendError::Unavailable(format!("the name {host} has no address")));
+        }
+        Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
 }
 
 /// Opens a connection to an address of the target that was judged and found good.
 pub(super) async fn open(
     target: &Target,
-    resolver: &Resolver,
+    tenant: &TenantId,
     policy: &Policy<'_>,
-    tls: &Arc<ClientConfig>,
+    (resolver, tls): (&Resolver, &Arc<ClientConfig>),
 ) -> Result<Connection, SendError> {
     let (mut refused, mut failed) = (None, None);
-    for address in resolver.addresses(&target.host, target.port).await?.into_iter().take(ADDRESSES_MAX) {
+    for address in resolver.addresses(tenant, &target.host, target.port).await?.into_iter().take(ADDRESSES_MAX) {
         if let Err(why) = policy.judge(address) {
             refused = Some(why);
             continue;

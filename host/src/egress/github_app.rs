@@ -4,7 +4,12 @@
 //! has bound to the tenant, and GitHub is not even asked for another. A token is kept until shortly before it expires; those who need one at
 //! the same time wait for the same call.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{self, Arc, PoisonError},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -26,13 +31,30 @@ const EXPIRY_MARGIN: Duration = Duration::from_mins(5);
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 /// How long a JWT is good for; GitHub takes at most ten minutes from its issue.
 const JWT_LIFETIME: Duration = Duration::from_mins(8);
+/// How long one is used, so that its number is bounded however often a token is refused.
+const JWT_USED: Duration = Duration::from_mins(4);
 
 /// An app as one tenant may use it.
 pub struct GithubApp {
     app_id: u64,
     key: RsaKeyPair,
     installations: BTreeMap<u64, Mutex<Option<Arc<Token>>>>,
+    jwt: sync::Mutex<Option<Jwt>>,
     api_url: String,
+}
+
+/// A signed assertion of who the app is, and until when it is used.
+#[derive(Clone)]
+struct Jwt {
+    text: Arc<str>,
+    used_until: Timestamp,
+    expires_at: Timestamp,
+}
+
+/// What is secret and was made for a tenant: it is told before it is used.
+pub(super) struct Made<'a> {
+    pub(super) secret: &'a [u8],
+    pub(super) expires_at: Timestamp,
 }
 
 /// An installation token.
@@ -42,7 +64,7 @@ pub(super) struct Token {
 }
 
 #[derive(serde::Deserialize)]
-struct Made {
+struct Answer {
     token: String,
     expires_at: Timestamp,
 }
@@ -68,16 +90,18 @@ impl GithubApp {
         .map_err(|error| wrong(&format!("no usable RSA key ({error})")))?;
         Target::parse(api_url)?;
         let installations = installations.into_iter().map(|id| (id, Mutex::new(None))).collect();
-        Ok(Self { app_id, key, installations, api_url: api_url.trim_end_matches('/').to_owned() })
+        Ok(Self { app_id, key, installations, jwt: sync::Mutex::default(), api_url: api_url.trim_end_matches('/').to_owned() })
     }
 
     /// The header for a delivery's installation: kept from before, or made by `send`. Where GitHub answers that it is asked too often, its answer
-    /// comes back as the answer of the request itself, with the time it names.
+    /// comes back as the answer of the request itself, with the time it names. `made` is told every assertion and token before anybody has it, and
+    /// may forbid it.
     pub(super) async fn header<F>(
         &self,
         installation: Option<u64>,
         now: Timestamp,
         send: impl FnOnce(Mint) -> F,
+        made: impl Fn(Made<'_>) -> Result<(), SendError>,
     ) -> Result<Arc<Token>, Refused>
     where
         F: Future<Output = Result<Response, SendError>>,
@@ -91,8 +115,15 @@ impl GithubApp {
         if let Some(token) = kept.as_ref().filter(|token| token.expires_at > now.after(EXPIRY_MARGIN)) {
             return Ok(Arc::clone(token));
         }
-        let answer = send(self.mint(installation, now).map_err(Refused::Error)?).await.map_err(Refused::Error)?;
+        let jwt = self.current_jwt(now).map_err(Refused::Error)?;
+        made(Made { secret: jwt.text.as_bytes(), expires_at: jwt.expires_at }).map_err(Refused::Error)?;
+        let answer = send(self.mint(installation, &jwt).map_err(Refused::Error)?).await.map_err(Refused::Error)?;
+        if answer.status == 401 {
+            // Perhaps the assertion itself is what is not taken.
+            *self.jwt.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         let token = Arc::new(token_of(answer)?);
+        made(Made { secret: token.secret(), expires_at: token.expires_at }).map_err(Refused::Error)?;
         *kept = Some(Arc::clone(&token));
         Ok(token)
     }
@@ -113,12 +144,26 @@ impl GithubApp {
         installation.or(only).ok_or_else(|| "the delivery names no installation, and the credential has several or none".to_owned())
     }
 
-    fn mint(&self, installation: u64, now: Timestamp) -> Result<Mint, SendError> {
+    /// The assertion in use, or a new one.
+    fn current_jwt(&self, now: Timestamp) -> Result<Jwt, SendError> {
+        let mut kept = self.jwt.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that was set back does not make one good for longer.
+        let is_good = |jwt: &&Jwt| jwt.used_until > now && jwt.used_until <= now.after(JWT_USED);
+        if let Some(jwt) = kept.as_ref().filter(is_good) {
+            return Ok(jwt.clone());
+        }
+        let text = self.jwt(now).map_err(SendError::Unavailable)?.into();
+        let jwt = Jwt { text, used_until: now.after(JWT_USED), expires_at: now.after(JWT_LIFETIME) };
+        *kept = Some(jwt.clone());
+        Ok(jwt)
+    }
+
+    fn mint(&self, installation: u64, jwt: &Jwt) -> Result<Mint, SendError> {
         let target =
             Target::parse(&format!("{}/app/installations/{installation}/access_tokens", self.api_url)).map_err(SendError::Denied)?;
-        let jwt = self.jwt(now).map_err(SendError::Unavailable)?;
-        let mut headers = super::headers::outgoing(&[])?;
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {jwt}")).map_err(|error| SendError::Unavailable(error.to_string()))?;
+        let mut headers = super::headers::outgoing(&[], &BTreeSet::new())?;
+        let mut bearer =
+            HeaderValue::from_str(&format!("Bearer {}", jwt.text)).map_err(|error| SendError::Unavailable(error.to_string()))?;
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
@@ -151,7 +196,7 @@ fn token_of(answer: Response) -> Result<Token, Refused> {
     let error = |why: String| Refused::Error(SendError::Unavailable(why));
     match answer.status {
         201 => {
-            let made: Made = serde_json::from_slice(&answer.body)
+            let made: Answer = serde_json::from_slice(&answer.body)
                 .map_err(|_| error("GitHub's answer to the request for an installation token has no token and expiry in it".to_owned()))?;
             let header = SecretHeader::bearer(made.token.as_bytes()).map_err(|why| error(format!("GitHub's installation token: {why}")))?;
             Ok(Token { header, expires_at: made.expires_at })
@@ -166,6 +211,11 @@ fn token_of(answer: Response) -> Result<Token, Refused> {
 impl Token {
     pub(super) fn header(&self) -> &SecretHeader {
         &self.header
+    }
+
+    /// The token itself, without the word before it.
+    fn secret(&self) -> &[u8] {
+        self.header.secrets().into_iter().next().unwrap_or_default()
     }
 }
 

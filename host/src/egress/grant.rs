@@ -2,13 +2,19 @@
 //!
 //! Absent means none. A request needs one entry on either side; a credential is added only where both entries name it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{SendError, credential::Credential, target::Target};
+use super::{SendError, credential::Credential, headers, target::Target};
 use crate::{cidr::Cidr, delivery::TenantId};
 
 /// The methods a grant may name. `CONNECT` and `TRACE` are no requests of a plugin.
 pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// Header names of one grant.
+const HEADERS_MAX: usize = 32;
 
 /// Where requests may be sent, and with which credential: asked for by a manifest, allowed by a tenant's file, effective where both agree.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -25,6 +31,9 @@ pub struct HttpGrant {
     /// The credential the host adds, by name.
     #[serde(default)]
     pub credential: Option<String>,
+    /// Header names the plugin may set beside the standard ones.
+    #[serde(default)]
+    pub headers: Vec<String>,
     /// Whether plain `http` may be spoken; the operator's word only.
     #[serde(default)]
     pub allow_http: bool,
@@ -88,7 +97,35 @@ pub struct Reach {
 /// A request's destination, granted.
 pub(super) struct Granted<'a> {
     pub(super) target: Target,
-    pub(super) credential: Option<(&'a str, &'a Credential)>,
+    pub(super) credential: Option<Named<'a>>,
+    /// Header names that both sides grant beside the standard ones, in lower case.
+    pub(super) headers: BTreeSet<String>,
+}
+
+/// A credential and what it is called.
+type Named<'a> = (&'a str, &'a Credential);
+
+/// What a run may reach at the moment it is asked. It is asked anew for each call, so that a grant taken away is gone with the next one.
+#[derive(Clone)]
+pub struct Standing(Arc<dyn Fn() -> Reach + Send + Sync>);
+
+impl Standing {
+    /// By what `look` says at each call; it must be quick.
+    pub fn new(look: impl Fn() -> Reach + Send + Sync + 'static) -> Self {
+        Self(Arc::new(look))
+    }
+
+    /// What may be reached now.
+    #[must_use]
+    pub fn now(&self) -> Reach {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Standing").field(&self.now()).finish()
+    }
 }
 
 impl HttpGrant {
@@ -120,17 +157,24 @@ impl HttpGrant {
                 problems.push(format!("path_prefix: found `{}`; expected a path such as `/repos/acme/`", prefix.escape_debug()));
             }
         }
+        if self.headers.len() > HEADERS_MAX {
+            problems.push(format!("headers: found {}; expected at most {HEADERS_MAX}", self.headers.len()));
+        }
+        problems.extend(self.headers.iter().filter_map(|name| headers::problem(name)));
         problems
     }
 
-    fn covers(&self, method: &str, target: &Target, credential: Option<&str>) -> bool {
-        let host = self.host.as_ref().is_none_or(|host| *host == target.authority());
-        // Without a host a grant reaches what its credential says, and nothing else.
-        let bound = self.host.is_some() || (credential.is_some() && self.credential.as_deref() == credential);
-        host && bound
-            && self.methods.iter().any(|granted| granted == method)
+    fn covers(&self, method: &str, target: &Target, credential: Option<Named<'_>>) -> bool {
+        let is_named = |name: &str| self.credential.as_deref() == Some(name);
+        let host = match (&self.host, credential) {
+            (Some(host), _) => *host == target.authority(),
+            // Without a host a grant reaches what its credential says, and only a URL says where to.
+            (None, Some((name, Credential::Url(_)))) => is_named(name),
+            (None, _) => false,
+        };
+        host && self.methods.iter().any(|granted| granted == method)
             && self.path_prefix.as_ref().is_none_or(|prefix| target.is_beneath(prefix))
-            && credential.is_none_or(|name| self.credential.as_deref() == Some(name))
+            && credential.is_none_or(|(name, _)| is_named(name))
     }
 }
 
@@ -151,8 +195,12 @@ impl Asked {
     /// The interfaces of the contract an asking plugin may import where the operator allows something it asks for.
     #[must_use]
     pub fn granted_interfaces(&self, allowed: &Allowed) -> Vec<&'static str> {
+        let is_url = |name: &String| matches!(allowed.credentials.get(name), Some(Credential::Url(_)));
+        let is_bound = |grant: &HttpGrant| grant.host.is_some() || grant.credential.as_ref().is_some_and(is_url);
         let meets = |asked: &HttpGrant, granted: &HttpGrant| {
-            (asked.host.is_none() || granted.host.is_none() || asked.host == granted.host)
+            is_bound(asked)
+                && is_bound(granted)
+                && (asked.host.is_none() || granted.host.is_none() || asked.host == granted.host)
                 && asked.methods.iter().any(|method| granted.methods.contains(method))
         };
         let http = self.http.iter().any(|asked| allowed.http.iter().any(|granted| meets(asked, granted)));
@@ -174,19 +222,23 @@ impl Reach {
         }
         .map_err(denied)?;
         let name = named.map(|(name, _)| name);
-        let of = |grants: &[HttpGrant]| grants.iter().any(|grant| grant.covers(method, &target, name));
+        let of = |grants: &'_ [HttpGrant]| -> Vec<HttpGrant> {
+            grants.iter().filter(|grant| grant.covers(method, &target, named)).cloned().collect()
+        };
         let what = || format!("{method} to {}{}", target.authority(), name.map_or_else(String::new, |name| format!(" with `{name}`")));
-        if !of(&self.asked.http) {
+        let asked = of(&self.asked.http);
+        if asked.is_empty() {
             return Err(denied(format!("the manifest asks for no `[[grants.http]]` that covers {}", what())));
         }
-        let granted: Vec<_> = self.allowed.http.iter().filter(|grant| grant.covers(method, &target, name)).collect();
+        let granted = of(&self.allowed.http);
         if granted.is_empty() {
             return Err(denied(format!("the tenant's `[[grants.http]]` do not cover {}", what())));
         }
         if !target.is_https && !granted.iter().any(|grant| grant.allow_http) {
             return Err(denied(format!("{} is not over TLS; the operator may say `allow_http = true` in the tenant's grant", what())));
         }
-        Ok(Granted { target, credential: named })
+        let headers = &header_names(&asked) & &header_names(&granted);
+        Ok(Granted { target, credential: named, headers })
     }
 
     /// The key of a secret, if the purpose is granted.
@@ -213,109 +265,9 @@ impl Reach {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::signature::Secret;
-
-    fn grant(host: &str, methods: &[&str], prefix: Option<&str>, credential: Option<&str>) -> HttpGrant {
-        HttpGrant {
-            host: (!host.is_empty()).then(|| host.to_owned()),
-            methods: methods.iter().map(|&method| method.to_owned()).collect(),
-            path_prefix: prefix.map(str::to_owned),
-            credential: credential.map(str::to_owned),
-            allow_http: false,
-        }
-    }
-
-    fn reach(asked: Vec<HttpGrant>, allowed: Vec<HttpGrant>) -> Reach {
-        let secret = |text: &str| Secret::new(text).unwrap();
-        let credentials = BTreeMap::from([
-            ("github".to_owned(), Credential::bearer(&secret("ghp_0123456789")).unwrap()),
-            ("slack".to_owned(), Credential::url(&secret("https://hooks.slack.com/services/T0/B0/xyz")).unwrap()),
-            ("partner".to_owned(), Credential::Hmac(secret("partner-key"))),
-        ]);
-        let sign = SecretGrant { credential: "partner".into(), purposes: vec![Purpose::Sign] };
-        let github = SecretGrant { credential: "github".into(), purposes: vec![Purpose::Sign] };
-        Reach {
-            tenant: TenantId::default_tenant(),
-            asked: Arc::new(Asked { http: asked, secrets: vec![sign.clone(), github.clone()] }),
-            allowed: Arc::new(Allowed { http: allowed, secrets: vec![sign, github], credentials, addresses: Vec::new() }),
-            installation: None,
-        }
-    }
-
-    fn denial(reach: &Reach, method: &str, url: &str, credential: Option<&str>) -> String {
-        match reach.grant(method, url, credential) {
-            Ok(_) => panic!("{method} {url} is granted"),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn a_request_needs_both_and_a_credential_needs_both_by_name() {
-        let github = grant("api.github.com", &["GET", "POST"], Some("/repos/acme/"), Some("github"));
-        let greedy = grant("api.github.com", &["GET", "POST", "DELETE"], None, Some("github"));
-        let both = reach(vec![greedy.clone(), grant("evil.example.com", &["GET"], None, Some("github"))], vec![github]);
-        let url = "https://api.github.com/repos/acme/shop";
-        assert!(both.grant("GET", url, Some("github")).is_ok());
-        assert!(both.grant("GET", url, None).is_ok(), "without the credential is less");
-        assert!(denial(&both, "DELETE", url, Some("github")).contains("tenant's"));
-        assert!(denial(&both, "GET", "https://api.github.com/user", Some("github")).contains("tenant's"));
-        assert!(denial(&both, "GET", "https://evil.example.com/", Some("github")).contains("tenant's"), "bound to its destination");
-        assert!(denial(&both, "GET", "https://api.github.com:8443/repos/acme/shop", None).contains("8443"));
-        assert!(denial(&both, "GET", "http://api.github.com:443/repos/acme/shop", None).contains(":443"));
-        assert!(denial(&both, "GET", url, Some("other")).contains("no credential `other`"));
-        let none = reach(vec![greedy.clone()], Vec::new());
-        assert!(denial(&none, "GET", url, None).contains("tenant's"));
-        let unasked = reach(Vec::new(), vec![greedy]);
-        assert!(denial(&unasked, "GET", url, None).contains("manifest"));
-    }
-
-    #[test]
-    fn a_url_that_is_the_secret_is_reached_by_its_name_only() {
-        let by_name = grant("", &["POST"], None, Some("slack"));
-        let both = reach(vec![by_name.clone()], vec![by_name]);
-        assert_eq!(both.grant("POST", "", Some("slack")).unwrap().target.host, "hooks.slack.com");
-        assert!(denial(&both, "GET", "", Some("slack")).contains("manifest"));
-        assert!(denial(&both, "POST", "https://evil.example.com/", Some("slack")).contains("itself the URL"));
-        assert!(
-            denial(&both, "POST", "https://evil.example.com/", None).contains("manifest"),
-            "a grant without a host is no grant for all"
-        );
-        assert!(denial(&both, "POST", "", Some("partner")).contains("for `secrets`"));
-    }
-
-    #[test]
-    fn plain_http_is_the_operators_word() {
-        let asked = grant("internal.example.com", &["GET"], None, None);
-        let mut allowed = asked.clone();
-        let url = "http://internal.example.com/";
-        assert!(denial(&reach(vec![asked.clone()], vec![allowed.clone()]), "GET", url, None).contains("allow_http"));
-        allowed.allow_http = true;
-        assert!(reach(vec![asked], vec![allowed]).grant("GET", url, None).is_ok());
-    }
-
-    #[test]
-    fn a_key_is_used_for_the_granted_purpose_and_only_a_key_is() {
-        let reach = reach(Vec::new(), Vec::new());
-        assert!(reach.key("partner", Purpose::Sign).is_ok());
-        assert!(reach.key("partner", Purpose::Verify).unwrap_err().to_string().contains("Verify"));
-        assert!(reach.key("github", Purpose::Sign).unwrap_err().to_string().contains("not of kind `hmac`"));
-        assert!(reach.key("webhook", Purpose::Sign).unwrap_err().to_string().contains("do not cover"));
-    }
-
-    #[test]
-    fn a_grant_that_says_something_else_than_it_seems_is_a_problem() {
-        let problems = |host: &str, methods: &[&str], prefix| grant(host, methods, prefix, None).problems().join("\n");
-        assert_eq!(problems("api.github.com", &["GET"], Some("/repos/acme/")), "");
-        assert_eq!(problems("127.0.0.1:8080", &["GET"], None), "");
-        for host in ["https://api.github.com", "API.github.com", "api.github.com/x", "*", "u@h", "127.1", "host:443", ""] {
-            assert!(problems(host, &["GET"], None).contains("host:"), "{host}");
-        }
-        for prefix in ["repos", "/a/../b", "/a?b", "//x"] {
-            assert!(problems("h", &["GET"], Some(prefix)).contains("path_prefix"), "{prefix}");
-        }
-        assert!(problems("h", &["get"], None).contains("methods") && problems("h", &[], None).contains("methods"));
-    }
+fn header_names(grants: &[HttpGrant]) -> BTreeSet<String> {
+    grants.iter().flat_map(|grant| &grant.headers).map(|name| name.to_ascii_lowercase()).collect()
 }
+
+#[cfg(test)]
+mod tests;

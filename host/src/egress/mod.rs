@@ -10,9 +10,10 @@
 //! | who may send where | `grant` |
 //! | the URL that is matched is the URL that is sent | `target` |
 //! | which addresses are public | `address` |
+//! | names, without holding a thread | `names` |
 //! | connections, apart by tenant and credential | `connection` |
 //! | header lines that cross | `headers` |
-//! | what is sent and never shown | `credential`, `github_app`, `scrub` |
+//! | what is sent and never shown | `credential`, `github_app`, `known`, `scrub` |
 
 mod address;
 mod connection;
@@ -21,12 +22,14 @@ mod exchange;
 mod github_app;
 mod grant;
 mod headers;
+mod known;
+mod names;
 mod scrub;
 mod target;
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -43,17 +46,24 @@ use self::{
     address::Policy,
     connection::{Connection, Key, Pool, Resolver},
     exchange::{Exchanged, Raw, exchange},
-    github_app::{Mint, Refused, Token},
+    github_app::{Made, Mint, Refused, Token},
     grant::{Granted, METHODS},
+    known::{Known, LIVE_MAX},
+    names::Names,
     scrub::Scrubber,
     target::Target,
 };
 pub use self::{
     credential::{Credential, SecretHeader, SecretUrl},
     github_app::{API_URL as GITHUB_API_URL, GithubApp},
-    grant::{Allowed, Asked, HttpGrant, Purpose, Reach, SecretGrant},
+    grant::{Allowed, Asked, HttpGrant, Purpose, Reach, SecretGrant, Standing},
 };
-use crate::{cidr::Cidr, clock::Clock, shares::Shares, signature};
+use crate::{
+    cidr::Cidr,
+    clock::Clock,
+    shares::{Holder, Resource, Shares},
+    signature,
+};
 
 /// Bytes of a request's body.
 pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
@@ -69,6 +79,8 @@ pub struct Settings {
     pub refuse_addresses: Vec<Cidr>,
     /// A PEM file of certificates that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Who is asked for addresses; the system's name servers where there is none.
+    pub name_servers: Vec<SocketAddr>,
     /// What is shared, and how much of it one holder may have.
     pub shares: Shares,
 }
@@ -128,25 +140,32 @@ struct Inner {
     tls: Arc<ClientConfig>,
     resolver: Resolver,
     pool: Pool,
+    known: Known,
     clock: Clock,
 }
 
 impl Egress {
     /// Reads the certificates that are trusted: the system's and the operator's.
     pub fn new(settings: Settings, clock: Clock) -> anyhow::Result<Self> {
-        Self::with_resolver(settings, clock, Resolver::System)
+        let names = Names::new(settings.name_servers.clone(), settings.shares.clone());
+        Self::with_resolver(settings, clock, Resolver::System(Box::new(names)))
     }
 
     fn with_resolver(settings: Settings, clock: Clock, resolver: Resolver) -> anyhow::Result<Self> {
         let tls = Arc::new(tls(&settings)?);
-        Ok(Self(Arc::new(Inner { settings, tls, resolver, pool: Pool::default(), clock })))
+        Ok(Self(Arc::new(Inner { settings, tls, resolver, pool: Pool::default(), known: Known::default(), clock })))
     }
 
     /// Sends a request of a run and waits for the answer until `deadline`. An answer of any status is an answer, a redirect among them.
     pub async fn send(&self, reach: &Reach, request: Request, deadline: Instant) -> Result<Response, SendError> {
         let (method, headers, granted) = judged(reach, &request)?;
         let call = Call { egress: &self.0, reach, credential: granted.credential.map(|(name, _)| name) };
-        match tokio::time::timeout_at(deadline, call.run(granted, (method, headers, request.body.into()))).await {
+        let parts = (method, headers, request.body.into());
+        let sent = async {
+            let _turn = self.0.settings.shares.pool(Resource::OutgoingRequests).take(&Holder::tenant(&reach.tenant), 1).await;
+            call.run(granted, parts).await
+        };
+        match tokio::time::timeout_at(deadline, sent).await {
             Ok(answer) => answer,
             Err(_) => Err(SendError::Timeout),
         }
@@ -186,19 +205,20 @@ impl Call<'_> {
             }
             Some((_, Credential::GithubApp(app))) => {
                 let now = self.egress.clock.now();
-                match app.header(self.reach.installation, now, |mint| self.mint(mint)).await {
+                match app.header(self.reach.installation, now, |mint| self.mint(mint), |made| self.note(&made)).await {
                     Ok(token) => {
                         headers.insert(token.header().name(), token.header().value().clone());
                         made = Some((app, token));
                     }
-                    Err(Refused::Answer(answer)) => return Ok(answer),
-                    Err(Refused::Error(error)) => return Err(error),
+                    Err(Refused::Answer(answer)) => return Ok(clean(&answer, &self.scrubber())),
+                    Err(Refused::Error(error)) => return Err(scrubbed(error, &self.scrubber())),
                 }
             }
             Some((_, Credential::Url(_) | Credential::Hmac(_))) | None => {}
         }
-        let scrubber = self.scrubber(made.as_ref().map(|(_, token)| &**token));
         let raw = self.round_trip(&granted.target, (method, headers, body)).await;
+        // By what is known now that the answer is here: another call may have made a token meanwhile.
+        let scrubber = self.scrubber();
         let raw = raw.map_err(|error| scrubbed(error, &scrubber))?;
         if let (401, Some((app, token))) = (raw.status.as_u16(), &made) {
             app.forget(token).await;
@@ -206,7 +226,7 @@ impl Call<'_> {
         Ok(self.shown(&raw, &scrubber))
     }
 
-    /// Asks GitHub for a token. The answer is not scrubbed: the token is what is wanted, and only [`GithubApp`] sees it.
+    /// Asks GitHub for a token. The answer is not scrubbed here: the token is what is wanted, and only [`GithubApp`] sees it.
     async fn mint(&self, mint: Mint) -> Result<Response, SendError> {
         let raw = self.round_trip(&mint.target, (mint.method, mint.headers, Bytes::new())).await?;
         Ok(self.shown(&raw, &Scrubber::default()))
@@ -228,7 +248,8 @@ impl Call<'_> {
                 Exchanged::NotSent(unsent) => request = unsent,
             }
         }
-        let connection = connection::open(target, &self.egress.resolver, &self.policy(), &self.egress.tls).await?;
+        let by = (&self.egress.resolver, &self.egress.tls);
+        let connection = connection::open(target, &self.reach.tenant, &self.policy(), by).await?;
         match exchange(connection, request).await? {
             Exchanged::Answer(raw, connection) => Ok(self.keep(key, raw, connection)),
             Exchanged::NotSent(_) => Err(SendError::Unavailable("the connection was closed before the request was written".to_owned())),
@@ -261,9 +282,18 @@ impl Call<'_> {
     }
 
     /// Every secret of the tenant, not only the one that was sent: what one call gave away, another may bring back.
-    fn scrubber(&self, token: Option<&Token>) -> Scrubber {
-        let held = self.reach.allowed.credentials.values().flat_map(Credential::secrets);
-        Scrubber::new(held.chain(token.into_iter().flat_map(|token| token.header().secrets())))
+    fn scrubber(&self) -> Scrubber {
+        self.egress.known.scrubber(self.reach, self.egress.clock.now())
+    }
+
+    fn note(&self, made: &Made<'_>) -> Result<(), SendError> {
+        let times = (made.expires_at, self.egress.clock.now());
+        if self.egress.known.note(&self.reach.tenant, made.secret, times) {
+            return Ok(());
+        }
+        let why =
+            format!("the tenant has {LIVE_MAX} live tokens, and no more are made until some expire; is a server refusing each of them?");
+        Err(SendError::Unavailable(why))
     }
 
     fn shown(&self, raw: &Raw, scrubber: &Scrubber) -> Response {
@@ -278,13 +308,14 @@ impl Call<'_> {
 
 /// A request that is well formed, and granted.
 fn judged<'a>(reach: &'a Reach, request: &Request) -> Result<(Method, HeaderMap, Granted<'a>), SendError> {
-    let (method, headers) = checked(request)?;
+    let method = checked(request)?;
     let granted = reach.grant(method.as_str(), &request.url, request.credential.as_deref())?;
+    let headers = headers::outgoing(&request.headers, &granted.headers)?;
     Ok((method, headers, granted))
 }
 
 /// What can be said of a request without looking at grants.
-fn checked(request: &Request) -> Result<(Method, HeaderMap), SendError> {
+fn checked(request: &Request) -> Result<Method, SendError> {
     if !METHODS.contains(&request.method.as_str()) {
         let shown: String = request.method.chars().take(32).collect::<String>().escape_debug().to_string();
         return Err(SendError::Denied(format!("the method is `{shown}`; expected one of {}", METHODS.join(", "))));
@@ -292,8 +323,13 @@ fn checked(request: &Request) -> Result<(Method, HeaderMap), SendError> {
     if request.body.len() > REQUEST_BYTES_MAX {
         return Err(SendError::TooLarge);
     }
-    let method = request.method.parse().map_err(|_| SendError::Denied("the method cannot be written".to_owned()))?;
-    Ok((method, headers::outgoing(&request.headers)?))
+    request.method.parse().map_err(|_| SendError::Denied("the method cannot be written".to_owned()))
+}
+
+/// An answer that was read for its token, without anything secret in it.
+fn clean(answer: &Response, scrubber: &Scrubber) -> Response {
+    let headers = answer.headers.iter().map(|(name, value)| (scrubber.text(name), scrubber.text(value))).collect();
+    Response { status: answer.status, headers, body: scrubber.bytes(&answer.body).into_owned(), truncated: answer.truncated }
 }
 
 fn scrubbed(error: SendError, scrubber: &Scrubber) -> SendError {

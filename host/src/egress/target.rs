@@ -81,28 +81,72 @@ impl std::fmt::Debug for Target {
     }
 }
 
-/// A path as a server may read it that decodes before it routes. Dot segments, doubled slashes and control characters are refused there.
+/// A path as a server may read it that decodes before it routes. What readers disagree about is refused there: dot segments, with parameters
+/// (`..;x`), blanks or more dots behind them too; doubled slashes; control characters; bytes that are no UTF-8, overlong dots among them; escapes
+/// that are none, or of another kind (`%u002e`).
 fn decoded(path: &str) -> Result<String, String> {
     let mut bytes = path.as_bytes().to_vec();
+    if has_broken_escape(&bytes) {
+        return Err("the path has a `%` in it that escapes nothing; write `%25`".to_owned());
+    }
     for _ in 0..DECODINGS_MAX {
+        if has_wide_escape(&bytes) {
+            return Err("the path has an escape of the kind `%u002e` in it, which some servers read and others do not".to_owned());
+        }
         let once = percent_decoded(&bytes);
         if once == bytes {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            let mut segments = text.split(['/', '\\']);
-            if segments.any(|segment| matches!(segment, "." | "..")) {
-                return Err("the path has escaped dot segments in it".to_owned());
-            }
-            if text.contains("//") {
-                return Err("the path has an empty segment in it (`//`)".to_owned());
-            }
-            if text.contains('\\') || text.chars().any(char::is_control) {
-                return Err("the path has an escaped back-slash or control character in it".to_owned());
-            }
+            let text = String::from_utf8(bytes).map_err(|_| "the path's escapes are no UTF-8".to_owned())?;
+            check_decoded(&text)?;
             return Ok(text);
         }
         bytes = once;
     }
     Err("the path is escaped more often than once".to_owned())
+}
+
+fn check_decoded(text: &str) -> Result<(), String> {
+    // Wide and small forms of dot, slash and back-slash are those once a server has normalised its text.
+    let folded: String = text.chars().map(folded).collect();
+    if folded.split(['/', '\\']).any(is_dot_segment) {
+        return Err("the path has escaped dot segments in it".to_owned());
+    }
+    if text.contains("//") {
+        return Err("the path has an empty segment in it (`//`)".to_owned());
+    }
+    if text.contains('\\') || text.chars().any(char::is_control) {
+        return Err("the path has an escaped back-slash or control character in it".to_owned());
+    }
+    Ok(())
+}
+
+fn folded(c: char) -> char {
+    match c {
+        '\u{ff0e}' | '\u{fe52}' | '\u{2024}' => '.',
+        '\u{ff0f}' | '\u{2215}' | '\u{2044}' => '/',
+        '\u{ff3c}' | '\u{fe68}' => '\\',
+        '\u{ff1b}' | '\u{fe54}' => ';',
+        c => c,
+    }
+}
+
+/// `.` and `..` as the strictest and the most careless reader have them: without parameters, and whatever blanks and dots stand behind.
+fn is_dot_segment(segment: &str) -> bool {
+    let name = segment.split(';').next().unwrap_or_default();
+    name.contains(['.', '\u{2025}']) && name.chars().all(|c| matches!(c, '.' | '\u{2025}') || c.is_whitespace())
+}
+
+fn has_broken_escape(bytes: &[u8]) -> bool {
+    let is_escape = |rest: &[u8]| rest.len() >= 3 && rest[1..3].iter().all(u8::is_ascii_hexdigit);
+    (0..bytes.len()).any(|at| bytes[at] == b'%' && !is_escape(&bytes[at..]) && !is_wide_escape(&bytes[at..]))
+}
+
+fn has_wide_escape(bytes: &[u8]) -> bool {
+    (0..bytes.len()).any(|at| is_wide_escape(&bytes[at..]))
+}
+
+/// `%u002e`, as one web server has it.
+fn is_wide_escape(rest: &[u8]) -> bool {
+    rest.len() >= 6 && rest[0] == b'%' && matches!(rest[1], b'u' | b'U') && rest[2..6].iter().all(u8::is_ascii_hexdigit)
 }
 
 fn percent_decoded(bytes: &[u8]) -> Vec<u8> {
@@ -170,6 +214,26 @@ mod tests {
             ("https://host/repos/%252e%252e%252fother", "dot segments"),
             ("https://host/repos//other", "empty segment"),
             ("https://host/repos/%2Fother", "empty segment"),
+            ("https://host/repos/..;/other", "dot segments"),
+            ("https://host/repos/..;x=1/other", "dot segments"),
+            ("https://host/repos/.;/other", "dot segments"),
+            ("https://host/repos/%2e%2e;/other", "dot segments"),
+            ("https://host/repos/%2e.%3b/other", "dot segments"),
+            ("https://host/repos/%252e%252e%253bx/other", "dot segments"),
+            ("https://host/repos/..%20/other", "dot segments"),
+            ("https://host/repos/.../other", "dot segments"),
+            ("https://host/repos/..%2fother", "dot segments"),
+            ("https://host/repos/%ef%bc%8e%ef%bc%8e/other", "dot segments"),
+            ("https://host/repos/..%ef%bc%8fother", "dot segments"),
+            ("https://host/repos/%c0%ae%c0%ae/other", "UTF-8"),
+            ("https://host/repos/%c0%ae%c0%ae%c0%afother", "UTF-8"),
+            ("https://host/repos/%e0%80%ae%e0%80%ae/other", "UTF-8"),
+            ("https://host/repos/%25c0%25ae/other", "UTF-8"),
+            ("https://host/repos/%ff", "UTF-8"),
+            ("https://host/repos/%u002e%u002e/other", "%u002e"),
+            ("https://host/repos/%25u002e%25u002e/other", "%u002e"),
+            ("https://host/repos/%2", "escapes nothing"),
+            ("https://host/repos/%zz", "escapes nothing"),
             ("https://host/repos/x%5cy", "back-slash"),
             ("https://host/repos/x%00y", "control"),
             ("https://host/%25252525252e", "more often"),
@@ -190,6 +254,10 @@ mod tests {
         assert!(!parsed("https://h/repos%2facme/x").is_beneath("/repos/acme"));
         assert!(parsed("https://h/repos/acme/branches/feature%2Fx").is_beneath("/repos/acme/"));
         assert!(parsed("https://h/anything").is_beneath("/"));
+        // What is no dot segment stays: comparisons, names with dots, parameters, percent signs, other alphabets.
+        for path in ["compare/main...next", "v1.2;x=1", ".github", "..git", "a.b", "100%25", "%E7%8C%AB", "x;..", "%25zz"] {
+            assert!(parsed(&format!("https://h/repos/acme/{path}")).is_beneath("/repos/acme/"), "{path}");
+        }
     }
 
     proptest! {
@@ -200,7 +268,8 @@ mod tests {
                 for _ in 0..6 {
                     let text = String::from_utf8_lossy(&seen).replace('\\', "/");
                     let mut stack: Vec<&str> = Vec::new();
-                    for segment in text.split('/').filter(|segment| !segment.is_empty() && *segment != ".") {
+                    let segments = text.split('/').map(|segment| segment.split(';').next().unwrap_or_default().trim());
+                    for segment in segments.filter(|segment| !segment.is_empty() && *segment != ".") {
                         if segment == ".." { stack.pop(); } else { stack.push(segment); }
                     }
                     prop_assert!(stack.starts_with(&["repos", "acme"]), "{path} is {text}");

@@ -1,6 +1,7 @@
 //! The way out against real sockets: servers of this process that write down what reaches them and answer as a test says.
 
 mod app;
+mod names;
 mod server;
 mod wire;
 
@@ -25,6 +26,7 @@ fn reach(host: &str, addresses: &[&str]) -> Reach {
         methods: METHODS.iter().map(|&method| method.to_owned()).collect(),
         path_prefix: None,
         credential: credential.map(str::to_owned),
+        headers: Vec::new(),
         allow_http: true,
     };
     let credentials = BTreeMap::from([
@@ -240,6 +242,10 @@ async fn what_cannot_be_asked_is_told_in_words() {
         ("GET", vec![("Authorization".to_owned(), "Bearer mine".to_owned())], 0, "host's own"),
         ("GET", vec![("Proxy-Authorization".to_owned(), "x".to_owned())], 0, "host's own"),
         ("GET", vec![("Cookie".to_owned(), "a=b".to_owned())], 0, "host's own"),
+        ("GET", vec![("X-Original-URL".to_owned(), "/admin".to_owned())], 0, "host's own"),
+        ("GET", vec![("X-Rewrite-URL".to_owned(), "/admin".to_owned())], 0, "host's own"),
+        ("GET", vec![("X-Real-IP".to_owned(), "127.0.0.1".to_owned())], 0, "host's own"),
+        ("GET", vec![("PRIVATE-TOKEN".to_owned(), "mine".to_owned())], 0, "headers = [\"private-token\"]"),
         ("POST", Vec::new(), REQUEST_BYTES_MAX + 1, "longer than"),
     ] {
         let request = Request { headers, body: vec![0; body], ..request(method, &server.url("/")) };

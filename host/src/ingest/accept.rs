@@ -31,6 +31,7 @@ use crate::{
         Observer, Readiness,
         facts::{DeliveryAccepted, DeliveryDuplicate, DeliveryRefused},
     },
+    shares::Resource,
     tasks::Tasks,
     tenants::Tenants,
 };
@@ -74,7 +75,8 @@ impl Acceptor {
     pub(super) fn new(settings: Settings, parts: Inner, routes: Routes, tasks: Tasks) -> anyhow::Result<Self> {
         let Inner { tenants, broker, observer, clock, readiness } = parts;
         let limits = Limits::new(&settings, &clock);
-        let budget = Budget::new(settings.body_budget_bytes_max, settings.json_bytes_max.max(settings.form_bytes_max));
+        let pool = settings.shares.pool(Resource::BodyBytes).clone();
+        let budget = Budget::new(pool, settings.json_bytes_max.max(settings.form_bytes_max));
         Ok(Self { decoy: Decoy::new()?, settings, tenants, routes, broker, observer, clock, readiness, tasks, limits, budget })
     }
 
@@ -96,14 +98,15 @@ impl Acceptor {
         let path = Path::parse(call.head.uri.path())?; //                               is there such a route
         let recipient = Recipient::find(path, &self.tenants, &self.decoy); //           for whom; unknown ones are not told apart
         let origin = Origin::of(call.peer, &call.head.headers, &self.settings.trusted_proxies);
-        recipient.admit_transport(origin)?; //                                          over https, where the source wants it
         let shape = Shape::read(&call.head, call.body.size_hint().exact(), &self.settings)?;
         let signature = head::signature(&call.head.headers)?; //                        signed at all, else it is not read
         let sender = recipient.sender(origin.client);
         self.limits.admit(&sender)?; //                                                 may this address be read
-        let mut hold = self.budget.hold(sender.client, self.limits.knows(&sender));
-        let raw = read(&mut call.body, self.allowance(&shape, deadline), &mut hold, &self.clock).await?;
-        recipient.verify(signature, &raw)?; //                                          is it authentic
+        let mut hold = self.budget.hold(sender.clone(), self.limits.standing(&sender));
+        let raw = read(&mut call.body, self.allowance(&shape, deadline), &mut hold, &self.clock).await;
+        let raw = raw.and_then(|raw| recipient.verify(signature, &raw).map(|()| raw)); // is it authentic
+        let raw = raw.inspect_err(|refusal| self.blame(&sender, refusal))?;
+        recipient.admit_transport(origin)?; //                                          over https, where the source wants it
         self.limits.verified(&sender);
         let meta = Meta::read(&call.head.headers)?; //                                  only now is anything of it read
         let authentic = self.document(&shape, raw)?;
@@ -114,6 +117,20 @@ impl Acceptor {
         self.limits.admit_authentic(&sender.tenant, &recipient.source, fields.installation_id)?;
         let delivery = self.delivery(call, &sender, shape.encoding, (meta, fields, authentic));
         self.offer(recipient.offer(delivery, &self.routes), deadline, call.began).await //  durable, and only then a receipt
+    }
+
+    /// A call that came on a place that is there for probes; nothing of it is looked at.
+    pub(super) fn turn_away(&self, call: &Call) -> Result<Receipt, Refusal> {
+        let refusal = Refusal::ConnectionsExhausted;
+        self.tell_refused(call, &refusal);
+        Err(refusal)
+    }
+
+    /// What a body of this sender's name did; that there was no room for it is nobody's fault.
+    fn blame(&self, sender: &Sender, refusal: &Refusal) {
+        if *refusal != Refusal::BodyBudgetExhausted {
+            self.limits.bad_body(sender);
+        }
     }
 
     fn is_ready(&self) -> Result<(), Refusal> {
@@ -204,6 +221,7 @@ fn refusal(error: &OfferError) -> Refusal {
         OfferError::OutcomeUnknown => Refusal::OutcomeUnknown,
         OfferError::Replayed => Refusal::BodyReplayed,
         OfferError::TenantQuota => Refusal::TenantQuotaExceeded,
+        OfferError::TenantStorage => Refusal::TenantStorageFull,
         OfferError::TooBig { bytes_max } => Refusal::BodyTooLarge { bytes_max: *bytes_max },
         OfferError::StorageFull => Refusal::StorageFull,
         OfferError::Unavailable => Refusal::QueueUnavailable,

@@ -3,11 +3,14 @@
 //! `X-Forwarded-For` is read from the right, and only while the hop that wrote the entry is one of `trusted_proxies`; everything to the left
 //! of the first untrusted hop is the sender's own invention. A v6 client is its /64, because one customer gets at least that many addresses.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 
-use crate::cidr::Cidr;
+use crate::{
+    cidr::{self, Cidr},
+    shares::Holder,
+};
 
 /// Forwarding entries looked at; more than this is no chain of proxies.
 const HOPS_MAX: usize = 32;
@@ -36,10 +39,12 @@ pub(super) struct Origin {
 
 impl Client {
     pub(super) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Self(v4.into()),
-            IpAddr::V6(v6) => Self(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into()),
-        }
+        Self(cidr::customer(address))
+    }
+
+    /// Who has its shares.
+    pub(super) fn holder(self) -> Holder {
+        Holder::Address(self.0)
     }
 }
 

@@ -24,11 +24,11 @@ const REPOSITORY_BYTES_MAX: usize = 256;
 /// What the host itself wants to know of a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
-    /// `action`, where it is a string of at most 64 bytes.
+    /// `action`, where it is a string of at most 64 bytes without control characters.
     pub action: Option<String>,
     /// `installation.id`.
     pub installation_id: Option<u64>,
-    /// `repository.full_name`, where it is a string of at most 256 bytes.
+    /// `repository.full_name`, where it is a string of at most 256 bytes without control characters.
     pub repository: Option<String>,
     /// Which events the document can be of.
     pub(super) subjects: Subjects,
@@ -125,7 +125,9 @@ fn string(raw: &RawValue, bytes_max: usize) -> Option<String> {
     if raw.get().len() > 2 + 6 * bytes_max {
         return None;
     }
-    String::deserialize(&mut serde_json::Deserializer::from_str(raw.get())).ok().filter(|text| text.len() <= bytes_max)
+    let text = String::deserialize(&mut serde_json::Deserializer::from_str(raw.get())).ok();
+    // They go into lines, headers and terminals, and no provider has control characters in either.
+    text.filter(|text| text.len() <= bytes_max && !text.contains(char::is_control))
 }
 
 fn is_object(text: &str) -> bool {
@@ -228,6 +230,12 @@ mod tests {
         }
         assert_eq!(Fields::read(b"{\"a\":\"\xff\"}"), Err(Refusal::BodyNotJson));
         assert_eq!(read("{\"a\":\"\u{1f980}\"}"), Ok(Fields::default()));
+    }
+
+    #[test]
+    fn an_escaped_control_character_makes_no_action_and_no_repository() {
+        let fields = Fields::read(br#"{"action":"a\u001b[2J","repository":{"full_name":"a/b\n"}}"#).unwrap();
+        assert_eq!((fields.action, fields.repository), (None, None));
     }
 
     #[test]

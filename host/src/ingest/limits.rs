@@ -3,19 +3,19 @@
 
 use std::time::Duration;
 
-use super::{
-    Settings,
-    address::Client,
-    meter::{Lately, Meter, Rate},
-};
+use super::{Settings, address::Client, budget::Standing};
 use crate::{
     clock::Clock,
     delivery::{Refusal, SourceId, TenantId},
+    meter::{Lately, Meter, Rate},
     tenants::Source,
 };
 
 /// How long a sender counts as known after a signature of its was right.
 const KNOWN_FOR: Duration = Duration::from_hours(1);
+
+/// Bad bodies a minute under a known sender's name, beyond which it is a suspect; a provider makes such mistakes one by one.
+const SUSPECT_AFTER: u32 = 8;
 
 /// A source at an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +35,7 @@ pub(super) struct Limits {
     sources: Meter<(TenantId, SourceId)>,
     installations: Meter<(TenantId, SourceId, u64)>,
     known: Lately<Sender>,
+    bad_bodies: Meter<Sender>,
 }
 
 impl Limits {
@@ -47,17 +48,24 @@ impl Limits {
             sources: Meter::new(clock.clone()),
             installations: Meter::new(clock.clone()),
             known: Lately::new(clock.clone(), KNOWN_FOR),
+            bad_bodies: Meter::new(clock.clone()),
         }
     }
 
-    /// Whether this sender verified lately.
-    pub(super) fn knows(&self, sender: &Sender) -> bool {
-        self.known.holds(sender)
+    /// What calls of this sender have proved lately.
+    pub(super) fn standing(&self, sender: &Sender) -> Standing {
+        if !self.known.holds(sender) {
+            Standing::Stranger
+        } else if self.bad_bodies.peek(sender, Rate::per_minute(SUSPECT_AFTER)).is_err() {
+            Standing::Suspect
+        } else {
+            Standing::Known
+        }
     }
 
     /// May a call of this sender be read?
     pub(super) fn admit(&self, sender: &Sender) -> Result<(), Refusal> {
-        if !self.knows(sender) {
+        if !self.known.holds(sender) {
             self.failures.peek(&sender.client, self.failures_rate).map_err(|retry_after| Refusal::TooManyFailures { retry_after })?;
         }
         self.addresses.charge(sender.client, self.address_rate).map_err(|retry_after| Refusal::RateLimited { retry_after })
@@ -66,6 +74,14 @@ impl Limits {
     /// A signature of this sender was right.
     pub(super) fn verified(&self, sender: &Sender) {
         self.known.note(sender.clone());
+    }
+
+    /// A body under this sender's name was bad or did not come to its end.
+    pub(super) fn bad_body(&self, sender: &Sender) {
+        if self.known.holds(sender) {
+            // One that used all of them up is a suspect from now on; there is nothing more to take.
+            let _ = self.bad_bodies.charge(sender.clone(), Rate::per_minute(SUSPECT_AFTER));
+        }
     }
 
     /// A call was refused; what only a stranger does is charged to its address.

@@ -10,10 +10,8 @@ mod address;
 mod budget;
 mod document;
 mod form;
-mod gate;
 mod head;
 mod limits;
-mod meter;
 mod read;
 mod recipient;
 mod response;
@@ -31,8 +29,9 @@ use crate::{
     catalog::Catalog,
     cidr::Cidr,
     clock::Clock,
+    listen::Places,
     observe::{Observer, Readiness},
-    shares::Shares,
+    shares::{Resource, Shares},
     tasks::Tasks,
     tenants::Tenants,
 };
@@ -67,18 +66,12 @@ pub struct Settings {
     pub form_bytes_max: usize,
     /// Largest request head.
     pub head_bytes_max: usize,
-    /// Connections at once.
-    pub connections_max: usize,
-    /// Connections of one address at once (v6: of one /64).
-    pub connections_per_address_max: usize,
     /// Time for a TLS handshake and for a request head.
     pub head_timeout: Duration,
     /// Time for a whole body.
     pub body_timeout: Duration,
     /// Body bytes a second below which a sender is cut off.
     pub body_bytes_per_s_min: usize,
-    /// Bytes of unfinished bodies, all connections together.
-    pub body_budget_bytes_max: usize,
     /// Requests a second of one address.
     pub address_rate_per_s_max: u32,
     /// Failed calls a minute of one address, before it is refused without being read.
@@ -120,8 +113,7 @@ impl Settings {
     /// The defaults.
     ///
     /// A JSON body may have GitHub's cap of 25 MiB. A form carries the same document percent-encoded, which for GitHub's documents makes it at
-    /// most 1.46 times as long (a quote, brace or colon is three bytes): 37 MiB. One address may hold a fifth of the connections: GitHub
-    /// delivers from few, and at 5,000 calls a second answered in 0.2 s each it holds 1,000.
+    /// most 1.46 times as long (a quote, brace or colon is three bytes): 37 MiB.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         Self {
@@ -131,12 +123,9 @@ impl Settings {
             json_bytes_max: 26_214_400,
             form_bytes_max: 38_797_312,
             head_bytes_max: 16 * 1024,
-            connections_max: 10_000,
-            connections_per_address_max: 2_000,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             body_bytes_per_s_min: 1024,
-            body_budget_bytes_max: 512 * 1024 * 1024,
             address_rate_per_s_max: 5_000,
             address_failures_per_min_max: 300,
             accept_timeout: Duration::from_secs(8),
@@ -162,10 +151,10 @@ impl Door {
         let listen = settings.listen;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr().with_context(|| format!("cannot read the address of the listener on {listen}"))?;
-        let gate = gate::Gate::new(settings.connections_max, settings.connections_per_address_max);
+        let places = Places::new(settings.shares.pool(Resource::DoorConnections).clone(), server::RESERVE);
         let (clock, readiness) = (parts.clock.clone(), parts.readiness.clone());
         let acceptor = Acceptor::new(settings.clone(), parts, routes, tasks.clone())?;
-        let server = server::Server { settings, acceptor, tls, gate, clock, readiness, tasks: tasks.clone(), cut: cut.clone() };
+        let server = server::Server { settings, acceptor, tls, places, clock, readiness, tasks: tasks.clone(), cut: cut.clone() };
         tasks.spawn("ingest_listener", Arc::new(server).run(listener));
         Ok(Self { address, tasks, cut })
     }

@@ -1,8 +1,8 @@
 //! Whom a call is for. A tenant or source nobody knows is played by a decoy whose secret nobody has, so that it takes the same steps and the
 //! same time and gets the same answer as a bad signature: paths tell a stranger nothing.
 //!
-//! What still differs, and why it may: a source in the middle of a secret rotation hashes once more, and a source that wants https says so
-//! before it looks at a signature.
+//! What still differs, and why it may: a source in the middle of a secret rotation hashes once more. That a source wants https is told only to
+//! who has signed.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -59,6 +59,7 @@ impl Decoy {
             ceiling,
             approve_new_grants: false,
             waiting_bytes_max: 0,
+            quota: crate::ledger::Quota::default(),
             allowed: Arc::default(),
         };
         Ok(Self { tenant: Arc::new(tenant), source: Arc::new(source) })

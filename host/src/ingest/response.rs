@@ -7,7 +7,10 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::delivery::{Receipt, Refusal};
+use crate::{
+    delivery::{Receipt, Refusal},
+    text::escaped,
+};
 
 /// When to try again where the refusal itself does not know.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -52,7 +55,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Answer {
 
 /// An answer with a JSON body.
 pub(super) fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body.to_string())));
+    let mut answer = Response::new(Full::new(Bytes::from(escaped(&body.to_string()).into_owned())));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
@@ -91,7 +94,9 @@ fn words(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::EventMismatch => (S::BAD_REQUEST, "the document is one of another event than X-GitHub-Event names"),
         Refusal::BodyReplayed => (S::BAD_REQUEST, "the same body came before under another id or event, and this source refuses that"),
         Refusal::BodyBudgetExhausted => (S::SERVICE_UNAVAILABLE, "no memory left for more bodies now"),
+        Refusal::ConnectionsExhausted => (S::SERVICE_UNAVAILABLE, "all connections are at work now; try again"),
         Refusal::TenantQuotaExceeded => (S::SERVICE_UNAVAILABLE, "too much is waiting here already; nothing was kept"),
+        Refusal::TenantStorageFull => (S::SERVICE_UNAVAILABLE, "as much is stored here already as may be; nothing was kept"),
         Refusal::NotReady => (S::SERVICE_UNAVAILABLE, "the host is starting or stopping"),
         Refusal::StorageFull => (S::SERVICE_UNAVAILABLE, "no room to keep more; nothing was kept"),
         Refusal::AcceptTimeout => (S::SERVICE_UNAVAILABLE, "it could not be made durable in time; nothing was kept"),

@@ -15,6 +15,7 @@ use super::*;
 use crate::{
     broker::{BoxFuture, BrokerError, Finished, Lease, Offer, OfferError, QueueSet, Settled},
     delivery::{Receipt, Timestamp, view::QueueView},
+    shares::{Limit, Limits, Machine},
     signature::{Scheme, Secret, sign},
     tenants::{Budget, Directory, Source, Tenant},
 };
@@ -78,6 +79,7 @@ impl House {
             ceiling,
             approve_new_grants: false,
             waiting_bytes_max: 1,
+            quota: crate::ledger::Quota::default(),
             allowed: Arc::default(),
         };
         let tenants = Tenants::default();
@@ -317,4 +319,78 @@ async fn closing_lets_an_accept_in_flight_finish_even_where_its_client_has_hung_
         assert_eq!((left, broker.count.load(Ordering::SeqCst)), (0, 1));
         assert!(answer.is_none_or(|answer| status(&answer) == "202"));
     }
+}
+
+/// As many places as that, for one address, too.
+fn places(settings: &mut Settings, count: u64) {
+    let mut limits = Limits::of(Machine::here());
+    limits.set(Resource::DoorConnections, Limit::new(count, count));
+    settings.shares = Shares::new(&limits);
+}
+
+#[tokio::test]
+async fn who_asks_ahead_and_never_reads_is_cut_off_and_costs_no_memory() {
+    let house = House::open(|_| {}).await;
+    let mut stream = house.connect().await;
+    let block = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n".repeat(1000);
+    let flood = async {
+        let mut asked = 0;
+        // The door reads on as long as its answers leave; then it waits for the reader, and time moves until it has waited enough.
+        loop {
+            tokio::select! {
+                written = stream.write(block.as_bytes()) => match written {
+                    Ok(bytes) => asked += bytes,
+                    Err(_) => return asked,
+                },
+                () = tokio::task::yield_now() => house.clock.advance(Duration::from_millis(100)),
+            }
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_mins(1), flood).await.expect("a connection that was cut");
+    assert!(asked < 64 << 20, "{asked} bytes went in");
+    assert_eq!(status(&house.post(HOOK, &json("now", b"{}"), b"{}").await), "202");
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_more_is_asked_is_closed_after_its_time() {
+    let house = House::open(|settings| settings.head_timeout = Duration::from_millis(100)).await;
+    let mut stream = house.connect().await;
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    assert_eq!(status(&rest(&mut stream).await), "200");
+}
+
+#[tokio::test]
+async fn where_places_are_short_the_oldest_idle_connection_goes_and_a_busy_one_never() {
+    let house = House::open(|settings| places(settings, 2)).await;
+    house.broker.permits.forget_permits(10_000);
+    let mut busy = house.connect().await;
+    busy.write_all(&request(HOOK, &json("now", b"{}"), b"{}")).await.unwrap();
+    house.broker.arrived.notified().await;
+    let mut idle = house.connect().await;
+    // Whose head is not whole has asked nothing yet.
+    idle.write_all(b"POST /webhooks/github HTTP/1.1\r\n").await.unwrap();
+    let health = "GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert_eq!(status(&house.raw(health).await), "200");
+    let ended = idle.read(&mut [0; 16]).await;
+    assert!(matches!(ended, Ok(0) | Err(_)), "the idle one was given up: {ended:?}");
+    house.broker.permits.add_permits(1);
+    assert_eq!(status(&rest(&mut busy).await), "202");
+}
+
+#[tokio::test]
+async fn where_all_places_are_at_work_probes_are_answered_and_deliveries_are_told_to_come_again() {
+    let house = House::open(|settings| places(settings, 1)).await;
+    house.broker.permits.forget_permits(10_000);
+    let mut busy = house.connect().await;
+    busy.write_all(&request(HOOK, &json("now", b"{}"), b"{}")).await.unwrap();
+    house.broker.arrived.notified().await;
+    assert_eq!(status(&house.raw("GET /readyz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await), "200");
+    let headers = json("now", b"{}");
+    let open = format!("POST {HOOK} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n{headers}\r\n{{}}");
+    let answer = house.raw(open).await;
+    assert_refused(&answer, "503", "connections_exhausted");
+    assert!(answer.contains("connection: close"), "{answer}");
+    house.broker.permits.add_permits(1);
+    assert_eq!(status(&rest(&mut busy).await), "202");
+    assert_eq!(house.offers(), 1);
 }

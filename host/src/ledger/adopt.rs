@@ -14,6 +14,7 @@ use super::{
     rows,
     rows::LegRow,
     schedule::{Change, From, Key, Place},
+    stored::{RECORD_BYTES, weight},
     types::Position,
 };
 use crate::delivery::LegState;
@@ -92,10 +93,9 @@ pub(super) fn arrive(tx: &mut Tx<'_>, arrival: Arrival) -> rusqlite::Result<Arri
         _ => From::Nowhere,
     };
     let crashes = row.as_ref().filter(|row| standing(row, position) == Standing::Same).map_or(position.crashes, |row| row.crashes);
-    let body_corrupt = arrival.body_corrupt;
     let (seq, delivery) = adopt(tx, arrival, known.map(|(seq, _)| seq), row.is_none(), queue)?;
     let Position { generation, runs, attempts, .. } = position;
-    let loaded = Loaded { delivery: delivery.into(), runs, attempts, generation, crashes, body_corrupt };
+    let loaded = Loaded { delivery: delivery.into(), runs, attempts, generation, crashes, body_corrupt: false };
     tx.changes.push(Change::Arrived { leg: (seq, queue), loaded: Box::new(loaded), from });
     Ok(Arrived::Ready)
 }
@@ -140,7 +140,7 @@ pub(super) fn adopt(
         }
     }
     if leg_is_new {
-        insert_leg(tx, (seq, queue), bytes)?;
+        insert_leg(tx, &delivery.tenant, (seq, queue), bytes)?;
         catch_up(tx, (seq, queue), position)?;
     }
     Ok((seq, delivery))
@@ -201,5 +201,6 @@ fn bury(tx: &mut Tx<'_>, (seq, queue): Key, position: Position, death: &Death) -
             death.detail
         ],
     )?;
+    tx.store_of_queue(queue, weight(RECORD_BYTES + death.detail.len()));
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! A copy while running, and putting it back.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,8 +13,7 @@ use rusqlite::{Connection, backup::Backup};
 use super::{
     LedgerError, OpenError, Shared,
     counters::Counters,
-    open,
-    open::Files,
+    folder::{self, Files, private_file, with_suffix},
     pages::{self, Pages},
     schema, seal,
     watermark::Watermark,
@@ -23,9 +23,10 @@ use crate::clock::Clock;
 /// How long copying may take. It pins the write-ahead log meanwhile, so it is not unlimited either.
 const BACKUP_MAX: Duration = Duration::from_hours(1);
 
-/// Writes the state of one commit to `target`, which must not exist yet. It appears under its name only when it is complete and synced.
+/// Writes the state of one commit to `target`, which must not exist yet, for its owner only: it holds every body. It appears under its name only
+/// when it is complete and synced.
 pub(super) async fn backup(shared: &std::sync::Arc<Shared>, target: PathBuf) -> Result<(), LedgerError> {
-    if target.exists() {
+    if fs::symlink_metadata(&target).is_ok() {
         return Err(LedgerError::Failed(format!("{} exists already; name a file that does not", target.display())));
     }
     let shown = target.display().to_string();
@@ -37,7 +38,7 @@ pub(super) async fn backup(shared: &std::sync::Arc<Shared>, target: PathBuf) -> 
 pub fn backup_beside(data_dir: &Path, target: &Path) -> Result<(), LedgerError> {
     let failed =
         |what: &dyn std::fmt::Display| LedgerError::Failed(format!("copying {} to {}: {what}", data_dir.display(), target.display()));
-    if target.exists() {
+    if fs::symlink_metadata(target).is_ok() {
         return Err(failed(&"the target exists already; name a file that does not"));
     }
     let conn = schema::open_reader(&Files::of(data_dir).database).map_err(|error| failed(&error))?;
@@ -46,13 +47,20 @@ pub fn backup_beside(data_dir: &Path, target: &Path) -> Result<(), LedgerError> 
 
 fn copy(conn: &Connection, target: &Path) -> io::Result<()> {
     let partial = with_suffix(target, ".partial");
+    // SQLite would make it with whatever mode the process's mask leaves.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(|error| {
+        let hint = "another backup is being written there, or one was cut off: remove that file, or name another target";
+        let hint = if error.kind() == io::ErrorKind::AlreadyExists { hint } else { "name a target in a folder that may be written" };
+        io::Error::new(error.kind(), format!("{}: {error}; {hint}", partial.display()))
+    })?;
     let copied = (|| {
         let mut to = Connection::open(&partial)?;
         Backup::new(conn, &mut to)?.run_to_completion(i32::MAX, Duration::ZERO, None)
     })();
     let done = copied.map_err(io::Error::other).and_then(|()| {
         File::open(&partial)?.sync_all()?;
-        fs::rename(&partial, target)?;
+        // Not in the place of what may have come there meanwhile.
+        rustix::fs::renameat_with(rustix::fs::CWD, &partial, rustix::fs::CWD, target, rustix::fs::RenameFlags::NOREPLACE)?;
         sync_folder(target)
     });
     if done.is_err() {
@@ -67,12 +75,18 @@ fn copy(conn: &Connection, target: &Path) -> io::Result<()> {
 pub fn restore(backup: &Path, data_dir: &Path) -> Result<(), OpenError> {
     schema::check_library()?;
     let commits = check(backup)?;
-    let _lock = open::lock(data_dir)?;
+    let _lock = folder::lock(data_dir)?;
     let clock = Clock::system();
     let files = Files::of(data_dir);
     let failed = |error: io::Error| OpenError(format!("restoring to {}: {error}", data_dir.display()));
     let incoming = data_dir.join("ledger.db.incoming");
-    fs::copy(backup, &incoming).and_then(|_| File::open(&incoming)?.sync_all()).map_err(failed)?;
+    // A copy of the bytes only: a backup that others may read would make a ledger that they may.
+    let copied = private_file(&incoming).and_then(|mut to| {
+        to.set_len(0)?;
+        io::copy(&mut File::open(backup)?, &mut to)?;
+        to.sync_all()
+    });
+    copied.map_err(failed)?;
     let suffix = format!(".before-restore-{}", clock.now().unix_ms() / 1000);
     let logs = ["-wal", "-shm"].map(|log| with_suffix(&files.database, log));
     for file in [&files.database, &logs[0], &logs[1], &files.watermark, &files.inflight].into_iter().filter(|file| file.exists()) {
@@ -109,12 +123,6 @@ fn check(backup: &Path) -> Result<u64, OpenError> {
         (_, Some(version), _) => Err(wrong(format!("it has schema {version}, this program knows {}", schema::SCHEMA_VERSION))),
         (_, None, _) => Err(wrong("it is no hookyard ledger".to_owned())),
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn sync_folder(file: &Path) -> io::Result<()> {

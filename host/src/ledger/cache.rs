@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::schedule::Key;
+use super::{lend::Loaded, schedule::Key};
 use crate::delivery::Delivery;
 
 /// A delivery that was just accepted.
@@ -21,6 +21,48 @@ pub(super) struct BodyCache {
     legs: HashMap<Key, Fresh>,
     bytes: usize,
     bytes_max: usize,
+}
+
+/// What came with legs from RabbitMQ, until they are lent: as many bytes as the cache, apart from it. What does not fit is read from the database
+/// like everything else; its row was written before it is told here.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    legs: HashMap<Key, Box<Loaded>>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Arrivals {
+    /// Room for so many bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, ..Self::default() }
+    }
+
+    /// Keeps what came with a leg, if there is room.
+    pub(super) fn put(&mut self, leg: Key, loaded: Box<Loaded>) {
+        self.take(leg);
+        let bytes = Self::bytes(&loaded);
+        if self.bytes + bytes <= self.bytes_max {
+            self.bytes += bytes;
+            self.legs.insert(leg, loaded);
+        }
+    }
+
+    /// Bytes of the document that came with a leg, where it is still here.
+    pub(super) fn document_bytes(&self, leg: Key) -> Option<u64> {
+        self.legs.get(&leg).map(|loaded| loaded.delivery.document.len() as u64)
+    }
+
+    /// Hands over what came with a leg, or forgets it.
+    pub(super) fn take(&mut self, leg: Key) -> Option<Box<Loaded>> {
+        let loaded = self.legs.remove(&leg)?;
+        self.bytes -= Self::bytes(&loaded);
+        Some(loaded)
+    }
+
+    fn bytes(loaded: &Loaded) -> usize {
+        loaded.delivery.document.len() + 1024
+    }
 }
 
 impl BodyCache {

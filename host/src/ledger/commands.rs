@@ -11,17 +11,17 @@ pub(super) fn rerun(tx: &mut Tx<'_>, tenant: &TenantId, leg: &LegId, any_settled
     if state != LegState::Dead && !any_settled {
         return Ok(LegChange::NotFound);
     }
-    let revived = offer::revive(tx, (seq.cast_unsigned(), queue))?;
+    let revived = offer::revive(tx, tenant, (seq.cast_unsigned(), queue))?;
     Ok(if revived { LegChange::Done } else { LegChange::NotFound })
 }
 
 /// Runs a delivery again; how many legs run.
 pub(super) fn rerun_delivery(tx: &mut Tx<'_>, id: DeliveryId, matching: &[PluginName]) -> rusqlite::Result<usize> {
-    let Some((seq, _)) = rows::find(tx.conn, id)? else { return Ok(0) };
+    let Some((seq, tenant)) = rows::find(tx.conn, id)? else { return Ok(0) };
     let legs = rows::legs(tx.conn, seq)?;
     let mut run = 0;
     for leg in &legs {
-        run += usize::from(offer::revive(tx, (seq.cast_unsigned(), leg.queue))?);
+        run += usize::from(offer::revive(tx, &tenant, (seq.cast_unsigned(), leg.queue))?);
     }
     for plugin in matching.iter().filter(|plugin| legs.iter().all(|leg| leg.plugin != **plugin)) {
         offer::create(tx, id, seq, plugin)?;

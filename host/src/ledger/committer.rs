@@ -22,6 +22,7 @@ use super::{
     lanes::{Answer, Item},
     poison::{is_fatal, is_full},
     schedule::{Change, Key},
+    stored::{Sums, Tally},
     watermark::Watermark,
 };
 use crate::delivery::{PluginName, TenantId, Timestamp};
@@ -32,6 +33,8 @@ pub(super) struct Tx<'a> {
     pub(super) shared: &'a Shared,
     pub(super) counters: Counters,
     pub(super) changes: Vec<Change>,
+    /// What this group adds to the tenants' sums.
+    pub(super) tally: Tally,
     /// Loans claimed for settlement in this group.
     pub(super) settling: Vec<Key>,
     pub(super) now: Timestamp,
@@ -53,6 +56,31 @@ impl Tx<'_> {
             .query_row([tenant.as_str(), plugin.as_str()], |row| row.get(0))?;
         self.changes.push(Change::Queue { queue, tenant: tenant.clone(), plugin: plugin.clone() });
         Ok(queue)
+    }
+
+    /// Whose a queue is.
+    pub(super) fn owner(&self, queue: i64) -> Option<TenantId> {
+        let made_now = || {
+            self.changes.iter().find_map(|change| match change {
+                Change::Queue { queue: number, tenant, .. } if *number == queue => Some(tenant.clone()),
+                _ => None,
+            })
+        };
+        self.shared.schedule.owner(queue).or_else(made_now)
+    }
+
+    /// Counts rows of a tenant that were written, or, below zero, deleted.
+    pub(super) fn store(&mut self, tenant: &TenantId, bytes: i64) {
+        if bytes != 0 {
+            self.tally.add(tenant, Sums { stored: bytes, ..Sums::default() });
+        }
+    }
+
+    /// The same, where only the queue is known.
+    pub(super) fn store_of_queue(&mut self, queue: i64, bytes: i64) {
+        if let Some(tenant) = self.owner(queue) {
+            self.store(&tenant, bytes);
+        }
     }
 
     /// Runs one statement, prepared once.
@@ -104,6 +132,7 @@ impl Committer {
             shared: &shared,
             counters: self.counters,
             changes: Vec::with_capacity(group.len()),
+            tally: Tally::default(),
             settling: Vec::new(),
             now: shared.clock.now(),
             instant: shared.clock.instant(),
@@ -111,9 +140,9 @@ impl Committer {
         // Held here so that the poison is set before a caller sees its answer dropped.
         let mut answers = Vec::with_capacity(group.len());
         let committed = write_group(&mut tx, group, before, &mut answers);
-        let Tx { counters, changes, settling, instant, .. } = tx;
+        let Tx { counters, changes, tally, settling, instant, .. } = tx;
         let written = match committed {
-            Ok(()) => self.finish(counters, changes, instant),
+            Ok(()) => self.finish(counters, (changes, tally), instant),
             Err(error) => {
                 self.give_up(&error, &settling)?;
                 return Ok(());
@@ -131,7 +160,7 @@ impl Committer {
     }
 
     /// What follows the sync and precedes the answers.
-    fn finish(&mut self, counters: Counters, changes: Vec<Change>, instant: Instant) -> Result<(), String> {
+    fn finish(&mut self, counters: Counters, (changes, tally): (Vec<Change>, Tally), instant: Instant) -> Result<(), String> {
         let shared = Arc::clone(&self.shared);
         if counters.commits != self.counters.commits {
             self.watermark.write(counters.commits, instant).map_err(|error| format!("writing the high-water mark: {error}"))?;
@@ -143,6 +172,8 @@ impl Committer {
         for slot in shared.schedule.apply(counters.commits, changes) {
             shared.inflight.end(slot).map_err(|error| format!("writing the in-flight file: {error}"))?;
         }
+        shared.tell_stored(tally);
+        shared.tell_waiting();
         Ok(())
     }
 
@@ -211,6 +242,7 @@ fn write_group(tx: &mut Tx<'_>, group: Vec<Item>, changes_before: u64, answers: 
         tx.execute("ROLLBACK", [])?;
         return Ok(());
     }
+    tx.shared.stored.write(tx.conn, &tx.tally)?;
     tx.counters.commits += 1;
     tx.counters.write(tx.conn)?;
     tx.execute("COMMIT", [])?;
@@ -220,7 +252,7 @@ fn write_group(tx: &mut Tx<'_>, group: Vec<Item>, changes_before: u64, answers: 
 /// Runs one item in its savepoint. An error of the item's own is rolled back and already answered; one of the group's is returned.
 fn write_item(tx: &mut Tx<'_>, item: Item) -> rusqlite::Result<Option<Answer>> {
     tx.execute("SAVEPOINT item", [])?;
-    let (counters, changes, settling) = (tx.counters, tx.changes.len(), tx.settling.len());
+    let (counters, changes, settling, tally) = (tx.counters, tx.changes.len(), tx.settling.len(), tx.tally.mark());
     match (item.job)(tx) {
         Ok(answer) => {
             tx.execute("RELEASE item", [])?;
@@ -232,6 +264,7 @@ fn write_item(tx: &mut Tx<'_>, item: Item) -> rusqlite::Result<Option<Answer>> {
             }
             tx.counters = counters;
             tx.changes.truncate(changes);
+            tx.tally.back_to(tally);
             for leg in tx.settling.drain(settling..) {
                 tx.shared.schedule.stop_settling(leg);
             }

@@ -14,6 +14,8 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
+use super::schedule::Key;
+
 const SLOT_BYTES: usize = 64;
 /// Legs on loan at once, at most.
 pub(super) const SLOTS_MAX: usize = 4096;
@@ -27,6 +29,15 @@ pub(super) struct Run {
     pub(super) queue: i64,
     /// How often the leg ran before.
     pub(super) runs_before: u64,
+    /// The host died during an earlier run of it, and nobody knew whose fault it was.
+    pub(super) is_suspect: bool,
+}
+
+impl Run {
+    /// The leg, as the schedule names it.
+    pub(super) fn leg(self) -> Key {
+        (self.seq, self.queue)
+    }
 }
 
 /// The file and its free slots.
@@ -80,6 +91,7 @@ fn encode(run: Run) -> [u8; SLOT_BYTES] {
     slot[..8].copy_from_slice(&run.seq.to_le_bytes());
     slot[8..16].copy_from_slice(&run.queue.to_le_bytes());
     slot[16..24].copy_from_slice(&run.runs_before.to_le_bytes());
+    slot[24..32].copy_from_slice(&u64::from(run.is_suspect).to_le_bytes());
     let check = Sha256::digest(&slot[..32]);
     slot[32..].copy_from_slice(&check);
     slot
@@ -91,7 +103,7 @@ fn decode(slot: &[u8; SLOT_BYTES]) -> Option<Run> {
         return None;
     }
     let word = |at: usize| slot[at..at + 8].try_into().ok().map(u64::from_le_bytes);
-    Some(Run { seq: word(0)?, queue: word(8)?.cast_signed(), runs_before: word(16)? })
+    Some(Run { seq: word(0)?, queue: word(8)?.cast_signed(), runs_before: word(16)?, is_suspect: word(24)? != 0 })
 }
 
 #[cfg(test)]
@@ -104,7 +116,7 @@ mod tests {
         let path = dir.path().join("inflight");
         let (file, found) = InFlight::open(&path).unwrap();
         assert_eq!(found, vec![]);
-        let run = |seq| Run { seq, queue: 3, runs_before: 1 };
+        let run = |seq| Run { seq, queue: 3, runs_before: 1, is_suspect: seq == 2 };
         let first = file.begin(run(1)).unwrap().unwrap();
         file.begin(run(2)).unwrap().unwrap();
         file.end(first).unwrap();

@@ -51,6 +51,12 @@ impl Ledger {
             rest(clock, clock.instant().saturating_duration_since(began)).await;
         }
         add(&mut damage, shared.read(READ_MAX, of_streams).await?);
+        match self.recount_stored_bytes().await {
+            Ok(0) => {}
+            Ok(wrong) => tracing::error!(bytes = wrong, "stored_bytes_miscounted"),
+            Err(LedgerError::Interrupted(bound)) => tracing::warn!(?bound, "stored_bytes_not_counted"),
+            Err(error) => tracing::warn!(%error, "stored_bytes_not_counted"),
+        }
         Ok(damage)
     }
 }

@@ -4,8 +4,13 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{KvValue, committer::Tx, seal};
-use crate::delivery::{KvRead, KvWrite, Timestamp};
+use super::{
+    KvValue,
+    committer::Tx,
+    seal,
+    stored::{OF_VALUE, VALUE_BYTES, weight},
+};
+use crate::delivery::{KvRead, KvWrite, TenantId, Timestamp};
 
 /// Bytes of keys and values one plugin may keep.
 pub(super) const BYTES_MAX: i64 = 16 * 1024 * 1024;
@@ -33,10 +38,11 @@ pub(super) fn reads_hold(tx: &Tx<'_>, queue: i64, reads: &[KvRead]) -> rusqlite:
     Ok(true)
 }
 
-/// Writes all values, or none and answers false where they do not fit.
-pub(super) fn write_all(tx: &mut Tx<'_>, queue: i64, writes: &[KvWrite]) -> rusqlite::Result<bool> {
+/// Writes all values, or none and answers false where they, together with `beside` bytes that the same run stores, do not fit the plugin's
+/// quota or what its tenant may have stored.
+pub(super) fn write_all(tx: &mut Tx<'_>, (tenant, queue): (&TenantId, i64), writes: &[KvWrite], beside: i64) -> rusqlite::Result<bool> {
     if writes.is_empty() {
-        return Ok(true);
+        return Ok(beside == 0 || tx.may_store(tenant, beside));
     }
     let usage: Option<(i64, i64)> = tx
         .conn
@@ -59,11 +65,28 @@ pub(super) fn write_all(tx: &mut Tx<'_>, queue: i64, writes: &[KvWrite]) -> rusq
     if (keys > KEYS_MAX && keys > had_keys) || (bytes > BYTES_MAX && bytes > had_bytes) {
         return Ok(false);
     }
+    let stored = bytes - had_bytes + (keys - had_keys) * weight(VALUE_BYTES);
+    if stored + beside > 0 && !tx.may_store(tenant, stored + beside) {
+        return Ok(false);
+    }
+    tx.store(tenant, stored);
     for write in writes {
         put(tx, queue, write)?;
     }
     tx.execute("INSERT OR REPLACE INTO kv_usage VALUES (?1, ?2, ?3)", params![queue, keys, bytes])?;
     Ok(true)
+}
+
+/// The quotas a run may have met, in words.
+pub(super) fn quota_of(tx: &Tx<'_>, tenant: &TenantId) -> String {
+    format!(
+        "what this run wrote exceeds its plugin's {} MiB or {} keys of values, or what its tenant may have stored ({} of {} bytes are \
+         used); delete values or let them expire, or have the operator raise the tenant's `limits.stored_bytes_max`",
+        BYTES_MAX / (1024 * 1024),
+        KEYS_MAX,
+        tx.shared.stored.of(tenant).0,
+        tx.shared.stored_limit(tenant).share
+    )
 }
 
 fn put(tx: &mut Tx<'_>, queue: i64, write: &KvWrite) -> rusqlite::Result<()> {
@@ -88,18 +111,26 @@ fn size(tx: &Tx<'_>, queue: i64, key: &str) -> rusqlite::Result<Option<i64>> {
 }
 
 /// Removes some values that expired; how many.
-pub(super) fn sweep(tx: &Tx<'_>, limit: usize) -> rusqlite::Result<usize> {
-    let expired: Vec<(i64, String, i64)> = tx
+pub(super) fn sweep(tx: &mut Tx<'_>, limit: usize) -> rusqlite::Result<usize> {
+    let expired = "SELECT queue, key FROM kv WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT ?2";
+    remove(tx, expired, params![tx.now.unix_ms(), limit.cast_signed()])
+}
+
+/// Removes some values of one queue; how many.
+pub(super) fn remove_some(tx: &mut Tx<'_>, queue: i64, limit: usize) -> rusqlite::Result<usize> {
+    remove(tx, "SELECT queue, key FROM kv WHERE queue = ?1 LIMIT ?2", params![queue, limit.cast_signed()])
+}
+
+fn remove(tx: &mut Tx<'_>, which: &str, params: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<usize> {
+    let gone: Vec<(i64, i64)> = tx
         .conn
-        .prepare_cached(
-            "SELECT queue, key, length(CAST(key AS BLOB)) + length(value) FROM kv
-             WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT ?2",
-        )?
-        .query_map(params![tx.now.unix_ms(), limit.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .prepare_cached(&format!("DELETE FROM kv WHERE (queue, key) IN ({which}) RETURNING queue, {}", *OF_VALUE))?
+        .query_map(params, |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    for (queue, key, bytes) in &expired {
-        tx.execute("DELETE FROM kv WHERE queue = ?1 AND key = ?2", params![queue, key])?;
-        tx.execute("UPDATE kv_usage SET keys = keys - 1, bytes = bytes - ?2 WHERE queue = ?1", params![queue, bytes])?;
+    for (queue, bytes) in &gone {
+        let held = bytes - weight(VALUE_BYTES);
+        tx.execute("UPDATE kv_usage SET keys = keys - 1, bytes = bytes - ?2 WHERE queue = ?1", params![queue, held])?;
+        tx.store_of_queue(*queue, -bytes);
     }
-    Ok(expired.len())
+    Ok(gone.len())
 }

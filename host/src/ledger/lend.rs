@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Lease, LedgerError, Shared,
+    claims::Granted,
     inflight::Run,
     readers::READ_MAX,
     room::SAMPLE_EVERY,
@@ -51,6 +52,8 @@ impl Drop for Unclaimed {
 
 /// Waits for a leg; `None` when closed or poisoned.
 pub(super) async fn lease(shared: &Arc<Shared>) -> Option<Lease> {
+    // One caller at a time, because claims are kept from call to call: who has waited does not begin anew.
+    let mut claims = shared.claims.lock().await;
     loop {
         let changed = shared.schedule.changed.notified();
         if shared.schedule.is_closed() || shared.poison.reason().is_some() {
@@ -58,8 +61,10 @@ pub(super) async fn lease(shared: &Arc<Shared>) -> Option<Lease> {
         }
         reclaim(shared);
         let has_room = shared.room.is_enough();
-        if let Some(picked) = has_room.then(|| shared.schedule.pick(shared.clock.instant())).flatten() {
-            match lend(shared, picked).await {
+        if !has_room {
+            claims.give_up();
+        } else if let Some((picked, granted)) = claims.next(shared, shared.clock.instant()) {
+            match lend(shared, picked, granted).await {
                 Ok(Some(lease)) => return Some(lease),
                 Ok(None) => tracing::error!("leased_leg_has_no_row"),
                 Err(error) => {
@@ -70,12 +75,16 @@ pub(super) async fn lease(shared: &Arc<Shared>) -> Option<Lease> {
             continue;
         }
         let look = (!has_room).then(|| shared.clock.instant() + SAMPLE_EVERY);
-        match look.or_else(|| shared.schedule.next_change()) {
-            Some(instant) => tokio::select! {
-                () = changed => {}
-                () = shared.clock.sleep_until(instant) => {}
-            },
-            None => changed.await,
+        let asleep = async {
+            match look.or_else(|| shared.schedule.next_change()) {
+                Some(instant) => shared.clock.sleep_until(instant).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = claims.turn() => {}
+            () = asleep => {}
         }
     }
 }
@@ -88,8 +97,8 @@ fn reclaim(shared: &Shared) {
     }
 }
 
-async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, LedgerError> {
-    let Picked { leg, plugin, token, fresh, loaded } = picked;
+async fn lend(shared: &Arc<Shared>, picked: Picked, granted: Granted) -> Result<Option<Lease>, LedgerError> {
+    let Picked { leg, plugin, token, is_suspect, fresh, loaded } = picked;
     let mut unclaimed = Unclaimed { shared: Arc::clone(shared), leg, token, is_claimed: false };
     let loaded = match (loaded, fresh) {
         (Some(loaded), _) => Some(*loaded),
@@ -101,7 +110,7 @@ async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, Led
         unclaimed.is_claimed = true;
         return Ok(None);
     };
-    let slot = shared.inflight.begin(Run { seq: leg.0, queue: leg.1, runs_before: loaded.runs });
+    let slot = shared.inflight.begin(Run { seq: leg.0, queue: leg.1, runs_before: loaded.runs, is_suspect });
     match slot {
         Ok(Some(slot)) => shared.schedule.note_slot(leg, token, slot),
         Ok(None) => return Err(LedgerError::Failed("too many legs are on loan".to_owned())),
@@ -113,12 +122,14 @@ async fn lend(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Lease>, Led
     unclaimed.is_claimed = true;
     Ok(Some(Lease {
         leg: LegId { delivery: loaded.delivery.id, plugin },
-        attempt: loaded.attempts + 1,
+        attempt: loaded.attempts.saturating_add(1),
         generation: loaded.generation,
         token,
         body_corrupt: loaded.body_corrupt,
         crashes: loaded.crashes,
         delivery: loaded.delivery,
+        memory: granted.memory.into(),
+        slot: granted.slot.into(),
     }))
 }
 

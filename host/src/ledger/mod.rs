@@ -7,14 +7,17 @@
 
 mod adopt;
 mod backup;
+mod blame;
 mod body;
 mod books;
 mod cache;
 mod checkpoint;
+mod claims;
 mod commands;
 mod committer;
 mod counters;
 mod cursors;
+mod folder;
 mod handover;
 mod inflight;
 mod inspect;
@@ -31,9 +34,11 @@ mod parked;
 mod poison;
 mod portions;
 mod queries;
+mod quota;
 mod readers;
 mod recall;
 mod refund;
+mod removed;
 mod results;
 mod retention;
 mod room;
@@ -42,15 +47,17 @@ mod samples;
 mod schedule;
 mod schema;
 mod seal;
+mod settings;
 mod settle;
 mod shared;
 mod shelf;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod types;
 mod watermark;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use crate::{
     clock::Clock,
@@ -61,19 +68,24 @@ use crate::{
 };
 
 pub use backup::{backup_beside, restore};
+pub use blame::Crash;
+pub use claims::{RunMemory, Taken};
 pub use cursors::{Followed, Heads, HeadsWatch, StreamCursor, StreamStart};
+pub use folder::own as own_folder;
 pub use inspect::Damage;
 pub use keeper::KeptElsewhere;
 use lanes::Lane;
 pub use portions::{Emitted, Portion, PortionMax};
+pub use quota::{AtStoredBytesMax, Quota};
 use readers::READ_MAX;
 pub use recall::Unaccounted;
 pub use refund::Refund;
+pub use settings::Settings;
 use shared::Shared;
 pub use shelf::{Hold, ShelvedVersion, Standing};
 pub use types::{
     Arrival, Arrived, Books, DeadLetterFilter, Death, DeliveryFilter, Finished, KvValue, Lease, LedgerError, LegChange, Mark, Offer,
-    OfferError, OnceStep, OpenError, Outbound, Position, Queue, QueueSet, RelayScope, Settings, Settled, StoredPlugin,
+    OfferError, OnceStep, OpenError, Outbound, Position, Queue, QueueSet, RelayScope, Settled, StoredPlugin,
 };
 
 /// Bodies from this size on are compressed on a thread that may block.
@@ -128,6 +140,10 @@ impl Ledger {
         }
         let prepared = self.prepare(offer).await?;
         let bytes = prepared.body.len();
+        tokio::select! {
+            () = retention::make_room(shared, &prepared.offer.delivery.tenant, bytes) => {}
+            () = shared.clock.sleep_until(deadline) => return Err(OfferError::TimedOut),
+        }
         let submitted = tokio::select! {
             biased;
             submitted = shared.submit(Lane::Offers, bytes, move |tx| prepared.apply(tx)) => submitted,
@@ -265,18 +281,38 @@ impl Ledger {
         shared.readers.read(READ_MAX, |conn| kv::get(conn, queue, key, shared.clock.now()))
     }
 
-    /// Begins an `once` step of a delivery and plugin.
+    /// Begins an `once` step of a delivery and plugin. What is written waits for its tenant's budget first.
     pub async fn once_begin(&self, leg: &LegId, key: &str) -> Result<OnceStep, LedgerError> {
-        let (leg, key) = (leg.clone(), key.to_owned());
-        let begun = self.shared().write(key.len(), move |tx| once::begin(tx, &leg, &key)).await?;
-        begun.ok_or_else(|| LedgerError::Failed("there is no such leg to begin a step of".to_owned()))
+        let shared = self.shared();
+        let (wanted, known_key) = (leg.clone(), key.to_owned());
+        let look = move |conn: &_| {
+            let Some(place) = once::place(conn, &wanted)? else { return Ok(None) };
+            once::look(conn, &place, &known_key).map(|step| Some((place, step)))
+        };
+        let found = shared.read(READ_MAX, look).await?;
+        let (place, step) = found.ok_or_else(|| LedgerError::Failed("there is no such leg to begin a step of".to_owned()))?;
+        if let Some(step) = step {
+            return Ok(step);
+        }
+        shared.draw(&place.tenant, key.len()).await;
+        let key = key.to_owned();
+        shared.write(key.len(), move |tx| once::begin(tx, &place, &key)).await
     }
 
-    /// Finishes an `once` step that was begun.
+    /// Finishes an `once` step that was begun. It waits for its tenant's budget first.
     pub async fn once_finish(&self, leg: &LegId, key: &str, answer: Vec<u8>) -> Result<(), LedgerError> {
-        let (leg, key) = (leg.clone(), key.to_owned());
-        let is_finished = self.shared().write(key.len() + answer.len(), move |tx| once::finish(tx, &leg, &key, &answer)).await?;
-        if is_finished { Ok(()) } else { Err(LedgerError::Failed("the step was not begun, or is finished already".to_owned())) }
+        let shared = self.shared();
+        let (leg, key, bytes) = (leg.clone(), key.to_owned(), key.len() + answer.len());
+        let not_begun = || LedgerError::Failed("the step was not begun, or is finished already".to_owned());
+        let place = shared.read(READ_MAX, move |conn| once::place(conn, &leg)).await?.ok_or_else(not_begun)?;
+        shared.draw(&place.tenant, bytes).await;
+        let is_finished = shared.write(bytes, move |tx| once::finish(tx, &place, &key, &answer)).await?;
+        if is_finished { Ok(()) } else { Err(not_begun()) }
+    }
+
+    /// Says how much each tenant may have stored and open; one that is not named has the host's share. The only tenant there is has all.
+    pub fn allow(&self, quotas: BTreeMap<TenantId, Quota>) {
+        self.shared().quotas.replace(quotas);
     }
 
     /// Counts everything, by counters, by rows and in memory.

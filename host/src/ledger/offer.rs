@@ -11,10 +11,12 @@ use super::{
     body::{StoredBody, half},
     cache::Fresh,
     committer::Tx,
+    quota::LEG_WAITING_BYTES,
     rows,
     schedule::{Change, Key},
+    stored::{self, ID_BYTES, LEG_BYTES, Sums, weight},
 };
-use crate::delivery::{BodyEncoding, Dedup, Delivery, DeliveryId, LegDecision, LegState, PluginName, Receipt, decide};
+use crate::delivery::{BodyEncoding, Dedup, Delivery, DeliveryId, LegDecision, LegState, PluginName, Receipt, TenantId, decide};
 
 /// An offer, made ready where the call came in.
 #[derive(Debug)]
@@ -41,6 +43,11 @@ impl Prepared {
         let origin = half(&sent.finalize().into());
         let headers = serde_json::to_string(&delivery.headers).unwrap_or_else(|_| "[]".to_owned());
         Self { body_key: body_key(delivery.tenant.as_str(), &delivery.body_sha256), origin, headers, offer, body }
+    }
+
+    /// What it adds to its tenant's stored bytes, without legs.
+    pub(super) fn stored_bytes(&self) -> i64 {
+        stored::of_accepted(&self.offer.delivery, &self.headers, &self.body)
     }
 
     /// Carries the offer out.
@@ -74,7 +81,7 @@ impl Prepared {
             return Ok(Ok(Receipt::Duplicate { id }));
         }
         tracing::error!(delivery_id = %id, leads_to = seq, "dedup_row_damaged");
-        tx.execute("DELETE FROM dedup WHERE id = ?1", [id.as_bytes()])?;
+        forget_id(tx, id)?;
         self.insert(tx)
     }
 
@@ -101,14 +108,14 @@ impl Prepared {
                 unseen
             }
         };
-        if !decisions.is_empty() && !self.fits(tx, decisions.len()) {
-            return Ok(Err(OfferError::TenantQuota));
+        if let Err(refused) = self.admit(tx, 0, decisions.len()) {
+            return Ok(Err(refused));
         }
         for decision in &decisions {
             match decision {
                 LegDecision::Revive(plugin) => {
                     let queue = tx.queue(&delivery.tenant, plugin)?;
-                    revive(tx, (seq.cast_unsigned(), queue))?;
+                    revive(tx, &delivery.tenant, (seq.cast_unsigned(), queue))?;
                 }
                 LegDecision::Create(plugin) => create(tx, delivery.id, seq, plugin)?,
             }
@@ -126,8 +133,8 @@ impl Prepared {
         if body_seen && self.offer.refuse_replays {
             return Ok(Err(OfferError::Replayed));
         }
-        if !self.offer.legs.is_empty() && !self.fits(tx, self.offer.legs.len()) {
-            return Ok(Err(OfferError::TenantQuota));
+        if let Err(refused) = self.admit(tx, self.stored_bytes(), self.offer.legs.len()) {
+            return Ok(Err(refused));
         }
         tx.counters.seq += 1;
         let seq = tx.counters.seq;
@@ -143,17 +150,17 @@ impl Prepared {
         for plugin in &legs {
             let queue = tx.queue(&delivery.tenant, plugin)?;
             let bytes = delivery.document.len() as u64;
-            insert_leg(tx, (seq, queue), bytes)?;
-            tx.changes.push(Change::Opened { leg: (seq, queue), bytes, due: None, fresh: Some(fresh.clone()) });
+            insert_leg(tx, &delivery.tenant, (seq, queue), bytes)?;
+            opened(tx, &delivery.tenant, ((seq, queue), bytes), Some(fresh.clone()));
         }
         Ok(Ok(receipt))
     }
 
     /// Writes the rows of a delivery that another host accepted.
-    pub(super) fn insert_adopted(&self, tx: &Tx<'_>, seq: i64) -> rusqlite::Result<()> {
+    pub(super) fn insert_adopted(&self, tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
         tx.execute("INSERT OR IGNORE INTO adopted(seq) VALUES (?1)", [seq])?;
         // Its id may be remembered of a delivery that retention has deleted.
-        tx.execute("DELETE FROM dedup WHERE id = ?1", [self.offer.delivery.id.as_bytes()])?;
+        forget_id(tx, self.offer.delivery.id)?;
         let is_first_body: bool = tx
             .conn
             .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM seen_bodies WHERE body = ?1)")?
@@ -161,7 +168,7 @@ impl Prepared {
         self.insert_rows(tx, seq, false, is_first_body)
     }
 
-    fn insert_rows(&self, tx: &Tx<'_>, seq: i64, body_seen: bool, is_first_body: bool) -> rusqlite::Result<()> {
+    fn insert_rows(&self, tx: &mut Tx<'_>, seq: i64, body_seen: bool, is_first_body: bool) -> rusqlite::Result<()> {
         let Delivery { id, tenant, source, provider_id, hook_id, event, action, repository, installation_id, .. } = &self.offer.delivery;
         let id_reused: bool = tx
             .conn
@@ -198,23 +205,42 @@ impl Prepared {
         )?;
         let StoredBody { checksum, document, raw } = &self.body;
         tx.execute("INSERT INTO bodies VALUES (?1, ?2, ?3, ?4)", params![seq, checksum, document, raw])?;
+        tx.store(tenant, self.stored_bytes());
         Ok(())
     }
 
-    /// Whether the tenant has room for so many legs of this body, those of this group included.
-    fn fits(&self, tx: &Tx<'_>, legs: usize) -> bool {
+    /// Whether the tenant has room for so many bytes more on the disk and so many legs of this body, those of this group included: for all of
+    /// them, or none is made.
+    fn admit(&self, tx: &Tx<'_>, stored: i64, legs: usize) -> Result<(), OfferError> {
         let delivery = &self.offer.delivery;
-        let in_group: u64 = tx
-            .changes
-            .iter()
-            .map(|change| match change {
-                Change::Opened { bytes, fresh: Some(fresh), .. } if fresh.delivery.tenant == delivery.tenant => *bytes,
-                _ => 0,
-            })
-            .sum();
-        let wanted = delivery.document.len() as u64 * legs as u64;
-        tx.shared.schedule.waiting_bytes(&delivery.tenant) + in_group + wanted <= self.offer.waiting_bytes_max
+        let waiting = weight(delivery.document.len().saturating_add(weight_of_leg())).saturating_mul(weight(legs));
+        let wanted = Sums { stored: stored.saturating_add(weight(legs * LEG_BYTES)), waiting, legs: weight(legs) };
+        tx.admit(&delivery.tenant, wanted, self.offer.waiting_bytes_max)
     }
+}
+
+fn weight_of_leg() -> usize {
+    usize::try_from(LEG_WAITING_BYTES).unwrap_or(usize::MAX)
+}
+
+/// A leg will be open once the group is committed.
+fn opened(tx: &mut Tx<'_>, tenant: &TenantId, (leg, bytes): (Key, u64), fresh: Option<Fresh>) {
+    let waiting = i64::try_from(bytes.saturating_add(LEG_WAITING_BYTES)).unwrap_or(i64::MAX);
+    tx.tally.add(tenant, Sums { stored: 0, waiting, legs: 1 });
+    tx.changes.push(Change::Opened { leg, bytes, due: None, fresh });
+}
+
+/// Forgets an id, which may have outlived its delivery.
+fn forget_id(tx: &mut Tx<'_>, id: DeliveryId) -> rusqlite::Result<()> {
+    let outlived: Option<Option<String>> = tx
+        .conn
+        .prepare_cached("DELETE FROM dedup WHERE id = ?1 RETURNING tenant")?
+        .query_row([id.as_bytes()], |row| row.get(0))
+        .optional()?;
+    if let Some(tenant) = outlived.flatten().and_then(|tenant| tenant.parse().ok()) {
+        tx.store(&tenant, -weight(ID_BYTES));
+    }
+    Ok(())
 }
 
 /// The same for the same body of the same tenant.
@@ -223,8 +249,9 @@ pub(super) fn body_key(tenant: &str, body_sha256: &[u8; 32]) -> [u8; 16] {
 }
 
 /// Writes the row of a new leg.
-pub(super) fn insert_leg(tx: &mut Tx<'_>, (seq, queue): Key, bytes: u64) -> rusqlite::Result<()> {
+pub(super) fn insert_leg(tx: &mut Tx<'_>, tenant: &TenantId, (seq, queue): Key, bytes: u64) -> rusqlite::Result<()> {
     tx.counters.legs += 1;
+    tx.store(tenant, weight(LEG_BYTES));
     tx.execute(
         "INSERT INTO legs(seq, queue, state, generation, attempts, runs, crashes, body_bytes) VALUES (?1, ?2, 0, 0, 0, 0, 0, ?3)",
         params![seq.cast_signed(), queue, bytes.cast_signed()],
@@ -245,14 +272,14 @@ pub(super) fn create(tx: &mut Tx<'_>, id: DeliveryId, seq: i64, plugin: &PluginN
         tx.counters.routed += 1;
     }
     let (leg, bytes) = ((seq.cast_unsigned(), queue), bytes.cast_unsigned());
-    insert_leg(tx, leg, bytes)?;
-    tx.changes.push(Change::Opened { leg, bytes, due: None, fresh: None });
+    insert_leg(tx, &tenant, leg, bytes)?;
+    opened(tx, &tenant, (leg, bytes), None);
     Ok(())
 }
 
 /// Runs a leg that is settled, or out of sight at RabbitMQ, again under a new generation: a compare-and-swap, false where it is open here or
 /// not there. A message of the old generation is older and runs nothing here.
-pub(super) fn revive(tx: &mut Tx<'_>, leg: Key) -> rusqlite::Result<bool> {
+pub(super) fn revive(tx: &mut Tx<'_>, tenant: &TenantId, leg: Key) -> rusqlite::Result<bool> {
     let before: Option<(i64, i64)> = tx
         .conn
         .prepare_cached("SELECT state, body_bytes FROM legs WHERE seq = ?1 AND queue = ?2 AND (state >= 4 OR state = -1)")?
@@ -264,7 +291,7 @@ pub(super) fn revive(tx: &mut Tx<'_>, leg: Key) -> rusqlite::Result<bool> {
         return Ok(false);
     }
     tx.execute(
-        "UPDATE legs SET state = 0, generation = generation + 1, attempts = 0, crashes = 0, due_ms = NULL, settled_ms = NULL, mark = NULL,
+        "UPDATE legs SET state = 0, generation = min(generation, 4294967294) + 1, attempts = 0, crashes = 0, due_ms = NULL, settled_ms = NULL, mark = NULL,
          reason = NULL WHERE seq = ?1 AND queue = ?2",
         params![leg.0.cast_signed(), leg.1],
     )?;
@@ -273,6 +300,6 @@ pub(super) fn revive(tx: &mut Tx<'_>, leg: Key) -> rusqlite::Result<bool> {
         LegState::Relayed => tx.changes.push(Change::Relayed { queue: leg.1, by: -1 }),
         _ => {}
     }
-    tx.changes.push(Change::Opened { leg, bytes: bytes.cast_unsigned(), due: None, fresh: None });
+    opened(tx, tenant, (leg, bytes.cast_unsigned()), None);
     Ok(true)
 }

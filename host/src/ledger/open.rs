@@ -5,10 +5,8 @@
 //! written.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicI32, Ordering},
@@ -16,98 +14,53 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::{
-    OpenError, Settings, Shared,
+    OpenError, Settings, Shared, blame,
     body::Compressors,
     checkpoint,
     checkpoint::Checkpoints,
     committer::{self, Committer},
     counters::Counters,
     cursors,
+    folder::{self, Files, io_failed},
     inflight::{InFlight, Run},
     lanes::Lanes,
     pace::Pace,
     pages::{self, Pages},
     poison::Poison,
+    quota::Quotas,
     readers::Readers,
+    retention::Dropping,
     room::Room,
     rows,
     schedule::{Change, Key, Schedule},
     schema, seal,
+    stored::Stored,
     watermark::Watermark,
 };
-use crate::{clock::Clock, delivery::FaultKind};
+use crate::{
+    clock::Clock,
+    shares::{Holder, Resource},
+};
 
 /// The longest a stored due time may lie ahead: a clock that was wrong when it was written must not park a leg for years.
 pub(super) const DUE_MAX: Duration = Duration::from_hours(7 * 24);
 /// Legs loaded in one go.
 const LOAD_CHUNK: usize = 8192;
 
-/// The files of a ledger.
-#[derive(Clone, Debug)]
-pub(super) struct Files {
-    pub(super) database: PathBuf,
-    pub(super) watermark: PathBuf,
-    pub(super) inflight: PathBuf,
-    lock: PathBuf,
-}
-
-impl Files {
-    /// Their names in `data_dir`.
-    pub(super) fn of(data_dir: &Path) -> Self {
-        let file = |name: &str| data_dir.join(name);
-        Self { database: file("ledger.db"), watermark: file("watermark"), inflight: file("inflight"), lock: file("lock") }
-    }
-}
-
-fn io_failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
-    let what = format!("{what} {}", path.display());
-    move |error| OpenError(format!("{what}: {error}"))
-}
-
 fn sql_failed(what: &'static str) -> impl Fn(rusqlite::Error) -> OpenError {
     move |error| OpenError(format!("{what}: {error}"))
-}
-
-/// Creates the folder where it is missing and takes its lock, or says who must go first.
-pub(super) fn lock(data_dir: &Path) -> Result<File, OpenError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(io_failed("cannot create", data_dir))?;
-    sync_above(data_dir).map_err(io_failed("cannot sync the folders above", data_dir))?;
-    let path = Files::of(data_dir).lock;
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(io_failed("cannot open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError(format!(
-            "{} is in use by another hookyard process; two would run every delivery twice. Stop the other one first",
-            data_dir.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(OpenError(format!("cannot lock {}: {error}", path.display()))),
-    }
-}
-
-/// Makes the name of a new folder certain: a power cut would otherwise take it away with every synced file in it. A folder that may not be
-/// read was not made by us, and nor were those above it.
-fn sync_above(data_dir: &Path) -> io::Result<()> {
-    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    for above in data_dir.ancestors().skip(1) {
-        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        match File::open(above).and_then(|folder| folder.sync_all()) {
-            Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => break,
-            synced => synced?,
-        }
-    }
-    Ok(())
 }
 
 /// Opens the ledger and starts its threads.
 pub(super) fn open(settings: Settings, clock: Clock) -> Result<Arc<Shared>, OpenError> {
     schema::check_library()?;
-    let lock = lock(&settings.data_dir)?;
+    let lock = folder::lock(&settings.data_dir)?;
     let files = Files::of(&settings.data_dir);
+    files.close_to_others()?;
     let mut conn = schema::open_writer(&files.database).map_err(sql_failed("cannot open the database"))?;
     if !checkpoint::truncate(&conn).map_err(sql_failed("cannot recover the write-ahead log"))? {
         return Err(OpenError("the database is open in another program; close it first".to_owned()));
@@ -129,6 +82,7 @@ pub(super) fn open(settings: Settings, clock: Clock) -> Result<Arc<Shared>, Open
         .and_then(|()| watermark.sync(counters.commits, now))
         .and_then(|()| inflight.reset())
         .map_err(|error| OpenError(format!("cannot write to {}: {error}", settings.data_dir.display())))?;
+    let stored = Stored::load(&conn).map_err(sql_failed("cannot count what is stored"))?;
     let schedule = Schedule::new(settings.body_cache_bytes_max);
     load(&conn, &schedule, &clock, counters.commits).map_err(sql_failed("cannot load the open legs"))?;
     schedule.suspect(&suspects);
@@ -136,13 +90,17 @@ pub(super) fn open(settings: Settings, clock: Clock) -> Result<Arc<Shared>, Open
     let readers =
         Readers::open(&files.database, clock.clone(), Arc::clone(&poison)).map_err(sql_failed("cannot open the database for reading"))?;
     let shared = Arc::new(Shared {
-        pace: Pace::new(settings.tenant_settled_bytes_per_s_max),
+        pace: Pace::new(settings.tenant_settled_bytes_per_s_max, settings.shares.pool(Resource::SettledBytes).clone()),
         room: Room::new(settings.data_dir.clone(), clock.clone(), settings.free_bytes_min),
         opened: (clock.now(), clock.instant()),
+        quotas: Quotas::new(settings.shares.clone()),
+        stored,
+        dropping: Dropping::default(),
         settings,
         clock,
         schedule,
         inflight,
+        claims: tokio::sync::Mutex::default(),
         poison,
         lanes: Lanes::new(),
         readers,
@@ -152,6 +110,10 @@ pub(super) fn open(settings: Settings, clock: Clock) -> Result<Arc<Shared>, Open
         ended: watch::Sender::new(false),
         lock: Mutex::new(Some(lock)),
     });
+    for (tenant, bytes) in shared.stored.all() {
+        shared.settings.shares.pool(Resource::StoredBytes).set(&Holder::Tenant(tenant), bytes);
+    }
+    shared.tell_waiting();
     start(&shared, conn, watermark, counters, &files.database)?;
     Ok(shared)
 }
@@ -213,56 +175,15 @@ fn check_pages(conn: &Connection) -> Result<(), OpenError> {
     }
 }
 
-/// Marks the ledger as in use, and charges the run that was alone when the process died. Returns the legs to run alone.
+/// Marks the ledger as in use, and charges the runs that were under way when the process died. Returns the legs that are suspects.
 fn begin(conn: &Connection, counters: &mut Counters, runs: &[Run], clock: &Clock) -> rusqlite::Result<Vec<Key>> {
     let transaction = conn.unchecked_transaction()?;
     transaction.execute("UPDATE meta SET value = 0 WHERE key = 'clean'", [])?;
-    let mut suspects = Vec::new();
-    for run in runs {
-        let leg = rows::one_leg(&transaction, run.seq.cast_signed(), run.queue)?;
-        if leg.is_some_and(|leg| leg.state.is_open() && leg.runs == run.runs_before) {
-            suspects.push((run.seq, run.queue));
-        }
-    }
-    if let [leg] = suspects[..] {
-        charge(&transaction, leg, clock)?;
-    } else {
-        suspects.iter().try_for_each(|leg| keep_here(&transaction, *leg))?;
-    }
+    let suspects = blame::charge(&transaction, runs, clock)?;
     counters.commits += 1;
     counters.write(&transaction)?;
     transaction.commit()?;
     Ok(suspects)
-}
-
-/// A suspect that came from RabbitMQ runs here and alone; the run counts as one, so that the message delivered again is known as older.
-fn keep_here(conn: &Connection, (seq, queue): Key) -> rusqlite::Result<()> {
-    conn.execute(
-        "UPDATE legs SET state = 0, runs = runs + 1, due_ms = NULL WHERE seq = ?1 AND queue = ?2 AND state = -1",
-        params![seq.cast_signed(), queue],
-    )?;
-    Ok(())
-}
-
-fn charge(conn: &Connection, (seq, queue): Key, clock: &Clock) -> rusqlite::Result<()> {
-    let place = params![seq.cast_signed(), queue];
-    conn.execute(
-        "UPDATE legs SET attempts = attempts + 1, runs = runs + 1, crashes = crashes + 1, state = 0, due_ms = NULL
-         WHERE seq = ?1 AND queue = ?2",
-        place,
-    )?;
-    conn.execute(
-        "INSERT INTO attempts(seq, queue, run, generation, attempt, started_ms, duration_us, outcome, settlement, detail, fuel, memory_bytes)
-         SELECT seq, queue, runs, generation, attempts, ?3, 0, ?4, 'retry', ?5, 0, 0 FROM legs WHERE seq = ?1 AND queue = ?2",
-        params![
-            seq.cast_signed(),
-            queue,
-            clock.now().unix_ms(),
-            FaultKind::HostCrashed.slug(),
-            "the host died while this run, and no other, was under way; found at the next start"
-        ],
-    )?;
-    Ok(())
 }
 
 /// Fills the schedule from the partial indexes: open legs oldest first, and how many are dead.

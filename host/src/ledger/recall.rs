@@ -128,7 +128,8 @@ fn account_for(tx: &mut Tx<'_>, (seq, queue): (i64, i64), unaccounted: Unaccount
             let bytes: i64 = tx
                 .conn
                 .prepare_cached(
-                    "UPDATE legs SET state = 0, generation = generation + 1, attempts = 0, crashes = 0, due_ms = NULL
+                    "UPDATE legs SET state = 0, generation = min(generation, 4294967294) + 1, attempts = 0, crashes = 0,
+                     due_ms = NULL
                      WHERE seq = ?1 AND queue = ?2 RETURNING body_bytes",
                 )?
                 .query_row([seq, queue], |row| row.get(0))?;

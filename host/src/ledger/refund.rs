@@ -78,6 +78,7 @@ fn open(conn: &Connection, left: Left) -> rusqlite::Result<Vec<i64>> {
 
 fn requeue(tx: &mut Tx<'_>, left: Left, legs: &[i64]) -> rusqlite::Result<usize> {
     let mut requeued = 0;
+    let Some(tenant) = tx.owner(left.queue) else { return Ok(0) };
     for &seq in legs {
         let last: Option<Option<Vec<u8>>> = tx
             .conn
@@ -88,7 +89,7 @@ fn requeue(tx: &mut Tx<'_>, left: Left, legs: &[i64]) -> rusqlite::Result<usize>
             .query_row(params![seq, left.queue, rows::code(crate::delivery::LegState::Dead)], |row| row.get(0))
             .optional()?;
         if last.flatten().as_deref() == Some(left.digest.as_bytes()) {
-            requeued += usize::from(offer::revive(tx, (seq.cast_unsigned(), left.queue))?);
+            requeued += usize::from(offer::revive(tx, &tenant, (seq.cast_unsigned(), left.queue))?);
         }
     }
     Ok(requeued)

@@ -21,13 +21,16 @@ pub(super) struct Room {
     clock: Clock,
     free_bytes_min: AtomicU64,
     enough: AtomicBool,
+    /// Bytes free at the last look.
+    free: AtomicU64,
     sampled_at: Mutex<Option<Instant>>,
 }
 
 impl Room {
     /// Room on the file system of `dir`.
     pub(super) fn new(dir: PathBuf, clock: Clock, free_bytes_min: u64) -> Self {
-        Self { dir, clock, free_bytes_min: AtomicU64::new(free_bytes_min), enough: AtomicBool::new(true), sampled_at: Mutex::new(None) }
+        let (free_bytes_min, free) = (AtomicU64::new(free_bytes_min), AtomicU64::new(0));
+        Self { dir, clock, free_bytes_min, enough: AtomicBool::new(true), free, sampled_at: Mutex::new(None) }
     }
 
     /// Whether free space is above the mark. A file system that cannot be asked counts as full: accepting blindly could lose deliveries.
@@ -37,9 +40,16 @@ impl Room {
         if sampled_at.is_none_or(|at| now.saturating_duration_since(at) >= SAMPLE_EVERY) {
             *sampled_at = Some(now);
             let free = rustix::fs::statvfs(&self.dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+            self.free.store(free, Ordering::Relaxed);
             self.enough.store(free >= self.free_bytes_min.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         self.enough.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that can be written before the mark is met.
+    pub(super) fn left(&self) -> u64 {
+        self.is_enough();
+        self.free.load(Ordering::Relaxed).saturating_sub(self.free_bytes_min.load(Ordering::Relaxed))
     }
 
     /// The database said that the disk is full: believe it until the next look.

@@ -16,14 +16,16 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    QueueSet,
-    cache::{BodyCache, Fresh},
+    Queue, QueueSet,
+    cache::{Arrivals, BodyCache, Fresh},
+    claims::Want,
     lend::Loaded,
     types::RelayScope,
 };
 use crate::delivery::{LegState, PluginName, TenantId, view::QueueView};
 
-use state::{Loan, QueueState, State};
+pub(super) use state::Waiting;
+use state::{Lane, Loan, QueueState, Served, State};
 
 /// A loan nobody settled for this long is given to somebody else; the late settlement is refused by its token.
 pub(super) const LOAN_MAX: Duration = Duration::from_hours(1);
@@ -74,7 +76,7 @@ pub(super) enum Place {
     Loan,
     /// Came from RabbitMQ and is ready to be lent.
     Arrived,
-    /// To be run alone, because the process died during a run of it.
+    /// To be run without another suspect, because the process died during a run of it.
     Suspected,
     /// The relay has it.
     Handing,
@@ -92,6 +94,8 @@ pub(super) struct Picked {
     pub(super) leg: Key,
     pub(super) plugin: PluginName,
     pub(super) token: u64,
+    /// The process died during an earlier run of it.
+    pub(super) is_suspect: bool,
     pub(super) fresh: Option<Fresh>,
     pub(super) loaded: Option<Box<Loaded>>,
 }
@@ -107,7 +111,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// An empty schedule that keeps so many bytes of fresh bodies.
     pub(super) fn new(body_cache_bytes_max: usize) -> Self {
-        let state = State { cache: BodyCache::new(body_cache_bytes_max), ..State::default() };
+        let state = State { cache: BodyCache::new(body_cache_bytes_max), loaded: Arrivals::new(body_cache_bytes_max), ..State::default() };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -129,13 +133,17 @@ impl Schedule {
         slots
     }
 
-    /// Makes legs that were under way when the process died run alone and first.
+    /// Makes legs that were under way when the process died suspects, until each is settled for good.
     pub(super) fn suspect(&self, legs: &[Key]) {
         let mut state = self.state();
         for (seq, queue) in legs {
             if let Some(queue) = state.queues.get_mut(queue) {
-                queue.ready.retain(|ready| ready != seq);
-                queue.suspects.push_back(*seq);
+                queue.suspected.insert(*seq);
+                // One that waits for its time joins the others when it has come.
+                if let Some(at) = queue.ready.iter().position(|ready| ready == seq) {
+                    queue.ready.remove(at);
+                    queue.suspects.push_back(*seq);
+                }
             }
         }
     }
@@ -144,7 +152,8 @@ impl Schedule {
     pub(super) fn serve(&self, set: QueueSet) {
         let mut state = self.state();
         state.tenant_concurrency_max = set.tenant_concurrency_max;
-        state.serving = set.queues.into_iter().map(|queue| ((queue.tenant, queue.plugin), queue.concurrency_max)).collect();
+        let served = |Queue { tenant, plugin, concurrency_max, run_memory }| ((tenant, plugin), Served { concurrency_max, run_memory });
+        state.serving = set.queues.into_iter().map(served).collect();
         let State { queues, serving, cache, relay, .. } = &mut *state;
         for (number, queue) in queues.iter_mut() {
             queue.served = serving.get(&(queue.tenant.clone(), queue.plugin.clone())).copied();
@@ -156,31 +165,40 @@ impl Schedule {
         self.changed.notify_waiters();
     }
 
-    /// Lends the next leg, if one can run.
-    pub(super) fn pick(&self, now: Instant) -> Option<Picked> {
+    /// What the next tenant in turn needs that has a leg to lend and no claim yet.
+    pub(super) fn want(&self, now: Instant, has_claim: impl Fn(&TenantId) -> bool) -> Option<Want> {
         let mut state = self.state();
         state.wake_due(now);
-        let (queue, lone) = state.next_queue()?;
-        let arrived = state.relay.is_some() && !lone;
+        let mut without_claim = state.turns.iter().filter(|tenant| !has_claim(tenant));
+        without_claim.find_map(|tenant| Some(Want { tenant: tenant.clone(), memory_bytes: state.needs(tenant)? }))
+    }
+
+    /// Bytes of memory that the run of a tenant's next leg takes; none where it has no leg to lend.
+    pub(super) fn needs(&self, tenant: &TenantId) -> Option<u64> {
+        self.state().needs(tenant)
+    }
+
+    /// Lends a tenant's next leg, if one can run.
+    pub(super) fn pick(&self, now: Instant, tenant: &TenantId) -> Option<Picked> {
+        let mut state = self.state();
+        state.wake_due(now);
+        let (queue, lane) = state.next_of(tenant)?;
+        state.has_had_its_turn(tenant, queue);
         let entry = state.queues.get_mut(&queue)?;
-        let legs = if lone {
-            &mut entry.suspects
-        } else if arrived {
-            &mut entry.arrived
-        } else {
-            &mut entry.ready
-        };
-        let seq = legs.pop_front()?;
+        let seq = entry.lane(lane).pop_front()?;
         entry.leased += 1;
-        let (tenant, plugin) = (entry.tenant.clone(), entry.plugin.clone());
-        if let Some(tenant) = state.tenants.get_mut(&tenant) {
+        let plugin = entry.plugin.clone();
+        if let Some(tenant) = state.tenants.get_mut(tenant) {
             tenant.leased += 1;
         }
         state.next_token += 1;
         let token = state.next_token;
-        let leg = (seq, queue);
-        state.loans.insert(leg, Loan { token, since: now, lone, arrived, settling: false, slot: None });
-        Some(Picked { leg, plugin, token, fresh: state.cache.take(leg), loaded: state.loaded.remove(&leg) })
+        let (leg, is_suspect) = ((seq, queue), lane == Lane::Suspects);
+        if is_suspect {
+            state.suspect = Some(leg);
+        }
+        state.loans.insert(leg, Loan { token, since: now, lane, settling: false, slot: None });
+        Some(Picked { leg, plugin, token, is_suspect, fresh: state.cache.take(leg), loaded: state.loaded.take(leg) })
     }
 
     /// Notes the in-flight slot of a loan.
@@ -242,9 +260,31 @@ impl Schedule {
         self.state().ids.get(&(tenant.clone(), plugin.clone())).copied()
     }
 
-    /// Bytes of bodies a tenant's open legs wait with.
-    pub(super) fn waiting_bytes(&self, tenant: &TenantId) -> u64 {
-        self.state().tenants.get(tenant).map_or(0, |tenant| tenant.waiting_bytes)
+    /// Whose a queue is.
+    pub(super) fn owner(&self, queue: i64) -> Option<TenantId> {
+        self.state().queues.get(&queue).map(|queue| queue.tenant.clone())
+    }
+
+    /// Whether a queue can be worked on now.
+    pub(super) fn is_served(&self, queue: i64) -> bool {
+        self.state().queues.get(&queue).is_some_and(|queue| queue.served.is_some())
+    }
+
+    /// What a tenant's open legs wait with, what everybody's do, and how many tenants have some, this one among them.
+    pub(super) fn waiting(&self, tenant: &TenantId) -> (Waiting, Waiting, usize) {
+        let state = self.state();
+        let own = state.tenants.get(tenant).map_or_else(Waiting::default, |tenant| tenant.waiting);
+        (own, state.waiting, state.waiting_tenants + usize::from(own.legs == 0))
+    }
+
+    /// Those whose open legs have changed since the last look, and what they are now.
+    pub(super) fn changed_waiting(&self) -> Vec<(TenantId, Waiting)> {
+        let mut state = self.state();
+        let changed = std::mem::take(&mut state.changed_waiting);
+        changed
+            .into_iter()
+            .map(|tenant| (tenant.clone(), state.tenants.get(&tenant).map_or_else(Waiting::default, |it| it.waiting)))
+            .collect()
     }
 
     /// What memory knows better than the database of an open leg's state.

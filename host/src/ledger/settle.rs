@@ -4,13 +4,21 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{Finished, Lease, Settled, committer::Tx, kv, rows, schedule::Change};
+use super::{
+    Finished, Lease, Settled,
+    committer::Tx,
+    kv, rows,
+    schedule::Change,
+    stored::{EMIT_BYTES, OF_RECORD, RECORD_BYTES, weight},
+};
 use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, LegState, Outcome, Settlement, TenantId, Verdict};
 
 /// Records kept of one leg; older ones go, so that a leg that is retried for ever does not fill the disk.
 const ATTEMPTS_KEPT_MAX: i64 = 100;
 /// How long a run that broke its kv quota waits for another try.
 const QUOTA_RETRY: Duration = Duration::from_mins(1);
+/// Bytes kept of a record's words where its tenant's stored bytes are used up.
+const SHORT_DETAIL_BYTES: usize = 256;
 
 /// A settlement on its way.
 #[derive(Debug)]
@@ -37,7 +45,17 @@ impl Settling {
         let effects = &self.finished.effects;
         let values: usize = effects.kv_writes.iter().map(|write| write.value.as_ref().map_or(0, Vec::len) + write.key.len()).sum();
         let emits: usize = effects.emits.iter().map(|emit| emit.body.len() + emit.name.len() + emit.content_type.len()).sum();
-        values + emits + self.logs.as_ref().map_or(0, String::len) + self.host_calls.as_ref().map_or(0, String::len) + 512
+        values + emits + self.record_bytes() + 256
+    }
+
+    fn record_bytes(&self) -> usize {
+        let texts = [&self.logs, &self.host_calls].map(|text| text.as_ref().map_or(0, String::len));
+        RECORD_BYTES + self.finished.record.outcome.detail().len() + texts.iter().sum::<usize>()
+    }
+
+    fn emit_bytes(&self) -> usize {
+        let emits = self.finished.effects.emits.iter();
+        emits.map(|emit| EMIT_BYTES + emit.name.len() + emit.content_type.len() + emit.body.len()).sum()
     }
 
     /// Whose it is.
@@ -59,10 +77,8 @@ impl Settling {
             return Ok(Settled::Conflict);
         }
         let is_done = matches!(self.finished.record.settlement, Settlement::Ack | Settlement::Skip);
-        if is_done && !kv::write_all(tx, queue, &self.finished.effects.kv_writes)? {
-            over_quota(&mut self.finished);
-        } else if is_done {
-            self.write_emits(tx, leg.0, queue)?;
+        if is_done && let Some(quota) = self.write_effects(tx, (leg.0, queue))? {
+            over_quota(&mut self.finished, &quota);
         }
         let Some(run) = update_leg(tx, &self.lease, &self.finished.record, queue)? else { return Ok(Settled::Stale) };
         self.write_attempt(tx, leg.0, queue, run)?;
@@ -71,6 +87,19 @@ impl Settling {
             settlement => Change::Settled { leg, dead: matches!(settlement, Settlement::DeadLetter(_)) },
         });
         Ok(Settled::Committed)
+    }
+
+    /// Values and emits, all of them or none: which quota they do not fit. A record itself is always written, or a leg could not end; where
+    /// there is no room for all of it, without its log and its calls.
+    fn write_effects(&self, tx: &mut Tx<'_>, (seq, queue): (u64, i64)) -> rusqlite::Result<Option<String>> {
+        let (tenant, effects) = (&self.lease.delivery.tenant, &self.finished.effects);
+        let emitted = weight(self.emit_bytes());
+        if !kv::write_all(tx, (tenant, queue), &effects.kv_writes, emitted)? {
+            return Ok(Some(kv::quota_of(tx, tenant)));
+        }
+        self.write_emits(tx, seq, queue)?;
+        tx.store(tenant, emitted);
+        Ok(None)
     }
 
     fn write_emits(&self, tx: &mut Tx<'_>, seq: u64, queue: i64) -> rusqlite::Result<()> {
@@ -94,7 +123,15 @@ impl Settling {
         Ok(())
     }
 
-    fn write_attempt(&self, tx: &Tx<'_>, seq: u64, queue: i64, run: i64) -> rusqlite::Result<()> {
+    fn write_attempt(&mut self, tx: &mut Tx<'_>, seq: u64, queue: i64, run: i64) -> rusqlite::Result<()> {
+        let tenant = self.lease.delivery.tenant.clone();
+        let mut detail = self.finished.record.outcome.detail().to_owned();
+        if !tx.may_store(&tenant, weight(self.record_bytes())) {
+            (self.logs, self.host_calls) = (None, None);
+            shorten(&mut detail);
+        }
+        let texts = [&self.logs, &self.host_calls].map(|text| text.as_ref().map_or(0, String::len));
+        tx.store(&tenant, weight(RECORD_BYTES + detail.len() + texts.iter().sum::<usize>()));
         let AttemptRecord { attempt, started_at, duration, outcome, settlement, fuel, memory_peak_bytes, digest, .. } =
             &self.finished.record;
         tx.execute(
@@ -111,7 +148,7 @@ impl Settling {
                 i64::try_from(duration.as_micros()).unwrap_or(i64::MAX),
                 outcome.slug(),
                 settlement.slug(),
-                outcome.detail(),
+                detail,
                 i64::try_from(*fuel).unwrap_or(i64::MAX),
                 i64::try_from(*memory_peak_bytes).unwrap_or(i64::MAX),
                 digest.map(|digest| *digest.as_bytes()),
@@ -121,10 +158,12 @@ impl Settling {
             ],
         )?;
         if run > ATTEMPTS_KEPT_MAX {
-            tx.execute(
-                "DELETE FROM attempts WHERE seq = ?1 AND queue = ?2 AND run = ?3",
-                params![seq.cast_signed(), queue, run - ATTEMPTS_KEPT_MAX],
-            )?;
+            let gone: Option<i64> = tx
+                .conn
+                .prepare_cached(&format!("DELETE FROM attempts WHERE seq = ?1 AND queue = ?2 AND run = ?3 RETURNING {}", *OF_RECORD))?
+                .query_row(params![seq.cast_signed(), queue, run - ATTEMPTS_KEPT_MAX], |row| row.get(0))
+                .optional()?;
+            tx.store(&tenant, -gone.unwrap_or(0));
         }
         Ok(())
     }
@@ -138,14 +177,16 @@ fn asked_after(outcome: &Outcome) -> Option<Duration> {
     }
 }
 
-/// A run whose values do not fit its quota: its effects are dropped as a whole and it counts as a failed attempt, with the reason in its
+/// Cuts words where there is no room for them.
+fn shorten(detail: &mut String) {
+    let end = (0..=SHORT_DETAIL_BYTES.min(detail.len())).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
+    detail.truncate(end);
+}
+
+/// A run whose values or emits do not fit their quota: its effects are dropped as a whole and it counts as a failed attempt, with the reason in its
 /// record. So it ends as a dead letter if the plugin does not make room, and nothing is half written.
-fn over_quota(finished: &mut Finished) {
-    let detail = format!(
-        "the values written exceed this plugin's {} MiB or {} keys; delete some or let them expire. Nothing of this run was kept",
-        kv::BYTES_MAX / (1024 * 1024),
-        kv::KEYS_MAX
-    );
+fn over_quota(finished: &mut Finished, quota: &str) {
+    let detail = format!("{quota}. Nothing of this run was kept");
     finished.record.outcome = Outcome::Fault(Fault::new(FaultKind::Denied, detail));
     finished.record.settlement = Settlement::Retry { after: QUOTA_RETRY, counted: true };
 }
@@ -167,7 +208,8 @@ fn update_leg(tx: &mut Tx<'_>, lease: &Lease, record: &AttemptRecord, queue: i64
     };
     tx.conn
         .prepare_cached(
-            "UPDATE legs SET state = ?3, attempts = attempts + ?4, runs = runs + 1, due_ms = ?5, settled_ms = ?6, mark = ?7, reason = ?8
+            "UPDATE legs SET state = ?3, attempts = min(attempts, 4294967294) + ?4, runs = min(runs, 9223372036854775806) + 1,
+             due_ms = ?5, settled_ms = ?6, mark = ?7, reason = ?8
              WHERE seq = ?1 AND queue = ?2 AND state < 4 AND generation = ?9 RETURNING runs",
         )?
         .query_row(

@@ -13,18 +13,26 @@ use super::{
     LedgerError, Settings, Settled,
     body::Compressors,
     checkpoint::Checkpoints,
+    claims::Claims,
     committer::Tx,
     cursors::Heads,
     inflight::InFlight,
     lanes::{Answer, Claim, Item, Job, Lane, Lanes},
     pace::Pace,
     poison::{Poison, is_fatal, is_full},
+    quota::Quotas,
     readers::Readers,
+    retention::{self, Dropping},
     room::Room,
     schedule::Schedule,
     settle::Settling,
+    stored::{Stored, Tally},
 };
-use crate::{clock::Clock, delivery::Timestamp};
+use crate::{
+    clock::Clock,
+    delivery::{TenantId, Timestamp},
+    shares::{Holder, Resource},
+};
 
 /// The ledger's parts.
 #[derive(Debug)]
@@ -33,6 +41,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) schedule: Schedule,
     pub(super) inflight: InFlight,
+    /// What tenants wait for before a leg of theirs is lent; whoever waits for a leg holds it.
+    pub(super) claims: tokio::sync::Mutex<Claims>,
     pub(super) poison: Arc<Poison>,
     pub(super) lanes: Lanes,
     pub(super) readers: Readers,
@@ -40,6 +50,9 @@ pub(super) struct Shared {
     pub(super) checkpoints: Checkpoints,
     pub(super) pace: Pace,
     pub(super) room: Room,
+    pub(super) stored: Stored,
+    pub(super) quotas: Quotas,
+    pub(super) dropping: Dropping,
     /// Wall and monotonic time at open, to see whether they still agree.
     pub(super) opened: (Timestamp, Instant),
     /// The last positions on disk, for who follows them.
@@ -113,12 +126,38 @@ impl Shared {
     }
 
     /// Takes a leg back, in its tenant's time.
-    pub(super) async fn settle(&self, settling: Settling) -> Result<Settled, LedgerError> {
+    pub(super) async fn settle(self: &Arc<Self>, settling: Settling) -> Result<Settled, LedgerError> {
         let bytes = settling.bytes();
         if let Some(due) = self.pace.take(settling.tenant(), bytes, self.clock.instant()) {
             self.clock.sleep_until(due).await;
         }
+        retention::make_room(self, settling.tenant(), bytes).await;
         self.write(bytes, move |tx| settling.apply(tx)).await
+    }
+
+    /// Has a run wait until its tenant may make so many bytes durable at once.
+    pub(super) async fn draw(&self, tenant: &TenantId, bytes: usize) {
+        if let Some(due) = self.pace.take_at_once(tenant, bytes, self.clock.instant()) {
+            self.clock.sleep_until(due).await;
+        }
+    }
+
+    /// The sums of a commit, to everybody who asks.
+    pub(super) fn tell_stored(&self, tally: Tally) {
+        let pool = self.settings.shares.pool(Resource::StoredBytes);
+        for (tenant, bytes) in self.stored.apply(tally) {
+            pool.set(&Holder::Tenant(tenant), bytes);
+        }
+    }
+
+    /// What waits since the last look, to everybody who asks.
+    pub(super) fn tell_waiting(&self) {
+        let shares = &self.settings.shares;
+        for (tenant, waiting) in self.schedule.changed_waiting() {
+            let holder = Holder::Tenant(tenant);
+            shares.pool(Resource::WaitingBytes).set(&holder, waiting.bytes);
+            shares.pool(Resource::Legs).set(&holder, waiting.legs);
+        }
     }
 
     /// Why an item was dropped without an answer.

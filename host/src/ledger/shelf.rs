@@ -7,11 +7,19 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Ledger, LedgerError, StoredPlugin, committer::Tx, readers::READ_MAX, rows::parsed};
+use super::{
+    Crash, Ledger, LedgerError, StoredPlugin,
+    committer::Tx,
+    readers::READ_MAX,
+    rows::parsed,
+    stored::{OF_VERSION, weight},
+};
 use crate::delivery::{Digest, PluginName, TenantId, Timestamp};
 
 /// Versions of a plugin that are kept: the one that serves and five before it.
 const VERSIONS_MAX: i64 = 6;
+/// The flat part of a version, as its tenant's stored bytes count it.
+pub(super) const VERSION_BYTES: usize = 256;
 /// Versions of a plugin that are held; the oldest word is dropped first.
 const HOLDS_MAX: i64 = 32;
 
@@ -44,15 +52,27 @@ pub struct Hold {
 pub struct Standing {
     /// An operator has stopped its queue.
     pub paused: bool,
+    /// Its runs have ended the host.
+    pub crash: Option<Crash>,
     /// Versions that are not taken from the folder.
     pub holds: Vec<Hold>,
 }
 
 impl Ledger {
     /// Puts a version on the shelf as the one that serves; the five before it are kept too, and no version is held any more: a different
-    /// file was dropped.
+    /// file was dropped. Where its tenant's stored bytes are used up, older versions of the plugin go for it; an error where even they are not
+    /// enough. What it writes is taken from the budget of its tenant's runs.
     pub async fn keep_plugin(&self, plugin: StoredPlugin) -> Result<(), LedgerError> {
-        self.shared().write(plugin.wasm.len() + plugin.manifest.len(), move |tx| keep(tx, &plugin)).await
+        let (shared, bytes, tenant) = (self.shared(), plugin.wasm.len() + plugin.manifest.len(), plugin.tenant.clone());
+        shared.pace.owe(&tenant, bytes, shared.clock.instant());
+        if shared.write(bytes, move |tx| keep(tx, &plugin)).await? {
+            return Ok(());
+        }
+        let (used, most) = (self.stored_bytes(&tenant), shared.stored_limit(&tenant).share);
+        Err(LedgerError::Failed(format!(
+            "the tenant has {used} of {most} bytes stored, and {bytes} more do not fit: after a restart this version serves only if its files \
+             are there. Raise the tenant's `limits.stored_bytes_max`, or wait until retention has made room"
+        )))
     }
 
     /// Forgets a plugin's versions and holds: its files were removed on purpose. A pause stays.
@@ -84,7 +104,7 @@ impl Ledger {
         self.shared().write(0, move |tx| roll_back(tx, &to, from.as_ref())).await
     }
 
-    /// Stops or starts a plugin's queue for good.
+    /// Stops or starts a plugin's queue for good. Starting it also forgets that its runs have ended the host.
     pub async fn pause_plugin(&self, tenant: &TenantId, name: &PluginName, paused: bool) -> Result<(), LedgerError> {
         let (tenant, name) = (tenant.clone(), name.clone());
         self.shared().write(0, move |tx| pause(tx, &tenant, &name, paused)).await
@@ -97,28 +117,59 @@ impl Ledger {
     }
 }
 
-fn keep(tx: &mut Tx<'_>, plugin: &StoredPlugin) -> rusqlite::Result<()> {
+/// False where there is no room for it.
+fn keep(tx: &mut Tx<'_>, plugin: &StoredPlugin) -> rusqlite::Result<bool> {
     let (tenant, name, digest) = (plugin.tenant.as_str(), plugin.name.as_str(), plugin.digest.as_bytes());
-    tx.execute("DELETE FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND digest = ?3", params![tenant, name, digest])?;
+    take_off(tx, &plugin.tenant, "tenant = ?1 AND name = ?2 AND digest = ?3", params![tenant, name, digest])?;
+    // A different file was dropped, whether it can be kept or not.
+    tx.execute("DELETE FROM plugin_holds WHERE tenant = ?1 AND name = ?2", [tenant, name])?;
+    let bytes = weight(VERSION_BYTES + plugin.wasm.len() + plugin.manifest.len());
+    let of_older: i64 = tx
+        .conn
+        .prepare_cached(&format!("SELECT ifnull(sum({}), 0) FROM kept_plugins WHERE tenant = ?1 AND name = ?2", *OF_VERSION))?
+        .query_row([tenant, name], |row| row.get(0))?;
+    if !tx.may_store(&plugin.tenant, bytes - of_older) {
+        return Ok(false);
+    }
+    let oldest = "mark = (SELECT min(mark) FROM kept_plugins WHERE tenant = ?1 AND name = ?2)";
+    while !tx.may_store(&plugin.tenant, bytes) && take_off(tx, &plugin.tenant, oldest, params![tenant, name])? > 0 {}
+    tx.store(&plugin.tenant, bytes);
     let (mark, now_ms) = (tx.counters.next_mark(), tx.now.unix_ms());
     tx.execute(
         "INSERT INTO kept_plugins(mark, tenant, name, digest, served_ms, manifest, wasm) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![mark, tenant, name, digest, now_ms, plugin.manifest, plugin.wasm],
     )?;
-    tx.execute(
-        "DELETE FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND mark NOT IN
-         (SELECT mark FROM kept_plugins WHERE tenant = ?1 AND name = ?2 ORDER BY mark DESC LIMIT ?3)",
-        params![tenant, name, VERSIONS_MAX],
-    )?;
-    tx.execute("DELETE FROM plugin_holds WHERE tenant = ?1 AND name = ?2", [tenant, name])?;
+    let too_old = "tenant = ?1 AND name = ?2 AND mark NOT IN
+         (SELECT mark FROM kept_plugins WHERE tenant = ?1 AND name = ?2 ORDER BY mark DESC LIMIT ?3)";
+    take_off(tx, &plugin.tenant, too_old, params![tenant, name, VERSIONS_MAX])?;
+    forgive(tx, (tenant, name), plugin.digest)?;
+    Ok(true)
+}
+
+/// Another version than the one whose runs have ended the host serves now.
+fn forgive(tx: &Tx<'_>, (tenant, name): (&str, &str), digest: Digest) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM crashed_plugins WHERE tenant = ?1 AND name = ?2 AND digest IS NOT ?3";
+    tx.execute(sql, params![tenant, name, digest.as_bytes()]).map(drop)
+}
+
+fn forget(tx: &mut Tx<'_>, tenant: &TenantId, name: &PluginName) -> rusqlite::Result<()> {
+    let key = params![tenant.as_str(), name.as_str()];
+    take_off(tx, tenant, "tenant = ?1 AND name = ?2", key)?;
+    for table in ["plugin_holds", "crashed_plugins"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE tenant = ?1 AND name = ?2"), key)?;
+    }
     Ok(())
 }
 
-fn forget(tx: &Tx<'_>, tenant: &TenantId, name: &PluginName) -> rusqlite::Result<()> {
-    for table in ["kept_plugins", "plugin_holds"] {
-        tx.execute(&format!("DELETE FROM {table} WHERE tenant = ?1 AND name = ?2"), [tenant.as_str(), name.as_str()])?;
-    }
-    Ok(())
+/// Takes versions of a tenant off the shelf; how many.
+fn take_off(tx: &mut Tx<'_>, tenant: &TenantId, which: &str, params: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<usize> {
+    let gone: Vec<i64> = tx
+        .conn
+        .prepare_cached(&format!("DELETE FROM kept_plugins WHERE {which} RETURNING {}", *OF_VERSION))?
+        .query_map(params, |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    tx.store(tenant, -gone.iter().sum::<i64>());
+    Ok(gone.len())
 }
 
 fn roll_back(tx: &mut Tx<'_>, to: &ShelvedVersion, from: Option<&Hold>) -> rusqlite::Result<bool> {
@@ -133,6 +184,7 @@ fn roll_back(tx: &mut Tx<'_>, to: &ShelvedVersion, from: Option<&Hold>) -> rusql
     }
     // What is served on purpose is not held, whatever was said of it before.
     tx.execute("DELETE FROM plugin_holds WHERE tenant = ?1 AND name = ?2 AND digest = ?3", params![tenant, name, to.digest.as_bytes()])?;
+    forgive(tx, (tenant, name), to.digest)?;
     if let Some(from) = from {
         tx.execute(
             "INSERT OR REPLACE INTO plugin_holds(tenant, name, digest, reason, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -148,12 +200,13 @@ fn roll_back(tx: &mut Tx<'_>, to: &ShelvedVersion, from: Option<&Hold>) -> rusql
 }
 
 fn pause(tx: &Tx<'_>, tenant: &TenantId, name: &PluginName, paused: bool) -> rusqlite::Result<()> {
-    let sql = if paused {
-        "INSERT OR IGNORE INTO plugin_pauses(tenant, name) VALUES (?1, ?2)"
+    let key = [tenant.as_str(), name.as_str()];
+    if paused {
+        tx.execute("INSERT OR IGNORE INTO plugin_pauses(tenant, name) VALUES (?1, ?2)", key)?;
     } else {
-        "DELETE FROM plugin_pauses WHERE tenant = ?1 AND name = ?2"
-    };
-    tx.execute(sql, [tenant.as_str(), name.as_str()])?;
+        tx.execute("DELETE FROM plugin_pauses WHERE tenant = ?1 AND name = ?2", key)?;
+        tx.execute("DELETE FROM crashed_plugins WHERE tenant = ?1 AND name = ?2", key)?;
+    }
     Ok(())
 }
 
@@ -199,5 +252,12 @@ fn standing(conn: &Connection, tenant: &TenantId, name: &PluginName) -> rusqlite
             Ok(Hold { digest: Digest::from_bytes(row.get(0)?), reason: row.get(1)?, at: Timestamp::from_unix_ms(row.get(2)?) })
         })?
         .collect::<Result<_, _>>()?;
-    Ok(Standing { paused, holds })
+    let crash = conn
+        .prepare_cached("SELECT digest, detail, at_ms FROM crashed_plugins WHERE tenant = ?1 AND name = ?2")?
+        .query_row(key, |row| {
+            let digest = row.get::<_, Option<_>>(0)?.map(Digest::from_bytes);
+            Ok(Crash { digest, detail: row.get(1)?, at: Timestamp::from_unix_ms(row.get(2)?) })
+        })
+        .optional()?;
+    Ok(Standing { paused, crash, holds })
 }

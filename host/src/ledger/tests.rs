@@ -3,9 +3,11 @@
 #![expect(clippy::disallowed_methods, reason = "a test starts its callers itself and awaits every one")]
 
 mod bodies;
+mod claims;
 mod crash;
 mod dedup;
 mod effects;
+mod files;
 mod handover;
 mod held;
 mod house;
@@ -14,6 +16,7 @@ mod refund;
 mod seals;
 mod shelf;
 mod streams;
+mod walls;
 
 use std::{path::Path, time::Duration};
 
@@ -21,9 +24,12 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::delivery::{
-    AttemptRecord, BodyEncoding, DeadReason, Delivery, DeliveryKey, Effects, Emit, Fault, FaultKind, KvRead, KvWrite, LegState, Outcome,
-    Settlement, Timestamp, Verdict,
+use crate::{
+    delivery::{
+        AttemptRecord, BodyEncoding, DeadReason, Delivery, DeliveryKey, Effects, Emit, Fault, FaultKind, KvRead, KvWrite, LegState,
+        Outcome, Settlement, Timestamp, Verdict,
+    },
+    shares::{Holder, Limit, Limits, Machine, Resource, Shares},
 };
 
 /// 2026-01-01.
@@ -78,6 +84,7 @@ impl Rig {
     async fn assert_books_balance(&self) -> Books {
         let books = self.ledger.books().await.unwrap();
         assert_eq!(books.gap, 0, "{books:?}");
+        assert_eq!(self.ledger.recount_stored_bytes().await.unwrap(), 0, "the sums of what is stored are those of the rows");
         books
     }
 
@@ -98,7 +105,10 @@ impl Rig {
 const DEAD: Settlement = Settlement::DeadLetter(DeadReason::Rejected);
 
 fn settings(dir: &Path, change: impl FnOnce(&mut Settings)) -> Settings {
-    let mut settings = Settings { free_bytes_min: 0, tenant_settled_bytes_per_s_max: u64::MAX, ..Settings::new(dir) };
+    let mut limits = Limits::of(Machine::here());
+    limits.set(Resource::SettledBytes, Limit::new(u64::MAX, u64::MAX));
+    let shares = Shares::new(&limits);
+    let mut settings = Settings { free_bytes_min: 0, tenant_settled_bytes_per_s_max: u64::MAX, shares, ..Settings::new(dir) };
     change(&mut settings);
     settings
 }
@@ -136,7 +146,8 @@ fn leg(id: DeliveryId, name: &str) -> LegId {
 
 /// Queues `a`, `b` and `c` of two tenants.
 fn everything(concurrency_max: usize) -> QueueSet {
-    let queue = |owner: &str, name: &str| Queue { tenant: tenant(owner), plugin: plugin(name), concurrency_max };
+    let queue =
+        |owner: &str, name: &str| Queue { tenant: tenant(owner), plugin: plugin(name), concurrency_max, run_memory: RunMemory::default() };
     let queues = ["default", "other"].iter().flat_map(|owner| ["a", "b", "c"].map(|name| queue(owner, name))).collect();
     QueueSet { queues, tenant_concurrency_max: 16 }
 }

@@ -1,69 +1,11 @@
 //! What goes into the ledger and what comes out of it: the values of its methods.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{
-    delivery::{AttemptRecord, Delivery, Digest, Effects, LegId, PluginName, SourceId, TenantId, Timestamp, view::DeliveryStatus},
-    shares::Shares,
-};
-
-/// How the ledger keeps house.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The folder of the database, locked for this process.
-    pub data_dir: PathBuf,
-    /// Items one commit group takes at most.
-    pub group_items_max: usize,
-    /// Bytes one commit group takes at most.
-    pub group_bytes_max: usize,
-    /// Size of the write-ahead log from which the committer checkpoints between groups.
-    pub wal_bytes_max: u64,
-    /// Bytes a second that the runs of one tenant may write: records, values and emits.
-    pub tenant_settled_bytes_per_s_max: u64,
-    /// Below this much free space nothing is accepted or leased.
-    pub free_bytes_min: u64,
-    /// Bytes of fresh bodies kept in memory for the worker.
-    pub body_cache_bytes_max: usize,
-    /// How long settled deliveries are kept.
-    pub retain_settled: Duration,
-    /// How much longer than that a delivery waits for a stream that has not published it.
-    pub retain_unstreamed: Duration,
-    /// How long dead letters are kept.
-    pub retain_dead: Duration,
-    /// How long a delivery's id is remembered, at least 72 h.
-    pub retain_dedup: Duration,
-    /// Go on although the newest commits are missing: the operator's word (`serve --accept-loss`).
-    pub accept_loss: bool,
-    /// What is shared, and how much of it one holder may have.
-    pub shares: Shares,
-}
-
-impl Settings {
-    /// The documented defaults for a ledger in `data_dir`: groups of 256 items or 8 MiB, a write-ahead log of 64 MiB, 16 MiB
-    /// a second settled for each tenant, 256 MiB kept free, 64 MiB of fresh bodies in memory, settled deliveries kept 7 days and 7 more where a stream is behind, dead letters 30 days, ids 72 hours beyond their delivery.
-    #[must_use]
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        const MIB: u64 = 1024 * 1024;
-        const DAY: Duration = Duration::from_hours(24);
-        Self {
-            data_dir: data_dir.into(),
-            group_items_max: 256,
-            group_bytes_max: 8 * 1024 * 1024,
-            wal_bytes_max: 64 * MIB,
-            tenant_settled_bytes_per_s_max: 16 * MIB,
-            free_bytes_min: 256 * MIB,
-            body_cache_bytes_max: 64 * 1024 * 1024,
-            retain_settled: DAY * 7,
-            retain_unstreamed: DAY * 7,
-            retain_dead: DAY * 30,
-            retain_dedup: DAY * 3,
-            accept_loss: false,
-            shares: Shares::default(),
-        }
-    }
-}
+use super::claims::{RunMemory, Taken};
+use crate::delivery::{AttemptRecord, Delivery, Digest, Effects, LegId, PluginName, SourceId, TenantId, Timestamp, view::DeliveryStatus};
 
 /// A delivery that is offered to the queue.
 #[derive(Clone, Debug)]
@@ -90,9 +32,12 @@ pub enum OfferError {
     /// The body came before under another id, and the source refuses that.
     #[error("the same body came before under another id")]
     Replayed,
-    /// The tenant's waiting bytes are used up.
+    /// The tenant's waiting bytes or open legs are used up.
     #[error("the tenant has no room for more waiting deliveries")]
     TenantQuota,
+    /// The tenant's stored bytes are used up.
+    #[error("the tenant has no room for more stored deliveries")]
+    TenantStorage,
     /// RabbitMQ takes no message of this size, and nothing runs in this process.
     #[error("RabbitMQ takes messages of at most {bytes_max} bytes here")]
     TooBig {
@@ -116,6 +61,8 @@ pub struct Queue {
     pub plugin: PluginName,
     /// Legs of it on loan at once.
     pub concurrency_max: usize,
+    /// What one run of it takes of [`Resource::RunMemory`](crate::shares::Resource::RunMemory).
+    pub run_memory: RunMemory,
 }
 
 /// Which queues may be leased from, and how many legs a tenant may have on loan. Open legs of other queues are parked.
@@ -144,6 +91,10 @@ pub struct Lease {
     pub body_corrupt: bool,
     /// The legs's last `host_crashed` attempt already reached this count; see `FaultKind::HostCrashed`.
     pub crashes: u32,
+    /// The memory that was taken for the run.
+    pub memory: Taken,
+    /// The place among the runs at once, until the lease is dropped.
+    pub slot: Taken,
 }
 
 /// Whose legs are given to RabbitMQ.
@@ -207,6 +158,23 @@ pub struct Position {
     pub crashes: u32,
 }
 
+impl Position {
+    /// Re-runs of one leg, at most.
+    pub const GENERATION_MAX: u32 = 1 << 24;
+    /// Runs of one leg: one in each second for thirty thousand years.
+    pub const RUNS_MAX: u64 = 1 << 40;
+    /// Attempts of one generation, counted or deadly; a plugin may have a hundred, and a host that dies adds one at each start.
+    pub const ATTEMPTS_MAX: u32 = 1 << 24;
+
+    /// Whether it is one that a leg can come to. What is further on is not given away and not taken in, so that no count of a leg here ever
+    /// comes near the end of its type.
+    #[must_use]
+    pub fn is_in_range(&self) -> bool {
+        let Self { generation, runs, attempts, crashes } = *self;
+        generation <= Self::GENERATION_MAX && runs <= Self::RUNS_MAX && attempts.max(crashes) <= Self::ATTEMPTS_MAX
+    }
+}
+
 /// Why a leg is a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
@@ -229,8 +197,6 @@ pub struct Arrival {
     pub compressed: Bytes,
     /// How far it has come.
     pub position: Position,
-    /// The document is not what its hash says.
-    pub body_corrupt: bool,
 }
 
 /// What became of a leg that arrived.
@@ -341,7 +307,7 @@ pub enum OnceStep {
     Done(Vec<u8>),
     /// Begun before and never finished.
     Unknown,
-    /// More than 64 steps for this delivery and plugin.
+    /// More than 64 steps for this delivery and plugin, or its tenant has no room for more.
     QuotaExceeded,
 }
 

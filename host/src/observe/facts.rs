@@ -1,13 +1,15 @@
 //! What can be said about the pipeline. One type is one fact is one metric and one log line; nothing else in the pipeline logs or counts.
 //!
 //! A fact never holds a body, a secret or a signature. What its metric, its line and its live event are is in `telling`; what streams do is
-//! in `streams`, whole.
+//! in `streams`, whole, and what becomes of messages nobody believes in `rejected`.
 
+mod rejected;
 mod streams;
 mod telling;
 
 use std::time::Duration;
 
+pub use rejected::MessageRejected;
 pub use streams::{StreamConnected, StreamFailed, StreamPublished};
 
 use crate::{
@@ -162,7 +164,7 @@ pub struct PluginBreaker {
     pub plugin: PluginName,
     /// The version.
     pub digest: Digest,
-    /// `open`, `half_open` or `closed`.
+    /// `open`, `half_open`, `closed` or `crashed`.
     pub state: &'static str,
     /// Deliveries that faulted in a row, as far as is counted.
     pub faults: usize,
@@ -195,4 +197,11 @@ pub struct PluginRemoved {
 pub struct SettingsReloaded {
     /// Problems found; none where they were taken.
     pub problems: Vec<String>,
+}
+
+/// Somebody asks the admin listener with a wrong token, or none. Told once a minute of each address.
+#[derive(Clone, Debug)]
+pub struct AdminTokenRefused {
+    /// The other end of the connection.
+    pub address: std::net::IpAddr,
 }

@@ -11,7 +11,7 @@ use std::{
     hash::Hash,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,7 @@ use prometheus_client::{
 };
 
 use super::{
+    broker_gauges::BrokerGauges,
     labels::{AttemptLabels, DeliveryLabels, HostCallLabels, Known, PluginLabels, QueueLabels, ResultLabels, StreamLabels, VersionLabels},
     share_gauges::ShareGauges,
 };
@@ -79,17 +80,14 @@ pub struct Metrics {
     host_calls: Family<HostCallLabels, Counter>,
     settlements_void: Family<ResultLabels, Counter>,
     settings_reloads: Family<ResultLabels, Counter>,
+    admin_refused: Family<ResultLabels, Counter>,
     stream_published: Family<StreamLabels, Counter>,
     stream_refused: Family<StreamLabels, Counter>,
     stream_failures: Family<StreamLabels, Counter>,
     stream_connected: Family<StreamLabels, Gauge>,
     stream_lag: Family<StreamLabels, Gauge>,
     stream_gap: Family<StreamLabels, Gauge>,
-    broker_connected: Gauge,
-    broker_blocked: Gauge,
-    relay_messages: Family<ResultLabels, Counter>,
-    relay_lag: Gauge,
-    broker_away: AtomicBool,
+    broker: BrokerGauges,
     shares: ShareGauges,
     books_gap: Gauge,
     ledger_log_bytes: Gauge,
@@ -135,17 +133,14 @@ impl Default for Metrics {
             host_calls: Family::default(),
             settlements_void: Family::default(),
             settings_reloads: Family::default(),
+            admin_refused: Family::default(),
             stream_published: Family::default(),
             stream_refused: Family::default(),
             stream_failures: Family::default(),
             stream_connected: Family::default(),
             stream_lag: Family::default(),
             stream_gap: Family::default(),
-            broker_connected: Gauge::default(),
-            broker_blocked: Gauge::default(),
-            relay_messages: Family::default(),
-            relay_lag: Gauge::default(),
-            broker_away: AtomicBool::new(false),
+            broker: BrokerGauges::default(),
             books_gap: Gauge::default(),
             shares: ShareGauges::default(),
             ledger_log_bytes: Gauge::default(),
@@ -188,24 +183,13 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("plugin_swaps", "Plugin versions that came, were refused or went", self.plugin_swaps.clone());
         registry.register("plugin_info", "1 for the version of each plugin that serves", self.plugin_info.clone());
-        registry.register("plugin_broken", "1 for each plugin whose breaker has parked its queue", self.plugin_broken.clone());
-        registry.register("plugin_breaker_moves", "Breakers that opened, tried again or closed", self.breaker_moves.clone());
+        registry.register("plugin_broken", "1 for each plugin whose queue is parked by its faults or crashes", self.plugin_broken.clone());
+        registry.register("plugin_breaker_moves", "Breakers that opened, tried again or closed, and crashes", self.breaker_moves.clone());
         registry.register("settings_reloads", "Times the settings files were read again", self.settings_reloads.clone());
-        registry.register(
-            "broker_connected",
-            "Whether the queue answered at this scrape and its connections stand",
-            self.broker_connected.clone(),
-        );
-        registry.register("broker_blocked", "1 while RabbitMQ has an alarm and takes no messages", self.broker_blocked.clone());
-        registry.register("relay_messages", "Legs that were given to RabbitMQ, by what came of it", self.relay_messages.clone());
-        registry.register("relay_lag", "Legs that RabbitMQ is to get and has not confirmed", self.relay_lag.clone());
+        registry.register("admin_refused", "Calls the admin listener refused, by cause", self.admin_refused.clone());
+        self.broker.register(registry);
         registry.register("books_gap", "What does not add up between the two counts of everything; must be 0", self.books_gap.clone());
-        registry.register_with_unit(
-            "ledger_log",
-            "In the write-ahead log after the last commit",
-            Unit::Bytes,
-            self.ledger_log_bytes.clone(),
-        );
+        registry.register_with_unit("ledger_log", "In the write-ahead log after a commit", Unit::Bytes, self.ledger_log_bytes.clone());
         registry.register("log_lines_suppressed", "Sampled log lines that were not written", self.log_lines_suppressed.clone());
         registry.register("series_refused", "Observations dropped because their metric has too many series", self.series_refused.clone());
     }
@@ -283,16 +267,13 @@ impl Metrics {
         self.with(&self.settings_reloads, &ResultLabels { result }, |counter| _ = counter.inc());
     }
 
-    pub(super) fn broker_is_away(&self, is_away: bool) {
-        self.broker_away.store(is_away, Ordering::Relaxed);
+    pub(super) fn admin_refused(&self, result: &'static str) {
+        self.with(&self.admin_refused, &ResultLabels { result }, |counter| _ = counter.inc());
     }
 
-    pub(super) fn broker_is_blocked(&self, is_blocked: bool) {
-        self.broker_blocked.set(i64::from(is_blocked));
-    }
-
-    pub(super) fn relayed(&self, result: &'static str) {
-        self.with(&self.relay_messages, &ResultLabels { result }, |counter| _ = counter.inc());
+    /// What is counted and read of RabbitMQ.
+    pub(super) fn broker(&self) -> &BrokerGauges {
+        &self.broker
     }
 
     pub(super) fn stream_published(&self, stream: &StreamName, count: usize) {
@@ -341,12 +322,11 @@ impl Metrics {
     }
 
     fn set_gauges(&self, scrape: &Scrape) {
-        self.broker_connected.set(i64::from(scrape.queues.is_some() && !self.broker_away.load(Ordering::Relaxed)));
+        self.broker.set(scrape.queues.is_some(), scrape.relay_lag);
         if let Some(gap) = scrape.books_gap {
             self.books_gap.set(i64::try_from(gap).unwrap_or(i64::MAX));
         }
         let value = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.relay_lag.set(value(scrape.relay_lag));
         self.ledger_log_bytes.set(value(scrape.ledger_log_bytes));
         for stream in &scrape.streams {
             let labels = StreamLabels { stream: stream.name.clone() };

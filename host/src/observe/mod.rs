@@ -4,6 +4,7 @@
 //! costs a few look-ups under a read lock; it formats only where a subscriber wants the line and builds an event only where somebody looks on.
 
 mod board;
+mod broker_gauges;
 pub mod facts;
 mod labels;
 pub mod logging;
@@ -76,17 +77,22 @@ impl Default for Observer {
 impl Observer {
     /// Whether the broker's connections stand; an engine that has none never says so.
     pub fn broker_connected(&self, is_connected: bool) {
-        self.0.metrics.broker_is_away(!is_connected);
+        self.0.metrics.broker().is_away(!is_connected);
     }
 
     /// Whether RabbitMQ has an alarm and takes no messages.
     pub fn broker_blocked(&self, is_blocked: bool) {
-        self.0.metrics.broker_is_blocked(is_blocked);
+        self.0.metrics.broker().is_blocked(is_blocked);
+    }
+
+    /// A call at the admin listener was refused: `token_invalid`, `connections_exhausted` or `requests_exhausted`.
+    pub fn admin_refused(&self, result: &'static str) {
+        self.0.metrics.admin_refused(result);
     }
 
     /// What came of giving a leg to RabbitMQ: `confirmed`, `refused`, `unknown` or `not_sent`.
     pub fn relayed(&self, result: &'static str) {
-        self.0.metrics.relayed(result);
+        self.0.metrics.broker().relayed(result);
     }
 
     /// An observer that has seen nothing.

@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     facts::{
-        AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, HostCallTally, PluginBreaker, PluginRefused, PluginRemoved,
-        PluginSwapped, SettingsReloaded, SettlementVoid, StreamConnected, StreamFailed, StreamPublished,
+        AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, HostCallTally, MessageRejected, PluginBreaker,
+        PluginRefused, PluginRemoved, PluginSwapped, SettingsReloaded, SettlementVoid, StreamConnected, StreamFailed, StreamPublished,
     },
     *,
 };
@@ -82,6 +82,8 @@ fn state_everything(observer: &Observer) {
     observer.record(&DeliveryDuplicate { id, tenant: tenant(), source: accepted.source.clone(), took: accepted.took });
     observer.record(&accepted);
     observer.relayed("confirmed");
+    observer.admin_refused("token_invalid");
+    observer.record(&MessageRejected { reason: "unsealed", queue: "q".to_owned(), bytes: 1, detail: "it has no seal".to_owned() });
     observer.broker_blocked(true);
     observer.record(&refused());
     observer.record(&finished());
@@ -166,6 +168,7 @@ fn every_fact_moves_its_metrics() {
         r#"hookyard_host_calls_total{call="kv.get",result="ok"} 3"#,
         r#"hookyard_settlements_void_total{result="stale"} 1"#,
         r#"hookyard_settings_reloads_total{result="taken"} 1"#,
+        r#"hookyard_admin_refused_total{result="token_invalid"} 1"#,
         r#"hookyard_stream_published_total{stream="redis"} 3"#,
         r#"hookyard_stream_refused_total{stream="redis"} 1"#,
         r#"hookyard_stream_failures_total{stream="redis"} 1"#,
@@ -175,6 +178,7 @@ fn every_fact_moves_its_metrics() {
         "hookyard_broker_connected 1",
         "hookyard_broker_blocked 1",
         r#"hookyard_relay_messages_total{result="confirmed"} 1"#,
+        r#"hookyard_messages_rejected_total{reason="unsealed"} 1"#,
         "hookyard_relay_lag 5",
         "hookyard_books_gap 0",
         "hookyard_ledger_log_bytes 16384",

@@ -23,7 +23,7 @@ const PURE: [&str; 3] = ["config", "log", "types"];
 
 impl AdmissionError {
     /// Every slug a component can be refused with.
-    pub const SLUGS: [&str; 11] = [
+    pub const SLUGS: [&str; 12] = [
         "not_a_component",
         "component_invalid",
         "component_too_large",
@@ -35,11 +35,12 @@ impl AdmissionError {
         "compile_failed",
         "compile_timeout",
         "compile_quarantined",
+        "compile_time_used_up",
     ];
 
     pub(super) fn new(code: &'static str, detail: impl Into<String>) -> Self {
         debug_assert!(Self::SLUGS.contains(&code), "{code} is in the table");
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), again: None }
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     bindings::hookyard::plugin::types,
     engine::TICK,
     fault::{deadline_exceeded, fault_of},
+    memory::{HOSTCALL_BYTES, HOSTCALL_PER_BODY_BYTE, beside},
     state::State,
 };
 use crate::{
@@ -24,8 +25,6 @@ use crate::{
 
 /// Fuel between two yields, some 0.1 ms of work: between two ticks other runs get their turn.
 const YIELD_FUEL: u64 = 1_000_000;
-/// Bytes a guest may move in one host call or answer, for an empty document.
-const HOSTCALL_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of a guest's reason that are kept, as the contract says.
 const REASON_BYTES_MAX: usize = 4096;
 
@@ -40,15 +39,16 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// The allowance that follows from the budget and the size of the document.
-    pub(super) fn of(run: &Run) -> Self {
+    /// The allowance that follows from the budget, the size of the document and what was taken of the host's memory.
+    pub(super) fn of(run: &Run, taken_bytes: u64) -> Self {
         let (budget, document_bytes) = (run.budget, run.delivery.document.len());
         let bytes = document_bytes as u64;
+        let memory_bytes = budget.memory_bytes_max.saturating_add(budget.memory_per_body_byte.saturating_mul(bytes));
         let ticks = u64::try_from(budget.wall.as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX).saturating_add(2);
         Self {
             fuel: budget.fuel.saturating_add(budget.fuel_per_body_byte.saturating_mul(bytes)),
-            memory_bytes: budget.memory_bytes_max.saturating_add(budget.memory_per_body_byte.saturating_mul(bytes)),
-            hostcall_bytes: HOSTCALL_BYTES.saturating_add(document_bytes.saturating_mul(4)),
+            memory_bytes: memory_bytes.min(taken_bytes.saturating_sub(beside(bytes))),
+            hostcall_bytes: HOSTCALL_BYTES.saturating_add(document_bytes.saturating_mul(HOSTCALL_PER_BODY_BYTE)),
             wall: budget.wall,
             ticks,
         }
@@ -72,8 +72,8 @@ pub(super) fn armed_store(engine: &Engine, state: State, allowance: &Allowance) 
 }
 
 /// Makes one run.
-pub(super) async fn invoke(engine: &Engine, clock: &Clock, component: &Component, run: Run) -> RunReport {
-    let allowance = Allowance::of(&run);
+pub(super) async fn invoke((engine, clock): (&Engine, &Clock), component: &Component, run: Run, taken_bytes: u64) -> RunReport {
+    let allowance = Allowance::of(&run, taken_bytes);
     let began = clock.instant();
     let mut store = match armed_store(engine, State::of(&run, &allowance), &allowance) {
         Ok(store) => store,

@@ -62,7 +62,7 @@ impl MemoryAccount {
             self.note.get_or_insert_with(|| {
                 format!(
                     "{what} would grow by {growth} bytes to a sum of {wanted}, and this run may have {} in all its memories and tables; \
-                     use less, or raise `memory_bytes_max` in the plugin's limits",
+                     use less, or raise `memory_bytes_max` in the plugin's limits, within what all runs of its tenant may have together",
                     self.bytes_max
                 )
             });

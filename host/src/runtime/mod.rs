@@ -15,6 +15,7 @@ mod imports;
 mod invoke;
 mod limiter;
 mod logbook;
+mod memory;
 mod reach;
 mod recording;
 mod script;
@@ -24,8 +25,13 @@ mod state;
 mod validate;
 mod wasi;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use wasmtime::component::{ComponentExportIndex, Linker};
@@ -33,18 +39,19 @@ use wasmtime::component::{ComponentExportIndex, Linker};
 use self::{bindings::WebhookHandlerPre, compile::Workshop, engine::Sandbox, state::State};
 pub use self::{
     compile::compile_child,
+    memory::run_memory,
     recording::Recording,
     script::{Exchange, Script},
 };
 use crate::{
     clock::Clock,
     delivery::{
-        Delivery, Digest, Effects, Outcome, PluginName, Timestamp,
+        Delivery, Digest, Effects, Outcome, PluginName, TenantId, Timestamp,
         view::{HostCall, LogLine},
     },
-    egress::{Egress, Reach},
+    egress::{Egress, Standing},
     ledger::Ledger,
-    shares::Shares,
+    shares::{Held, Holder, Resource, Shares},
     tenants::Budget,
 };
 
@@ -53,7 +60,7 @@ use crate::{
 pub enum Compiler {
     /// In this process, on a thread of its own: for one-shot commands and tests.
     InProcess,
-    /// In a child process of this executable (`hookyard compile`), which lowers its own limits first and fills the private cache.
+    /// In a child process of this executable (`hookyard compile`), which lowers its own limits first and closes itself up.
     Child(PathBuf),
 }
 
@@ -62,7 +69,8 @@ pub enum Compiler {
 pub struct Settings {
     /// Runs at once, all tenants together; also the size of the pooling allocator.
     pub concurrency_max: usize,
-    /// The private compile cache (made with mode 0700); none keeps compiled code in memory only.
+    /// The private compile cache (made with mode 0700). Where there is none, a child's code is kept as long as the runtime, and what is
+    /// compiled in this process is in memory only.
     pub cache_dir: Option<PathBuf>,
     /// Where components are compiled.
     pub compiler: Compiler,
@@ -70,10 +78,37 @@ pub struct Settings {
     pub component_bytes_max: u64,
     /// Longest time one compilation may take.
     pub compile_timeout: Duration,
-    /// Memory of one compilation.
+    /// Memory of one compilation; compiled code may have a quarter of it.
     pub compile_memory_bytes_max: u64,
-    /// What is shared, and how much of it one holder may have.
+    /// Whose turn it is to compile, and how much of the compiler's time each tenant may have.
     pub shares: Shares,
+}
+
+/// On whose account a component is compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// The host's own, or of a command that compiles for its caller.
+    Host,
+    /// A tenant's, who put it there: within the tenant's compile time.
+    Tenant(TenantId),
+    /// A tenant's, of whom it was served before: it takes the tenant's turn, and is never refused for want of compile time.
+    Kept(TenantId),
+}
+
+/// A turn at the compiler, given back on drop. Whoever needs one takes it before the component is read, so that what waits holds no bytes.
+#[derive(Debug)]
+pub struct Turn {
+    account: Account,
+    _held: Held,
+}
+
+/// When a component that was refused is to be tried again without having been changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// From this moment on.
+    At(Instant),
+    /// As soon as this file is gone.
+    WithoutFile(PathBuf),
 }
 
 /// Why a component was not admitted, in words.
@@ -84,6 +119,8 @@ pub struct AdmissionError {
     pub code: &'static str,
     /// What was found, what was expected, what to do.
     pub detail: String,
+    /// When the same bytes are to be tried again; only after a change where it is not said.
+    pub again: Option<Again>,
 }
 
 /// What is known of a component without running it.
@@ -113,6 +150,15 @@ struct Linked {
     pre: WebhookHandlerPre<State>,
     validate: Option<ComponentExportIndex>,
     report: Report,
+}
+
+impl Account {
+    fn holder(&self) -> Holder {
+        match self {
+            Self::Host => Holder::Host,
+            Self::Tenant(tenant) | Self::Kept(tenant) => Holder::tenant(tenant),
+        }
+    }
 }
 
 impl std::fmt::Debug for Component {
@@ -157,8 +203,8 @@ pub struct Outside {
     pub ledger: Ledger,
     /// The way out.
     pub egress: Egress,
-    /// Where to, for this run.
-    pub reach: Reach,
+    /// Where to, for this run; looked at with each call.
+    pub reach: Standing,
 }
 
 /// One run to be made.
@@ -217,6 +263,7 @@ struct Inner {
     workshop: Workshop,
     places: Semaphore,
     component_bytes_max: u64,
+    shares: Shares,
     clock: Clock,
 }
 
@@ -231,14 +278,17 @@ impl Runtime {
     pub fn new(settings: Settings) -> anyhow::Result<Self> {
         anyhow::ensure!(settings.concurrency_max > 0, "a runtime needs room for at least one run");
         let (concurrency_max, component_bytes_max) = (settings.concurrency_max, settings.component_bytes_max);
-        let cache_dir = settings.cache_dir.clone();
-        let workshop = Workshop::new(settings)?;
-        let sandbox = Sandbox::new(concurrency_max, cache_dir.as_deref())?;
+        let shares = settings.shares.clone();
+        // An eighth, so that what stays resident between runs is little beside what runs may have.
+        let resident_bytes_max = shares.pool(Resource::RunMemory).limit().bound / 8;
+        let clock = Clock::system();
+        let workshop = Workshop::new(settings, clock.clone())?;
+        let sandbox = Sandbox::new(concurrency_max, resident_bytes_max, workshop.cache()?.as_ref())?;
         let mut linker = Linker::new(&sandbox.engine);
         wasi::link(&mut linker)?;
         imports::link(&mut linker)?;
         let places = Semaphore::new(concurrency_max.min(Semaphore::MAX_PERMITS));
-        Ok(Self(Arc::new(Inner { sandbox, linker, workshop, places, component_bytes_max, clock: Clock::system() })))
+        Ok(Self(Arc::new(Inner { sandbox, linker, workshop, places, component_bytes_max, shares, clock })))
     }
 
     /// How instances get their memory: `pooling`, or `on_demand` where the address space does not hold the pool.
@@ -249,18 +299,30 @@ impl Runtime {
 
     /// Proves on itself that an endless loop is stopped by each of the three bounds; the host does not start otherwise.
     pub async fn prove_bounds(&self) -> anyhow::Result<()> {
-        selftest::prove(&self.0.sandbox.engine, &self.0.clock).await
+        let probe = self.0.workshop.trusted(&self.0.sandbox.engine, selftest::PROBE).context("the self-test does not compile")?;
+        selftest::prove(&self.0.sandbox.engine, &probe, &self.0.clock).await
     }
 
-    /// Checks and compiles a component. `granted` are the interfaces beyond the free ones (`log`, `config`, `kv`, `once`, `emit`) it may import.
+    /// A turn at the compiler: one tenant has its share of them, and they go round between tenants.
+    pub async fn turn(&self, account: Account) -> Turn {
+        self.0.workshop.turn(account).await
+    }
+
+    /// Checks and compiles a component on the host's account. `granted` are the interfaces beyond the free ones (`log`, `config`, `kv`,
+    /// `once`, `emit`) it may import.
     pub async fn admit(&self, wasm: Bytes, granted: &[&str]) -> Result<Component, AdmissionError> {
+        self.admit_in(&self.turn(Account::Host).await, wasm, granted).await
+    }
+
+    /// The same in a turn that was taken before.
+    pub async fn admit_in(&self, turn: &Turn, wasm: Bytes, granted: &[&str]) -> Result<Component, AdmissionError> {
         let (bytes, bytes_max) = (wasm.len() as u64, self.0.component_bytes_max);
         if bytes > bytes_max {
             let detail = format!("the component has {bytes} bytes, and {bytes_max} are allowed; strip it, or raise `component_bytes_max`");
             return Err(AdmissionError::new("component_too_large", detail));
         }
         let mut report = admit::check(&wasm, granted)?;
-        let compiled = self.0.workshop.compile(&self.0.sandbox.engine, wasm).await?;
+        let compiled = self.0.workshop.component(&self.0.sandbox.engine, wasm, turn).await?;
         if let Some(needs) = compiled.resources_required() {
             admit::check_needs("linear memories", needs.num_memories, limiter::MEMORIES_MAX)?;
             admit::check_needs("tables", needs.num_tables, limiter::TABLES_MAX)?;
@@ -287,15 +349,28 @@ impl Runtime {
     /// Asks a component's `validate-config`, where it has one, about the run's configuration: within the run's budget, and whatever its gate
     /// without a way out. The error is what the plugin objects to, or what befell the call.
     pub async fn validate_config(&self, component: &Component, run: Run) -> Result<(), String> {
+        let memory = memory::take(&self.0.shares, &run, None).await;
         let _place = self.0.places.acquire().await.ok();
-        validate::validate(&self.0.sandbox.engine, component, &Run { gate: Gate::Dry, ..run }).await
+        validate::validate(&self.0.sandbox.engine, component, &Run { gate: Gate::Dry, ..run }, memory.amount()).await
     }
 
-    /// Makes one run. Never fails: every ending is an outcome. Waits for a place where all are taken.
+    /// Whether a budget fits what all runs of one tenant may have together.
+    pub fn check_memory(&self, budget: &Budget) -> Result<(), AdmissionError> {
+        memory::check(&self.0.shares, budget)
+    }
+
+    /// Makes one run. Never fails: every ending is an outcome. Waits, outside the run's own time, for memory in its tenant's turn, and for a
+    /// place where all are taken.
     pub async fn invoke(&self, component: &Component, run: Run) -> RunReport {
+        self.invoke_with(None, component, run).await
+    }
+
+    /// The same with the memory that was taken for the run before.
+    pub async fn invoke_with(&self, taken: Option<Held>, component: &Component, run: Run) -> RunReport {
+        let memory = memory::take(&self.0.shares, &run, taken).await;
         // The semaphore is never closed, and without a permit the pool itself would say that it is full.
         let _place = self.0.places.acquire().await.ok();
-        invoke::invoke(&self.0.sandbox.engine, &self.0.clock, component, run).await
+        invoke::invoke((&self.0.sandbox.engine, &self.0.clock), component, run, memory.amount()).await
     }
 }
 

@@ -68,7 +68,7 @@ impl Overlay {
     pub(super) async fn send(&mut self, request: Request, timeout: Option<Duration>, question: &Question) -> Result<Response, SendError> {
         self.requests.count()?;
         let answer = match &mut self.gate {
-            Gate::Live(outside) => outside.egress.send(&outside.reach, request, self.requests.deadline(timeout)).await,
+            Gate::Live(outside) => outside.egress.send(&outside.reach.now(), request, self.requests.deadline(timeout)).await,
             Gate::Dry => Err(SendError::Unavailable(NO_WAY_OUT.to_owned())),
             Gate::Scripted(script) => script.answer(request),
             Gate::Replay(recording) => match recording.next(question) {
@@ -85,7 +85,7 @@ impl Overlay {
     /// HMAC-SHA256 under a named key.
     pub(super) fn sign(&mut self, name: &str, data: &[u8], question: &Question) -> Result<Vec<u8>, SendError> {
         match &mut self.gate {
-            Gate::Live(outside) => Egress::sign(&outside.reach, name, data),
+            Gate::Live(outside) => Egress::sign(&outside.reach.now(), name, data),
             Gate::Dry => Err(SendError::Denied(NO_SECRETS.to_owned())),
             Gate::Scripted(script) => Egress::sign(&script.reach, name, data),
             Gate::Replay(recording) => match recording.next(question) {
@@ -98,7 +98,7 @@ impl Overlay {
     /// Whether a tag is the one.
     pub(super) fn verify(&mut self, (name, data, tag): (&str, &[u8], &[u8]), question: &Question) -> Result<bool, SendError> {
         match &mut self.gate {
-            Gate::Live(outside) => Egress::verify(&outside.reach, name, data, tag),
+            Gate::Live(outside) => Egress::verify(&outside.reach.now(), name, data, tag),
             Gate::Dry => Err(SendError::Denied(NO_SECRETS.to_owned())),
             Gate::Scripted(script) => Egress::verify(&script.reach, name, data, tag),
             Gate::Replay(recording) => match recording.next(question) {

@@ -6,7 +6,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use wasmtime::{
     Engine, Trap,
     component::{Component, Linker},
@@ -25,7 +24,8 @@ use crate::{
 };
 
 /// The encoding of `probe.wat`.
-const PROBE: &[u8] = b"\0asm\x0d\0\x01\0\x01'\0asm\x01\0\0\0\x01\x04\x01`\0\0\x03\x02\x01\0\x07\x08\x01\x04spin\0\0\x0a\x09\x01\x07\0\
+pub(super) const PROBE: &[u8] =
+    b"\0asm\x0d\0\x01\0\x01'\0asm\x01\0\0\0\x01\x04\x01`\0\0\x03\x02\x01\0\x07\x08\x01\x04spin\0\0\x0a\x09\x01\x07\0\
       \x03@\x0c\0\x0b\x0b\x02\x04\x01\0\0\0\x06\x0a\x01\0\0\x01\0\x04spin\x07\x05\x01@\0\x01\0\x08\x06\x01\0\0\0\0\0\
       \x0b\x0a\x01\0\x04spin\x01\0\0";
 /// How long one bound may take.
@@ -36,17 +36,16 @@ const WALL: Duration = Duration::from_millis(50);
 const BEYOND: u64 = u64::MAX / 2;
 
 /// Proves the bounds; the error names the one that failed.
-pub(super) async fn prove(engine: &Engine, clock: &Clock) -> anyhow::Result<()> {
-    let probe = Component::from_binary(engine, PROBE).map_err(anyhow::Error::from).context("the self-test does not compile")?;
+pub(super) async fn prove(engine: &Engine, probe: &Component, clock: &Clock) -> anyhow::Result<()> {
     let allowance = Allowance { fuel: BEYOND, memory_bytes: 0, hostcall_bytes: 0, wall: BOUND, ticks: BEYOND };
     let trapped_by = |end: Option<wasmtime::Error>, trap: Trap| end.and_then(|error| error.downcast_ref::<Trap>().copied()) == Some(trap);
 
-    let end = spin(engine, &probe, Allowance { fuel: 1_000_000, ..allowance }).await?;
+    let end = spin(engine, probe, Allowance { fuel: 1_000_000, ..allowance }).await?;
     anyhow::ensure!(trapped_by(end, Trap::OutOfFuel), "fuel does not stop an endless loop within {BOUND:?}");
-    let end = spin(engine, &probe, Allowance { ticks: 3, ..allowance }).await?;
+    let end = spin(engine, probe, Allowance { ticks: 3, ..allowance }).await?;
     anyhow::ensure!(trapped_by(end, Trap::Interrupt), "the epoch does not stop an endless loop within {BOUND:?}: does its ticker run?");
     let began = clock.instant();
-    let end = spin(engine, &probe, Allowance { wall: WALL, ..allowance }).await?;
+    let end = spin(engine, probe, Allowance { wall: WALL, ..allowance }).await?;
     let took = clock.instant().saturating_duration_since(began);
     anyhow::ensure!(end.is_none() && took <= BOUND, "the wall clock of {WALL:?} stopped an endless loop only after {took:?}");
     Ok(())

@@ -9,6 +9,7 @@ mod effects;
 #[path = "../../../tests/src/guests.rs"]
 pub(crate) mod guests;
 mod live;
+mod memory;
 mod recording;
 mod validating;
 
@@ -115,7 +116,7 @@ fn expected(name: &str) -> Result<&'static str, &'static str> {
         "memory-bomb" | "memory-bombs" | "table-bomb" | "start-grow" => "out_of_memory",
         "burn-then-trap" | "exit" | "last-words" | "stack-overflow" | "start-trap" | "trap" => "trapped",
         "bad-text" | "call-flood" | "fat-string" | "huge-string" | "invalid-discriminant" | "log-flood" => "abi_limit",
-        "fetch" | "http-import" | "once-send" | "sign" => return Err("import_not_granted"),
+        "fetch" | "fetch-on" | "http-import" | "once-send" | "sign" => return Err("import_not_granted"),
         "unknown-import" => return Err("import_unknown"),
         "wrong-world" => return Err("world_mismatch"),
         other => panic!("`{other}` has no scenario: add it here"),

@@ -31,9 +31,9 @@ pub(super) fn find(engine: &Engine, compiled: &Compiled) -> Option<ComponentExpo
 }
 
 /// Asks the plugin; the error is what it objects to, or what befell the call.
-pub(super) async fn validate(engine: &Engine, component: &Component, run: &Run) -> std::result::Result<(), String> {
+pub(super) async fn validate(engine: &Engine, component: &Component, run: &Run, taken_bytes: u64) -> std::result::Result<(), String> {
     let Some(function) = component.validate() else { return Ok(()) };
-    let allowance = Allowance::of(run);
+    let allowance = Allowance::of(run, taken_bytes);
     let mut store =
         armed_store(engine, State::of(run, &allowance), &allowance).map_err(|error| format!("it could not be asked: {error:#}"))?;
     let asked = async {

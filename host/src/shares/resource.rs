@@ -171,10 +171,8 @@ impl Resource {
             Self::WaitingBytes => Limit::new(16 * GIB, 4 * GIB),
             Self::Legs => Limit::new(4_000_000, 1_000_000),
             Self::SettledBytes => Limit::new(64 * MIB, 16 * MIB),
-            Self::CompileSlots => {
-                let slots = (cores / 2).max(1);
-                Limit::new(slots, 1)
-            }
+            // Two even on one core: what one tenant compiles never takes the last place from the others.
+            Self::CompileSlots => Limit::new((cores / 2).max(2), 1),
             Self::CompileTime => Limit::new(cores * 3_600_000, 900_000),
             Self::DoorConnections => Limit::new(10_000, 2_000),
             Self::BodyBytes => {
@@ -185,10 +183,8 @@ impl Resource {
             Self::AdminRequests => Limit::new(64, 16),
             Self::OutgoingRequests => Limit::new(64, 48),
             Self::Lookups => Limit::new(64, 16),
-            Self::OpenedBytes => {
-                let bound = (memory / 16).clamp(64 * MIB, 256 * MIB);
-                Limit::new(bound, bound / 2)
-            }
+            // What one host gives away another takes, so a message's part does not follow the machine.
+            Self::OpenedBytes => Limit::new((memory / 16).clamp(128 * MIB, 256 * MIB), 64 * MIB),
         }
     }
 }

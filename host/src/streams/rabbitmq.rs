@@ -81,11 +81,12 @@ impl Rabbitmq {
     }
 
     fn message(&self, message: &Message) -> amqp::Message {
-        let mut headers: Vec<_> = message.record.attributes().into_iter().map(|(name, value)| (name, HeaderValue::Text(value))).collect();
-        headers.push(("content_type", HeaderValue::Text(message.content_type.clone())));
+        let mut headers: Vec<_> =
+            message.record.attributes().into_iter().map(|(name, value)| (name.into(), HeaderValue::Text(value))).collect();
+        headers.push(("content_type".into(), HeaderValue::Text(message.content_type.clone())));
         let mut body = message.payload.clone();
         if body.len() > self.settings.message_bytes_max {
-            headers.push(("omitted_bytes", HeaderValue::Number(i64::try_from(body.len()).unwrap_or(i64::MAX))));
+            headers.push(("omitted_bytes".into(), HeaderValue::Number(i64::try_from(body.len()).unwrap_or(i64::MAX))));
             body.clear();
         }
         amqp::Message {

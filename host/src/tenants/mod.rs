@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use crate::{
     delivery::{SourceId, TenantId},
     egress::Allowed,
+    ledger::Quota,
     signature::{Scheme, Secret},
 };
 
@@ -73,8 +74,18 @@ pub struct Tenant {
     pub approve_new_grants: bool,
     /// Bytes of documents it may have waiting.
     pub waiting_bytes_max: u64,
+    /// What it may have stored, and how many legs open.
+    pub quota: Quota,
     /// What its plugins may reach, if they ask for it.
     pub allowed: Arc<Allowed>,
+}
+
+impl Directory {
+    /// What each tenant may have in the ledger.
+    #[must_use]
+    pub fn quotas(&self) -> BTreeMap<TenantId, Quota> {
+        self.tenants.values().map(|tenant| (tenant.id.clone(), tenant.quota)).collect()
+    }
 }
 
 /// All tenants at one moment.

@@ -11,7 +11,7 @@ use std::{
 
 use super::judge::judge_parked;
 use crate::{
-    broker::Queue,
+    broker::{Queue, RunMemory},
     delivery::{PluginName, TenantId, Timestamp, view::QueueView},
 };
 
@@ -33,7 +33,7 @@ impl Abandoned {
             }
         }
         let overdue = absent.iter().filter(|(_, since)| judge_parked(**since, now).is_some());
-        overdue.map(|((tenant, plugin), _)| Queue { tenant: tenant.clone(), plugin: plugin.clone(), concurrency_max: 1 }).collect()
+        overdue.map(|((tenant, plugin), _)| unserved(tenant, plugin)).collect()
     }
 
     /// Whether this queue is one of them.
@@ -41,6 +41,11 @@ impl Abandoned {
         let absent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         absent.get(&(tenant.clone(), plugin.clone())).is_some_and(|since| judge_parked(*since, now).is_some())
     }
+}
+
+/// A queue of which no leg will be run, and so takes no memory.
+fn unserved(tenant: &TenantId, plugin: &PluginName) -> Queue {
+    Queue { tenant: tenant.clone(), plugin: plugin.clone(), concurrency_max: 1, run_memory: RunMemory::default() }
 }
 
 #[cfg(test)]

@@ -52,6 +52,8 @@ impl Worker {
                 (Some(version.digest()), self.slow_lane.make(owner, version.invoke(&lease, started_at)).await)
             }
         };
+        // Where no run was made, nobody has taken it over.
+        drop(lease.memory.take());
         let outcome = report.outcome.clone();
         let settlement = judge(&report.outcome, lease.attempt, &policy, fastrand::f64());
         let finished = finish(lease.attempt, report, settlement, (started_at, digest));
@@ -76,7 +78,16 @@ impl Worker {
     async fn version(&self, lease: &Lease) -> (Option<Box<dyn Version>>, Result<Option<Turn>, Fault>) {
         let serving = || self.versions.serving(&lease.delivery.tenant, &lease.leg.plugin);
         let version = serving();
-        let Some(key) = version.as_ref().and_then(|version| version.turn(lease)) else { return (version, Ok(None)) };
+        let key = match &version {
+            Some(version) => version.turn(lease).await,
+            None => None,
+        };
+        let Some(key) = key else { return (version, Ok(None)) };
+        if let Some(turn) = self.turns.try_take(key) {
+            return (version, Ok(Some(turn)));
+        }
+        // Who waits for another run holds no memory that others need.
+        drop(lease.memory.take());
         let late = || Fault::new(FaultKind::HostUnavailable, "other runs with the same `serialize_by` took all the time there was to wait");
         let turn = self.turns.take(key).await.map(Some).ok_or_else(late);
         (serving(), turn)

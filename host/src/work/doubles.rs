@@ -16,7 +16,9 @@ use crate::{
         BodyEncoding, Delivery, DeliveryId, Digest, Effects, Emit, LegId, Outcome, PluginName, Receipt, RetryPolicy, TenantId, Timestamp,
         Verdict, view::QueueView,
     },
+    ledger::Taken,
     runtime::RunReport,
+    shares::{Holder, Limit, Limits, Machine, Pool, Resource, Shares},
 };
 
 /// A queue that lends what it is given and keeps what comes back.
@@ -25,12 +27,27 @@ pub(super) struct ScriptedBroker {
     pub(super) answer: Result<Settled, BrokerError>,
     pub(super) served: watch::Sender<QueueSet>,
     settled: mpsc::Sender<(Lease, Finished)>,
+    /// What a leg is lent with.
+    slots: Pool,
 }
 
 impl ScriptedBroker {
     pub(super) fn new(to_lend: Vec<Lease>, answer: Result<Settled, BrokerError>) -> (Arc<Self>, mpsc::Receiver<(Lease, Finished)>) {
+        Self::with_slots(64, to_lend, answer)
+    }
+
+    /// A queue with so many slots for runs.
+    pub(super) fn with_slots(
+        slots: u64,
+        to_lend: Vec<Lease>,
+        answer: Result<Settled, BrokerError>,
+    ) -> (Arc<Self>, mpsc::Receiver<(Lease, Finished)>) {
+        let mut limits = Limits::of(Machine::here());
+        limits.set(Resource::RunSlots, Limit::new(slots, slots));
+        let slots = Shares::new(&limits).pool(Resource::RunSlots).clone();
         let (settled, receiver) = mpsc::channel(100);
-        (Arc::new(Self { to_lend: Mutex::new(to_lend.into()), answer, served: watch::channel(QueueSet::default()).0, settled }), receiver)
+        let served = watch::channel(QueueSet::default()).0;
+        (Arc::new(Self { to_lend: Mutex::new(to_lend.into()), answer, served, settled, slots }), receiver)
     }
 }
 
@@ -44,8 +61,14 @@ impl Broker for ScriptedBroker {
     }
 
     fn lease(&self) -> BoxFuture<'_, Option<Lease>> {
-        let next = self.to_lend.lock().unwrap().pop_front();
-        Box::pin(async move { if next.is_some() { next } else { std::future::pending().await } })
+        Box::pin(async {
+            let slot = self.slots.take(&Holder::Host, 1).await;
+            let next = self.to_lend.lock().unwrap().pop_front();
+            match next {
+                Some(lease) => Some(Lease { slot: slot.into(), ..lease }),
+                None => std::future::pending().await,
+            }
+        })
     }
 
     fn settle(&self, lease: Lease, finished: Finished) -> BoxFuture<'_, Result<Settled, BrokerError>> {
@@ -109,8 +132,9 @@ impl Version for ScriptedPlugin {
         self.retry
     }
 
-    fn turn(&self, lease: &Lease) -> Option<Digest> {
-        self.lanes.map(|lanes| Digest::of(&[&(lease.token % lanes).to_le_bytes()]))
+    fn turn<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Option<Digest>> {
+        let turn = self.lanes.map(|lanes| Digest::of(&[&(lease.token % lanes).to_le_bytes()]));
+        Box::pin(std::future::ready(turn))
     }
 
     fn invoke(&self, lease: &Lease, _: Timestamp) -> BoxFuture<'static, RunReport> {
@@ -171,5 +195,15 @@ pub(super) fn lease(number: u8) -> Lease {
         body_sha256: [0; 32],
     };
     let leg = LegId { delivery: id, plugin: "triage".parse().unwrap() };
-    Lease { leg, delivery: Arc::new(delivery), attempt: 1, generation: 1, token: u64::from(number), body_corrupt: false, crashes: 0 }
+    Lease {
+        leg,
+        delivery: Arc::new(delivery),
+        attempt: 1,
+        generation: 1,
+        token: u64::from(number),
+        body_corrupt: false,
+        crashes: 0,
+        memory: Taken::default(),
+        slot: Taken::default(),
+    }
 }

@@ -2,15 +2,16 @@
 //!
 //! Guests run on threads of their own, so that a plugin that computes without end takes time from other plugins at most, never from the door;
 //! and a run that turns out long goes on in the slow lane, so that it takes little from those either.
-//! One task leases: it takes a free slot first and a leg second, so that no leg is on loan without somebody to run it. Each leg then is one
-//! task on the same runtime from lease to settlement. A leg keeps its slot while its settlement is synced, and slots are many more than
-//! threads: that is what lets one group commit carry the settlements of many runs.
+//! One task leases, and a leg is lent with the memory and the slot its run takes, so that no leg is on loan that has to wait for either. Each
+//! leg then is one task on the same runtime from lease to settlement. Its memory is given back after the run, its slot after the settlement is
+//! synced, and slots are many more than threads: that is what lets one group commit carry the settlements of many runs.
 
 mod abandoned;
 mod attempt;
 #[cfg(test)]
 mod doubles;
 mod judge;
+mod keys;
 mod slow_lane;
 mod turns;
 mod versions;
@@ -23,7 +24,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::{
     broker::{Broker, Lease, Queue, QueueSet},
@@ -34,11 +35,12 @@ use crate::{
     ledger::Ledger,
     observe::Observer,
     runtime::Runtime,
-    shares::Shares,
+    shares::{Resource, Shares},
     tasks::Tasks,
 };
 use abandoned::Abandoned;
 use attempt::Worker;
+use keys::Keys;
 use slow_lane::SlowLane;
 use turns::Turns;
 use versions::Loaded;
@@ -51,8 +53,6 @@ pub use judge::{NO_PLUGIN_AFTER, judge, judge_parked};
 /// How the workers are set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Runs at once.
-    pub concurrency_max: usize,
     /// Threads that run guests, apart from those of ingest; the slow lane has as many again.
     pub threads: usize,
     /// What is shared, and how much of it one holder may have.
@@ -115,8 +115,11 @@ impl Workers {
     /// The operating system gives no threads.
     pub fn start(settings: &Settings, parts: Parts) -> anyhow::Result<Self> {
         let (threads, tasks) = (Threads::start(settings.threads.max(1))?, Tasks::new());
-        let slow_lane = SlowLane::new(threads.slow.handle().clone(), tasks.clone());
+        let turns = settings.shares.pool(Resource::SlowLane).clone();
+        let slow_lane = SlowLane::new(threads.slow.handle().clone(), turns, tasks.clone());
         let abandoned = Arc::<Abandoned>::default();
+        let turns = settings.shares.pool(Resource::SlowLane).clone();
+        let keys = Arc::new(Keys::new(threads.slow.handle().clone(), tasks.clone(), turns));
         let serving = Serving {
             broker: Arc::clone(&parts.broker),
             queues: parts.catalog.queues(),
@@ -124,19 +127,24 @@ impl Workers {
             abandoned: Arc::clone(&abandoned),
             clock: parts.clock.clone(),
         };
-        let versions =
-            Box::new(Loaded { catalog: parts.catalog, runtime: parts.runtime, ledger: parts.ledger, egress: parts.egress, abandoned });
+        let versions = Box::new(Loaded {
+            catalog: parts.catalog,
+            runtime: parts.runtime,
+            ledger: parts.ledger,
+            egress: parts.egress,
+            abandoned,
+            keys,
+        });
         let (broker, observer, clock, turns) = (parts.broker, parts.observer, parts.clock, Turns::new(turns::WAIT_MAX));
         let worker = Worker { broker, versions, observer, clock, turns, slow_lane };
-        Ok(Self::start_worker(settings.concurrency_max, (threads, tasks), worker, serving))
+        Ok(Self::start_worker((threads, tasks), worker, serving))
     }
 
-    fn start_worker(concurrency_max: usize, (threads, tasks): (Threads, Tasks), worker: Worker, serving: Serving) -> Self {
+    fn start_worker((threads, tasks): (Threads, Tasks), worker: Worker, serving: Serving) -> Self {
         let running = Arc::<Running>::default();
         let entered = threads.guests.enter();
         tasks.spawn("serve_queues", serving.run(tasks.clone()));
-        let slots = Arc::new(Semaphore::new(concurrency_max.clamp(1, Semaphore::MAX_PERMITS)));
-        tasks.spawn("lease", lease_legs(Arc::new(worker), slots, (tasks.clone(), Arc::clone(&running))));
+        tasks.spawn("lease", lease_legs(Arc::new(worker), (tasks.clone(), Arc::clone(&running))));
         drop(entered);
         Self { tasks, running, threads: Some(threads) }
     }
@@ -188,12 +196,15 @@ impl Drop for Entry {
 impl Threads {
     fn start(count: usize) -> anyhow::Result<Self> {
         let guests = guest_runtime("guest", count, || {}).context("the threads that run guests cannot be started")?;
-        let slow = guest_runtime("slow-guest", count, slow_lane::give_way).context("the threads for long runs cannot be started")?;
+        // Of this thread, which has what the process has: a thread inherits from the one that starts it, and those of the lane start others.
+        let niceness = slow_lane::niceness();
+        let slow = guest_runtime("slow-guest", count, move || slow_lane::give_way(niceness))
+            .context("the threads for long runs cannot be started")?;
         Ok(Self { guests, slow })
     }
 }
 
-fn guest_runtime(name: &'static str, threads: usize, begin: fn()) -> std::io::Result<tokio::runtime::Runtime> {
+fn guest_runtime(name: &'static str, threads: usize, begin: impl Fn() + Send + Sync + 'static) -> std::io::Result<tokio::runtime::Runtime> {
     let number = std::sync::atomic::AtomicUsize::new(0);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -246,21 +257,17 @@ impl Serving {
     }
 }
 
-/// Leases legs as slots come free, until told to stop or the broker is closed. The wait for a leg is given up at the stop, so
+/// Leases legs as they come, until told to stop or the broker is closed. The wait for a leg is given up at the stop, so
 /// `Broker::lease` must lend nothing that it has not yet returned.
-async fn lease_legs(worker: Arc<Worker>, slots: Arc<Semaphore>, (tasks, running): (Tasks, Arc<Running>)) {
+async fn lease_legs(worker: Arc<Worker>, (tasks, running): (Tasks, Arc<Running>)) {
     loop {
-        let slot = tokio::select! {
-            biased;
-            () = tasks.stopping() => return,
-            slot = Arc::clone(&slots).acquire_owned() => slot,
-        };
         let lease = tokio::select! {
             biased;
             () = tasks.stopping() => return,
             lease = worker.broker.lease() => lease,
         };
-        let (Ok(slot), Some(lease)) = (slot, lease) else { return };
+        let Some(lease) = lease else { return };
+        let slot = lease.slot.clone();
         let (worker, entry) = (Arc::clone(&worker), running.enter(&lease));
         tasks.spawn("attempt", async move {
             worker.attempt(lease).await;

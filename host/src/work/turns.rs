@@ -2,7 +2,7 @@
 //!
 //! A leg waits for its turn as one of its plugin's runs at once, so that who waits takes no more of the host than who runs: another plugin has
 //! as many slots left as before. Its lease goes on meanwhile, nothing of it is settled, and a crash finds it where it was. Who came first
-//! goes first; there is a longest wait, far below a lease's.
+//! goes first; there is a longest wait, far below a lease's. The memory that was taken for its run is given back meanwhile, and taken anew.
 
 use std::{
     collections::HashMap,
@@ -34,6 +34,11 @@ impl Turns {
     /// Nobody's turn yet.
     pub(super) fn new(wait_max: Duration) -> Self {
         Self { wait_max, held: Mutex::default() }
+    }
+
+    /// Takes the turn where nobody has it or waits for it.
+    pub(super) fn try_take(&self, key: Digest) -> Option<Turn> {
+        Some(Turn { _alone: self.of(key).try_lock_owned().ok()? })
     }
 
     /// Waits for the turn; none where it did not come in time.

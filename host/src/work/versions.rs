@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::abandoned::Abandoned;
+use super::{abandoned::Abandoned, keys::Keys};
 use crate::{
     broker::{BoxFuture, Lease},
     catalog::{Catalog, Plugin},
     delivery::{DeliveryId, Digest, Outcome, PluginName, RetryPolicy, TenantId, Timestamp},
-    egress::{Allowed, Egress, Reach},
+    egress::{Egress, Reach, Standing},
     ledger::Ledger,
     runtime::{Gate, Outside, Run, RunReport, Runtime},
 };
@@ -25,8 +25,9 @@ pub(super) trait Version: Send + Sync {
     fn digest(&self) -> Digest;
     fn retry(&self) -> RetryPolicy;
     /// What runs have in common with this one that must not overlap with it; none where any may.
-    fn turn(&self, lease: &Lease) -> Option<Digest>;
-    /// The run, to be polled to its end; it borrows nothing, so that it can go on on another thread.
+    fn turn<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Option<Digest>>;
+    /// The run, to be polled to its end; it borrows nothing, so that it can go on on another thread. It takes over the memory that was taken for
+    /// the lease.
     fn invoke(&self, lease: &Lease, started_at: Timestamp) -> BoxFuture<'static, RunReport>;
     /// Is told how a run ended, once that is settled.
     fn note(&self, delivery: DeliveryId, outcome: &Outcome);
@@ -39,6 +40,7 @@ pub(super) struct Loaded {
     pub(super) ledger: Ledger,
     pub(super) egress: Egress,
     pub(super) abandoned: Arc<Abandoned>,
+    pub(super) keys: Arc<Keys>,
 }
 
 struct LoadedVersion {
@@ -47,7 +49,7 @@ struct LoadedVersion {
     runtime: Runtime,
     ledger: Ledger,
     egress: Egress,
-    allowed: Arc<Allowed>,
+    keys: Arc<Keys>,
 }
 
 impl Versions for Loaded {
@@ -59,7 +61,7 @@ impl Versions for Loaded {
             runtime: self.runtime.clone(),
             ledger: self.ledger.clone(),
             egress: self.egress.clone(),
-            allowed: self.catalog.allowed(tenant),
+            keys: Arc::clone(&self.keys),
         }))
     }
 
@@ -77,18 +79,22 @@ impl Version for LoadedVersion {
         self.plugin.retry
     }
 
-    fn turn(&self, lease: &Lease) -> Option<Digest> {
-        let key = self.plugin.serialize_by.as_ref()?.key(&lease.delivery);
-        Some(Digest::of(&[self.plugin.tenant.as_str().as_bytes(), self.plugin.name.as_str().as_bytes(), key.as_bytes()]))
+    fn turn<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Option<Digest>> {
+        Box::pin(async move {
+            let key = self.keys.of(self.plugin.serialize_by.as_ref()?, &lease.delivery).await;
+            Some(Digest::of(&[self.plugin.tenant.as_str().as_bytes(), self.plugin.name.as_str().as_bytes(), key.as_bytes()]))
+        })
     }
 
     fn invoke(&self, lease: &Lease, started_at: Timestamp) -> BoxFuture<'static, RunReport> {
-        let reach = Reach {
-            tenant: lease.delivery.tenant.clone(),
-            asked: Arc::clone(&self.plugin.asked),
-            allowed: Arc::clone(&self.allowed),
-            installation: lease.delivery.installation_id,
-        };
+        let (catalog, delivery, asked) = (self.catalog.clone(), Arc::clone(&lease.delivery), Arc::clone(&self.plugin.asked));
+        // A run may take a minute, and a grant that is taken away meanwhile is gone with the run's next call.
+        let reach = Standing::new(move || Reach {
+            tenant: delivery.tenant.clone(),
+            asked: Arc::clone(&asked),
+            allowed: catalog.allowed(&delivery.tenant),
+            installation: delivery.installation_id,
+        });
         let outside = Outside { ledger: self.ledger.clone(), egress: self.egress.clone(), reach };
         let run = Run {
             delivery: Arc::clone(&lease.delivery),
@@ -101,8 +107,8 @@ impl Version for LoadedVersion {
             budget: self.plugin.budget,
             gate: Gate::Live(Box::new(outside)),
         };
-        let (runtime, plugin) = (self.runtime.clone(), Arc::clone(&self.plugin));
-        Box::pin(async move { runtime.invoke(&plugin.component, run).await })
+        let (runtime, plugin, memory) = (self.runtime.clone(), Arc::clone(&self.plugin), lease.memory.take());
+        Box::pin(async move { runtime.invoke_with(memory, &plugin.component, run).await })
     }
 
     fn note(&self, delivery: DeliveryId, outcome: &Outcome) {

@@ -136,7 +136,7 @@ pub(crate) mod http {
 }
 
 pub(crate) mod secrets {
-    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use hmac::{Hmac, Mac as _};
     use sha2::Sha256;
 
     use super::RUNNING;

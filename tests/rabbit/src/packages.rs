@@ -53,10 +53,12 @@ impl Packages {
         // Several test processes may come here at once: one fetches, the others wait and find.
         let lock = File::create(cache.join("lock"))?;
         lock.lock()?;
-        let root = cache.join("root");
-        if !cache.join("complete").is_file() {
+        // Its real place, because one of Erlang's scripts names it.
+        let root = cache.canonicalize()?.join("root");
+        let (complete, content) = (cache.join("complete"), format!("{}\n{}\n", root.display(), DEBIAN.join("\n")));
+        if fs::read_to_string(&complete).ok().as_ref() != Some(&content) {
             fetch(cache, &root)?;
-            fs::write(cache.join("complete"), DEBIAN.join("\n"))?;
+            fs::write(&complete, content)?;
         }
         Self::beneath(&root).with_context(|| format!("Debian's packages in {} hold no rabbitmq-server; remove the folder", root.display()))
     }

@@ -10,9 +10,15 @@ use std::{
 use hookyard::{
     clock::Clock,
     delivery::{DeliveryId, LegId, LegState, Receipt, TenantId, Timestamp},
-    ledger::{self, Ledger, Queue, QueueSet},
+    ledger::{self, Ledger, Queue, QueueSet, RunMemory},
 };
-use system_tests::{amqp::settings, contract::offer, folder, process::binary, rabbit::Vhost};
+use system_tests::{
+    amqp::{KEY, settings},
+    contract::offer,
+    folder,
+    process::binary,
+    rabbit::Vhost,
+};
 use tempfile::TempDir;
 
 /// A host's data folder and configuration, without the host.
@@ -47,6 +53,9 @@ impl Desk {
         folder::write(&self.config.path().join("amqp"), url.as_bytes());
         let (data, amqp) = (self.data.path().display(), self.config.path().join("amqp"));
         let amqp = amqp.display();
+        let key = self.config.path().join("amqp-key");
+        folder::write(&key, KEY.as_bytes());
+        let key = key.display();
         let tenants = self.config.path().join("tenants");
         std::fs::create_dir_all(&tenants).expect("a folder");
         let tenants = tenants.display();
@@ -54,7 +63,7 @@ impl Desk {
         let bytes_max = settings("amqp://localhost/%2f").topology.queue_bytes_max;
         let toml = format!(
             "data_dir = \"{data}\"\ntenants_dir = \"{tenants}\"\n[broker]\nkind = \"{kind}\"\n[broker.rabbitmq]\nurl = {{ file = \
-             \"{amqp}\" }}\nqueue_bytes_max = {bytes_max}\n{more}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n"
+             \"{amqp}\" }}\nkeys = [{{ file = \"{key}\" }}]\nqueue_bytes_max = {bytes_max}\n{more}\n[ingest]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n"
         );
         folder::write(&self.config_file(), toml.as_bytes());
     }
@@ -121,7 +130,12 @@ pub(crate) fn words(output: &Output) -> String {
 }
 
 pub(crate) fn served(names: &[&str]) -> QueueSet {
-    let queue = |name: &&str| Queue { tenant: TenantId::default_tenant(), plugin: name.parse().expect("a name"), concurrency_max: 100 };
+    let queue = |name: &&str| Queue {
+        tenant: TenantId::default_tenant(),
+        plugin: name.parse().expect("a name"),
+        concurrency_max: 100,
+        run_memory: RunMemory::default(),
+    };
     QueueSet { queues: names.iter().map(queue).collect(), tenant_concurrency_max: 100 }
 }
 

@@ -164,6 +164,12 @@ struct Harm {
 fn harm(planned: &Arguments, key: &str, value: Option<&Value>) -> Option<Harm> {
     let has = |name: &str| planned.iter().any(|(argument, _)| *argument == name);
     let harm = |drops, words| Some(Harm { drops, words });
+    // What nobody believes is kept as long as there is room: this queue is meant to drop.
+    let is_meant_to_drop =
+        planned.iter().any(|(argument, value)| *argument == "x-overflow" && *value == Argument::Text("drop-head".to_owned()));
+    if is_meant_to_drop && matches!(key, "overflow" | "max-length" | "max-length-bytes") {
+        return None;
+    }
     let Some(value) = value else {
         return if key == "overflow" { harm(true, DROPS_THE_OLDEST) } else { None };
     };

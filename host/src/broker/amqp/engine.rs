@@ -7,12 +7,12 @@ use tokio::sync::{Notify, watch};
 use super::{
     Address, Connected, Topology,
     audit::Audit,
-    envelope::Decoder,
     handling::Handling,
     inbox::Inbox,
     intake::{Intake, Source},
     management::Management,
     relay::Relay,
+    seal::Keys,
     waiters::Waiters,
     watching::{Watching, unverified, watch_sharing, watch_unserved},
 };
@@ -28,11 +28,15 @@ use crate::{
     },
     ledger::{Ledger, LedgerError, RelayScope},
     observe::{Observer, Readiness},
+    shares::{Resource, Shares},
     tasks::Tasks,
 };
 
 /// How often dead letters are looked for that could not be given to the archive before.
 const DEAD_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What a keeper has whose messages are sealed. Those of a version before seals have it not, and no host would take their legs any more.
+pub(crate) const SEALED: &str = ", sealed";
 
 /// How the engine is set up.
 #[derive(Clone, Debug)]
@@ -41,6 +45,8 @@ pub struct Settings {
     pub address: Address,
     /// What is there.
     pub topology: Topology,
+    /// What messages are sealed with and known by: the same on every host.
+    pub keys: Keys,
     /// Whom to ask what AMQP does not tell: policies, bindings, arguments of what others made.
     pub management: Option<Management>,
     /// A sender is answered 202 only when RabbitMQ has confirmed every leg.
@@ -55,13 +61,21 @@ pub struct Settings {
     pub archives: bool,
     /// Other hosts run plugins from the same RabbitMQ.
     pub shared_work: bool,
+    /// What documents may take while they are unpacked, and how large one may be.
+    pub shares: Shares,
 }
 
 impl Settings {
+    /// The largest document that is given to RabbitMQ or taken from there, in bytes.
+    #[must_use]
+    pub fn document_bytes_max(&self) -> usize {
+        usize::try_from(self.shares.pool(Resource::OpenedBytes).limit().share).unwrap_or(usize::MAX)
+    }
+
     /// What tells this broker's queues from all others: host, port, vhost and prefix.
     #[must_use]
     pub fn keeper(&self) -> String {
-        format!("{}, vhost {}, prefix {}", self.address.authority(), self.address.vhost(), self.topology.names)
+        format!("{}, vhost {}, prefix {}{SEALED}", self.address.authority(), self.address.vhost(), self.topology.names)
     }
 }
 
@@ -109,12 +123,7 @@ impl Amqp {
         let (served, _) = watch::channel(QueueSet::default());
         let (foreign, _) = watch::channel(settings.shared_work);
         let (away, consuming) = watch::channel(Some("not connected yet".to_owned()));
-        let handling = Arc::new(Handling {
-            relay: Arc::clone(&relay),
-            inbox: Arc::clone(&inbox),
-            decoder: Decoder::default(),
-            foreign: foreign.clone(),
-        });
+        let handling = Arc::new(Handling::new(Arc::clone(&relay), foreign.clone()));
         let mut between = if settings.works { vec![Source::Due, Source::Unrouted] } else { Vec::new() };
         between.extend(settings.archives.then_some(Source::Dead));
         let consumes = !between.is_empty();
@@ -191,6 +200,9 @@ impl Amqp {
     /// A host that runs nothing cannot keep what RabbitMQ cannot have.
     async fn fits(&self, offer: &Offer) -> bool {
         let bytes_max = self.settings.message_bytes_max / 2;
+        if !self.settings.works && offer.delivery.document.len() > self.settings.document_bytes_max() {
+            return false;
+        }
         if self.settings.works || offer.delivery.document.len() < bytes_max {
             return true;
         }

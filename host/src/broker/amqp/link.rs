@@ -9,10 +9,12 @@ use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use futures_core::Stream;
 use lapin::{
-    Channel, Connection, ConnectionBuilder, ConnectionProperties,
+    Channel, Connection, ConnectionProperties,
     tcp::{OwnedIdentity, OwnedTLSConfig},
     uri::{AMQPScheme, AMQPUri},
 };
+
+use super::transport;
 
 /// How long any one answer of the broker may take.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -98,9 +100,7 @@ impl Address {
             // The libraries beneath ask for the process's provider; whoever has set one before means the same.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let builder = ConnectionBuilder::new().map_err(|error| Lost(format!("no runtime to connect on: {error}")))?;
-        let builder = builder.with_uri(self.uri.clone()).with_properties(properties).with_tls_config(self.tls.clone());
-        within("connecting", builder.connect()).await
+        within("connecting", transport::connect(self.uri.clone(), self.tls.clone(), properties)).await
     }
 }
 

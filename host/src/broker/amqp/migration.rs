@@ -16,7 +16,6 @@ use tokio::{sync::watch, time::sleep};
 
 use super::{
     engine::Settings,
-    envelope::Decoder,
     handling::Handling,
     link::{self, Lost},
     publisher::Connected,
@@ -182,8 +181,7 @@ impl Migration {
             self.connected(&relay).await?;
             let connecting = self.settings.address.connect(&format!("{} takes back", relay.name())).await;
             let connection = connecting.map_err(|lost| self.unreachable(lost))?;
-            let handling =
-                Handling { inbox: Arc::clone(&relay.inbox), relay, decoder: Decoder::default(), foreign: watch::Sender::new(false) };
+            let handling = Handling::new(relay, watch::Sender::new(false));
             let back = Back { migration: self, handling: Arc::new(handling), connection: &connection };
             let taken = back.take_all(unaccounted, tell).await;
             link::close(&connection).await;

@@ -12,6 +12,11 @@ use super::{
 /// Deliveries of one message before RabbitMQ gives up on it: a net only, our own count of attempts ends far below.
 const DELIVERY_LIMIT: u64 = 1000;
 
+/// What is put aside, at most: beyond it the oldest goes. A queue that refused instead would leave what nobody believes in the queues of legs.
+const REJECTED_MESSAGES_MAX: u64 = 10_000;
+/// Its bytes.
+const REJECTED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// An argument of a queue or an exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Argument {
@@ -73,7 +78,12 @@ impl Plan {
         plan.queue(names.unrouted(), Vec::new());
         plan.bind(names.unrouted(), names.unrouted(), "");
         plan.queue(names.due(), Vec::new());
-        plan.queue(names.rejected(), Vec::new());
+        let rejected = vec![
+            ("x-overflow", text("drop-head")),
+            ("x-max-length", Argument::Number(REJECTED_MESSAGES_MAX)),
+            ("x-max-length-bytes", Argument::Number(REJECTED_BYTES_MAX)),
+        ];
+        plan.queue(names.rejected(), rejected);
         plan.queue(names.dead(), vec![("x-single-active-consumer", Argument::Truth(true))]);
         plan.bind(names.dead(), names.dead(), "");
         for rung in RUNGS {

@@ -15,6 +15,7 @@ mod owner;
 mod tests;
 
 use std::{
+    borrow::Cow,
     fmt,
     future::Future,
     pin::Pin,
@@ -80,7 +81,7 @@ pub struct Message {
     /// Media type of the body.
     pub content_type: &'static str,
     /// Headers.
-    pub headers: Vec<(&'static str, HeaderValue)>,
+    pub headers: Vec<(Cow<'static, str>, HeaderValue)>,
     /// The body.
     pub body: Bytes,
 }

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     engine::Settings,
-    envelope,
+    envelope::Decoder,
     inbox::Inbox,
     marks::Marks,
     names::Rung,
@@ -23,6 +23,7 @@ use crate::{
     delivery::{PluginName, TenantId},
     ledger::{Ledger, LedgerError, Outbound},
     observe::{Observer, Readiness},
+    shares::{Pool, Resource},
     tasks::Tasks,
 };
 
@@ -44,6 +45,10 @@ pub(super) struct Relay {
     pub(super) inbox: Arc<Inbox>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) clock: Clock,
+    /// Writes messages, and reads them.
+    pub(super) decoder: Arc<Decoder>,
+    /// Room for documents that are unpacked.
+    pub(super) opened: Pool,
     /// This ledger's number.
     pub(super) origin: u64,
     /// Larger messages are not published.
@@ -68,6 +73,7 @@ impl Relay {
         tasks: &Tasks,
     ) -> Result<Self, LedgerError> {
         let origin = ledger.instance().await?;
+        let decoder = Decoder::new(settings.keys.clone(), settings.topology.names.clone(), settings.document_bytes_max());
         let topology = settings.topology.clone();
         let prepare: Prepare = Arc::new(move |channel| {
             let topology = topology.clone();
@@ -81,6 +87,8 @@ impl Relay {
             inbox: Arc::default(),
             waiters: Arc::default(),
             clock: clock.clone(),
+            decoder: Arc::new(decoder),
+            opened: settings.shares.pool(Resource::OpenedBytes).clone(),
             origin,
             message_bytes_max: settings.message_bytes_max,
             runs_here: settings.works,
@@ -139,7 +147,10 @@ impl Relay {
     async fn give(&self, outbound: &Outbound) {
         let queue = self.topology.names.queue(&outbound.delivery.tenant, &outbound.leg.plugin);
         let message = self.message(outbound, &queue);
-        if outbound.body_corrupt || message.body.len() + MESSAGE_OVERHEAD_BYTES > self.message_bytes_max {
+        if outbound.body_corrupt
+            || !self.decoder.may_travel(outbound)
+            || message.body.len() + MESSAGE_OVERHEAD_BYTES > self.message_bytes_max
+        {
             return self.keep(outbound, message.body.len());
         }
         if outbound.due_at.is_none() && self.queues.drops(&queue) {
@@ -195,8 +206,8 @@ impl Relay {
         };
         let mut buried = 0;
         for outbound in &dead {
-            let message = envelope::encode(outbound, self.origin, (self.topology.names.dead(), String::new()));
-            if message.body.len() + MESSAGE_OVERHEAD_BYTES > self.message_bytes_max {
+            let message = self.decoder.encode(outbound, self.origin, (self.topology.names.dead(), String::new()));
+            if !self.decoder.may_travel(outbound) || message.body.len() + MESSAGE_OVERHEAD_BYTES > self.message_bytes_max {
                 tracing::error!(leg = %outbound.leg, "dead_letter_too_big_for_rabbitmq");
                 continue;
             }
@@ -223,7 +234,7 @@ impl Relay {
             Some(rung) => (names.retry(), rung.name.to_owned()),
             None => (names.legs(), queue.to_owned()),
         };
-        envelope::encode(outbound, self.origin, place)
+        self.decoder.encode(outbound, self.origin, place)
     }
 
     /// What RabbitMQ cannot have runs here; a host that runs nothing keeps it, and says so.

@@ -94,7 +94,7 @@ async fn many_at_once_wait_for_one_token_and_it_is_made_anew_before_it_expires()
 }
 
 /// Polls all of them in turn on this task.
-async fn futures_all<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(super) async fn futures_all<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut open: Vec<_> = all.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(move |context| {
         for (future, done) in open.iter_mut().filter(|(_, done)| done.is_none()) {
@@ -149,6 +149,76 @@ async fn a_rate_limit_of_the_token_itself_reaches_the_guest_with_its_time_and_ot
     let server = github(|_| answer(404, "", "not found")).await;
     let error = send(&egress, &app_reach(&server, Some(678), &[678]), asking(&server)).await.unwrap_err();
     assert!(matches!(&error, SendError::Unavailable(why) if why.contains("404") && why.contains("app_id")), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_assertion_that_its_endpoint_gives_back_reaches_nobody() {
+    let jwts = Arc::new(std::sync::Mutex::new(Vec::<String>::new()));
+    let seen = Arc::clone(&jwts);
+    let server = Server::start(move |request| {
+        let sent = request.header("authorization").unwrap_or_default().trim_start_matches("Bearer ").to_owned();
+        if request.line.contains("/access_tokens") {
+            seen.lock().unwrap().push(sent.clone());
+            return answer(403, &format!("x-echo: {sent}\r\n"), &format!("no token for {sent}"));
+        }
+        answer(200, "", &seen.lock().unwrap().concat())
+    })
+    .await;
+    let (egress, clock) = manual();
+    let reach = app_reach(&server, Some(678), &[678]);
+    let refused = send(&egress, &reach, asking(&server)).await.unwrap();
+    assert_eq!((refused.status, refused.body.as_slice()), (403, b"no token for [scrubbed]".as_slice()));
+    assert!(refused.headers.contains(&("x-echo".to_owned(), "[scrubbed]".to_owned())), "{:?}", refused.headers);
+    // A later call of the tenant, with another credential or none, brings it back: it is still good.
+    for credential in [None, Some("other")] {
+        let request = Request { credential: credential.map(str::to_owned), ..request("GET", &server.url("/")) };
+        assert_eq!(send(&egress, &reach, request).await.unwrap().body, b"[scrubbed]");
+    }
+    // However often it is refused, one is used for some minutes.
+    for _ in 0..5 {
+        send(&egress, &reach, asking(&server)).await.unwrap();
+    }
+    assert_eq!(jwts.lock().unwrap().iter().collect::<std::collections::BTreeSet<_>>().len(), 1);
+    clock.advance(Duration::from_mins(5));
+    send(&egress, &reach, asking(&server)).await.unwrap();
+    assert_eq!(jwts.lock().unwrap().iter().collect::<std::collections::BTreeSet<_>>().len(), 2);
+}
+
+#[tokio::test]
+async fn a_live_token_of_another_installation_and_of_before_a_reload_is_gone_from_every_answer_until_it_expires() {
+    let server = Server::start(|request| {
+        if request.line.contains("/access_tokens") {
+            return token("first", START_MS + 3_600_000);
+        }
+        answer(200, "", "once ghs_first_0123456789 was here")
+    })
+    .await;
+    let (egress, clock) = manual();
+    let reach = app_reach(&server, Some(678), &[678, 679]);
+    send(&egress, &reach, asking(&server)).await.unwrap();
+    // Read again, the operator's file makes new credentials, and GitHub still takes the old token.
+    let reach = app_reach(&server, Some(679), &[679]);
+    let plain = || send(&egress, &reach, request("GET", &server.url("/")));
+    assert_eq!(plain().await.unwrap().body, b"once [scrubbed] was here");
+    // It is this tenant's token, and nobody else's business.
+    let blue = Reach { tenant: "blue".parse().unwrap(), ..reach.clone() };
+    let theirs = send(&egress, &blue, request("GET", &server.url("/"))).await.unwrap();
+    assert_eq!(theirs.body, b"once ghs_first_0123456789 was here");
+    clock.advance(Duration::from_hours(2));
+    assert_eq!(plain().await.unwrap().body, b"once ghs_first_0123456789 was here");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_every_token_does_not_make_the_host_make_them_for_ever() {
+    let server = github(|made| token(&format!("revoked{made}"), START_MS + 3_600_000)).await;
+    let (egress, _) = manual();
+    let reach = app_reach(&server, Some(678), &[678]);
+    for n in 0..LIVE_MAX {
+        let times = (Timestamp::from_unix_ms(START_MS + 3_600_000), Timestamp::from_unix_ms(START_MS));
+        assert!(egress.0.known.note(&reach.tenant, format!("ghs_token_{n:04}").as_bytes(), times) || n > LIVE_MAX - 2);
+    }
+    let error = send(&egress, &reach, asking(&server)).await.unwrap_err();
+    assert!(matches!(&error, SendError::Unavailable(why) if why.contains("live tokens")), "{error:?}");
 }
 
 #[test]

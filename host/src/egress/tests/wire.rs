@@ -53,7 +53,9 @@ fn folders(target: &str, decodings: usize) -> Vec<String> {
     }
     let text = String::from_utf8_lossy(&bytes).replace('\\', "/");
     let mut folders: Vec<String> = Vec::new();
-    for segment in text.split('/').filter(|segment| !segment.is_empty() && *segment != ".") {
+    // Parameters are left out, as some servers do before they follow dots.
+    let segments = text.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    for segment in segments.filter(|segment| !segment.is_empty() && *segment != ".") {
         if segment == ".." {
             folders.pop();
         } else {

@@ -40,7 +40,7 @@ impl Schedule {
         let token = state.next_token;
         state.handing.get_mut(&leg)?.token = token;
         let plugin = state.queues.get(&leg.1)?.plugin.clone();
-        Some(Picked { leg, plugin, token, fresh: state.cache.take(leg), loaded: None })
+        Some(Picked { leg, plugin, token, is_suspect: false, fresh: state.cache.take(leg), loaded: None })
     }
 
     /// Has the relay take next what waits for its time, and what is suspected.
@@ -54,6 +54,7 @@ impl Schedule {
         }
         for queue in state.queues.values_mut() {
             queue.ready.append(&mut queue.suspects);
+            queue.suspected.clear();
         }
         drop(state);
         self.changed.notify_waiters();
@@ -118,7 +119,7 @@ impl Schedule {
         let Some(at) = queue.arrived.iter().position(|seq| *seq == leg.0) else { return false };
         queue.arrived.remove(at);
         queue.relayed += 1;
-        state.loaded.remove(&leg);
+        state.loaded.take(leg);
         true
     }
 
@@ -186,7 +187,7 @@ impl State {
         if let Some(queue) = self.queues.get_mut(&leg.1) {
             queue.relayed -= u64::from(from == From::Relayed);
             queue.arrived.push_back(leg.0);
-            self.loaded.insert(leg, loaded);
+            self.loaded.put(leg, loaded);
         }
     }
 
@@ -202,7 +203,7 @@ impl State {
         let Some(queue) = self.queues.get(&leg.1) else { return Place::Nowhere };
         if self.loans.contains_key(&leg) {
             Place::Loan
-        } else if self.loaded.contains_key(&leg) || queue.arrived.contains(&leg.0) {
+        } else if queue.arrived.contains(&leg.0) {
             Place::Arrived
         } else if self.handing.contains_key(&leg) {
             Place::Handing
@@ -223,7 +224,7 @@ impl State {
     /// Takes an open leg that is not on loan out of its lane, whichever it is.
     pub(super) fn withdraw(&mut self, leg: Key) {
         let place = self.place(leg, LegState::Waiting);
-        self.loaded.remove(&leg);
+        self.loaded.take(leg);
         let Some(queue) = self.queues.get_mut(&leg.1) else { return };
         match place {
             Place::Loan | Place::Nowhere => {}

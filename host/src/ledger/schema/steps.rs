@@ -2,7 +2,7 @@
 
 /// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
 /// was ever released is frozen; a change of the tables is a new step at the end.
-pub(super) const STEPS: [&str; 7] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY, KEEPER, SEAL];
+pub(super) const STEPS: [&str; 9] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY, KEEPER, SEAL, STORED, CRASHED_PLUGINS];
 
 /// `deliveries.id_reused` and the like are 0 or 1; states are the numbers of `rows::code`; times are Unix milliseconds.
 const CREATE: &str = "
@@ -203,3 +203,37 @@ INSERT INTO streams SELECT * FROM streams_6;
 DROP TABLE streams_6;
 "
 );
+
+/// What each tenant has stored, counted from the rows this once. Ids that outlive their delivery say whose they are from here on; older ones
+/// are nobody's. `removed_plugins` has when it was first seen that a plugin with values is gone.
+const STORED: &str = concat!(
+    "
+ALTER TABLE dedup ADD COLUMN tenant TEXT;
+ALTER TABLE seen_bodies ADD COLUMN tenant TEXT;
+CREATE TABLE removed_plugins(tenant TEXT NOT NULL, name TEXT NOT NULL, since_ms INTEGER NOT NULL, PRIMARY KEY (tenant, name)) WITHOUT ROWID;
+CREATE TABLE stored(
+  tenant TEXT PRIMARY KEY, bytes INTEGER NOT NULL, ",
+    sealed!("tenant, bytes"),
+    ") WITHOUT ROWID;
+INSERT INTO stored(tenant, bytes) SELECT tenant, sum(bytes) FROM (
+  SELECT tenant, 512 + octet_length(headers) + octet_length(provider_id) + octet_length(event) + ifnull(octet_length(hook_id), 0)
+    + ifnull(octet_length(action), 0) + ifnull(octet_length(repository), 0) AS bytes FROM deliveries
+  UNION ALL SELECT d.tenant, octet_length(document) + ifnull(octet_length(raw), 0) FROM bodies JOIN deliveries d USING (seq)
+  UNION ALL SELECT q.tenant, 256 FROM legs l JOIN queues q ON q.id = l.queue
+  UNION ALL SELECT q.tenant, 256 + octet_length(detail) + ifnull(octet_length(logs), 0) + ifnull(octet_length(host_calls), 0)
+    FROM attempts a JOIN queues q ON q.id = a.queue
+  UNION ALL SELECT q.tenant, 128 + octet_length(name) + octet_length(content_type) + octet_length(body)
+    FROM emits e JOIN queues q ON q.id = e.queue
+  UNION ALL SELECT q.tenant, 64 + octet_length(key) + octet_length(value) FROM kv k JOIN queues q ON q.id = k.queue
+  UNION ALL SELECT q.tenant, 64 + octet_length(key) + ifnull(octet_length(answer), 0) FROM once o JOIN queues q ON q.id = o.queue
+  UNION ALL SELECT tenant, 256 + octet_length(manifest) + octet_length(wasm) FROM kept_plugins
+) GROUP BY tenant;
+"
+);
+
+/// Plugins that are parked because the host died twice in their runs; `seq` is the delivery of the second one.
+const CRASHED_PLUGINS: &str = "
+CREATE TABLE crashed_plugins(
+  tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB, seq INTEGER NOT NULL, detail TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (tenant, name)) WITHOUT ROWID;
+";

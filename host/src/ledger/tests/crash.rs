@@ -1,6 +1,7 @@
 //! Killed processes, lost files, failing disks.
 
 use super::*;
+use crate::delivery::Digest;
 
 #[tokio::test]
 async fn what_was_answered_is_there_after_a_kill_and_runs() {
@@ -31,7 +32,7 @@ async fn a_run_that_was_alone_when_the_process_died_is_charged() {
 }
 
 #[tokio::test]
-async fn of_several_runs_nobody_is_charged_and_each_runs_alone() {
+async fn of_several_runs_nobody_is_charged_and_their_queue_stands_still_until_each_has_run() {
     let rig = Rig::new();
     for number in 0..3 {
         rig.accept(number, &["a"]).await;
@@ -53,6 +54,143 @@ async fn of_several_runs_nobody_is_charged_and_each_runs_alone() {
     let suspects = [first.leg.clone(), second.leg.clone()];
     assert!(!suspects.contains(&third.leg));
     restarted.assert_books_balance().await;
+}
+
+/// The plugins of the legs that can be lent now, at once, with the leases.
+async fn lendable(rig: &Rig, count: usize) -> (Vec<Lease>, Vec<String>) {
+    let mut leases = Vec::new();
+    for _ in 0..count {
+        leases.push(tokio::time::timeout(Duration::from_secs(30), rig.lease()).await.expect("a leg that can run"));
+    }
+    let mut names: Vec<_> = leases.iter().map(|lease| format!("{}/{}", lease.delivery.tenant, lease.leg.plugin)).collect();
+    names.sort();
+    (leases, names)
+}
+
+async fn crash_of(rig: &Rig, name: &str) -> Option<Crash> {
+    rig.ledger.plugin_standing(&TenantId::default_tenant(), &plugin(name)).await.unwrap().crash
+}
+
+/// Queues `a` and `b` of a tenant have a run under way when the process dies, and more legs; `c` and another tenant's `a` only have legs.
+async fn two_under_way_of_four() -> Rig {
+    let rig = Rig::new();
+    rig.accept(1, &["a", "b"]).await;
+    let _under_way = [rig.lease().await, rig.lease().await];
+    rig.accept(2, &["a", "b", "c"]).await;
+    rig.offer(offer_of("other", "guid", "{}", &["a"])).await.unwrap();
+    rig.after_crash()
+}
+
+#[tokio::test]
+async fn a_suspect_stops_its_own_plugins_queue_only_and_no_other_suspect_runs_beside_it() {
+    let rig = two_under_way_of_four().await;
+    let (leases, names) = lendable(&rig, 3).await;
+    let suspect = leases.iter().find(|lease| ["a", "b"].contains(&lease.leg.plugin.as_str()) && lease.delivery.tenant == tenant("default"));
+    let suspect = suspect.unwrap();
+    assert_eq!(names, [format!("default/{}", suspect.leg.plugin), "default/c".to_owned(), "other/a".to_owned()].to_vec());
+    let ledger = rig.ledger.clone();
+    let waiting = tokio::spawn(async move { ledger.lease().await.unwrap() });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "neither the other suspect nor what waits behind the two");
+    rig.settle(suspect, Settlement::Ack, Effects::default()).await;
+    let next = waiting.await.unwrap();
+    let (_, names) = lendable(&rig, 1).await;
+    assert_eq!(next.attempt, 1, "nobody is charged");
+    let mut both = [next.leg.plugin.to_string(), names[0].replace("default/", "")];
+    both.sort();
+    assert_eq!(both, ["a", "b"], "the other suspect, and the queue of the one that is settled");
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_second_death_in_a_suspects_run_parks_its_plugin_and_delays_nobody_else() {
+    let rig = two_under_way_of_four().await;
+    let (leases, _) = lendable(&rig, 3).await;
+    let is_suspect = |lease: &&Lease| ["a", "b"].contains(&lease.leg.plugin.as_str()) && lease.delivery.tenant == tenant("default");
+    let suspect = leases.iter().find(is_suspect).unwrap();
+    let (culprit, innocent) = if suspect.leg.plugin == plugin("a") { ("a", "b") } else { ("b", "a") };
+    let rig = rig.after_crash();
+    let crash = crash_of(&rig, culprit).await.unwrap();
+    assert!(crash.detail.contains(&suspect.leg.delivery.to_string()) && crash.detail.contains("plugins resume"), "{}", crash.detail);
+    assert_eq!(crash_of(&rig, innocent).await, None);
+    // The catalog serves it no more.
+    let mut set = everything(8);
+    set.queues.retain(|queue| queue.plugin != plugin(culprit) || queue.tenant != tenant("default"));
+    rig.ledger.serve(set);
+    let (leases, names) = lendable(&rig, 4).await;
+    let innocent = format!("default/{innocent}");
+    assert_eq!(names, [innocent.clone(), innocent, "default/c".to_owned(), "other/a".to_owned()], "all at once");
+    assert!(leases.iter().all(|lease| lease.attempt == 1), "and at their first attempt");
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_parked_plugin_is_lifted_by_an_operator_or_another_version_and_its_leg_stays_a_suspect() {
+    let rig = Rig::new();
+    let stored = |number: u8| StoredPlugin {
+        tenant: TenantId::default_tenant(),
+        name: plugin("a"),
+        digest: Digest::from_bytes([number; 32]),
+        wasm: vec![number],
+        manifest: vec![],
+    };
+    rig.ledger.keep_plugin(stored(1)).await.unwrap();
+    rig.accept(1, &["a"]).await;
+    rig.lease().await;
+    let rig = rig.after_crash();
+    assert_eq!(crash_of(&rig, "a").await, None, "the first time may be chance");
+    rig.lease().await;
+    let rig = rig.after_crash();
+    assert_eq!(crash_of(&rig, "a").await.unwrap().digest, Some(Digest::from_bytes([1; 32])));
+    rig.ledger.keep_plugin(stored(1)).await.unwrap();
+    assert!(crash_of(&rig, "a").await.is_some(), "the same version again changes nothing");
+    rig.ledger.close().await;
+    let reopened = Rig { ledger: Ledger::open(settings(rig.dir.path(), |_| {}), rig.clock.clone()).unwrap(), ..rig };
+    reopened.ledger.serve(everything(8));
+    reopened.accept(2, &["a"]).await;
+    let (leases, _) = lendable(&reopened, 1).await;
+    assert_eq!(leases[0].crashes, 2);
+    let ledger = reopened.ledger.clone();
+    let waiting = tokio::spawn(async move { ledger.lease().await.unwrap() });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "a suspect across a clean restart, too");
+    waiting.abort();
+    reopened.ledger.pause_plugin(&TenantId::default_tenant(), &plugin("a"), false).await.unwrap();
+    assert_eq!(crash_of(&reopened, "a").await, None, "an operator has resumed it");
+    let rig = reopened.after_crash();
+    assert!(crash_of(&rig, "a").await.is_some(), "it did it again");
+    rig.ledger.keep_plugin(stored(2)).await.unwrap();
+    assert_eq!(crash_of(&rig, "a").await, None, "another version serves");
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn suspects_that_are_to_be_tried_again_are_not_tried_together() {
+    let rig = Rig::new();
+    rig.accept(1, &["a"]).await;
+    rig.accept(2, &["a"]).await;
+    let _under_way = [rig.lease().await, rig.lease().await];
+    let rig = rig.after_crash();
+    for _ in 0..2 {
+        rig.run(Settlement::Retry { after: Duration::from_secs(5), counted: true }).await;
+    }
+    rig.accept(3, &["a"]).await;
+    let third = rig.lease().await;
+    assert_eq!(third.attempt, 1, "while they wait for their time, their queue goes on");
+    rig.clock.advance(Duration::from_secs(5));
+    let ledger = rig.ledger.clone();
+    let waiting = tokio::spawn(async move { ledger.lease().await.unwrap() });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "a run of the same plugin is under way");
+    rig.settle(&third, Settlement::Ack, Effects::default()).await;
+    let first = waiting.await.unwrap();
+    let ledger = rig.ledger.clone();
+    let waiting = tokio::spawn(async move { ledger.lease().await.unwrap() });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "one at a time");
+    rig.settle(&first, Settlement::Ack, Effects::default()).await;
+    assert_eq!(waiting.await.unwrap().attempt, 2);
+    rig.assert_books_balance().await;
 }
 
 #[tokio::test]

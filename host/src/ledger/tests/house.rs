@@ -116,7 +116,7 @@ async fn a_tenant_with_its_waiting_bytes_used_up_is_refused_alone_until_some_are
     let rig = Rig::new();
     let small = |owner: &str, number: u32| {
         let offer = offer_of(owner, &format!("guid-{number}"), &format!("{{\"number\":{number}}}"), &["a"]);
-        let waiting_bytes_max = offer.delivery.document.len() as u64 * 2;
+        let waiting_bytes_max = (offer.delivery.document.len() as u64 + quota::LEG_WAITING_BYTES) * 2;
         Offer { waiting_bytes_max, ..offer }
     };
     rig.offer(small("default", 1)).await.unwrap();

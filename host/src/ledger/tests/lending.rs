@@ -158,9 +158,9 @@ fn a_leg_that_was_withdrawn_is_lent_no_more_and_its_bytes_wait_no_more() {
     let queue = schedule::Change::Queue { queue: 1, tenant: tenant("default"), plugin: plugin("a") };
     let opened = |seq, bytes| schedule::Change::Opened { leg: (seq, 1), bytes, due: None, fresh: None };
     schedule.apply(1, vec![queue, opened(1, 100), opened(2, 30)]);
-    assert_eq!(schedule.waiting_bytes(&tenant("default")), 130);
+    assert_eq!(schedule.waiting(&tenant("default")).0, schedule::Waiting { bytes: 130 + 2 * quota::LEG_WAITING_BYTES, legs: 2 });
     schedule.apply(2, vec![schedule::Change::Withdrawn { leg: (1, 1) }]);
-    assert_eq!(schedule.waiting_bytes(&tenant("default")), 30);
-    assert_eq!(schedule.pick(clock.instant()).map(|picked| picked.leg), Some((2, 1)));
-    assert!(schedule.pick(clock.instant()).is_none());
+    assert_eq!(schedule.waiting(&tenant("default")).0, schedule::Waiting { bytes: 30 + quota::LEG_WAITING_BYTES, legs: 1 });
+    assert_eq!(schedule.pick(clock.instant(), &TenantId::default_tenant()).map(|picked| picked.leg), Some((2, 1)));
+    assert!(schedule.pick(clock.instant(), &TenantId::default_tenant()).is_none());
 }

@@ -158,3 +158,14 @@ async fn a_ledger_whose_counters_or_queues_are_damaged_is_refused_in_words() {
         assert!(says_so(&refused) && refused.contains(what), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn a_damaged_sum_of_what_is_stored_is_counted_again_at_the_next_start() {
+    let rig = forgetful();
+    rig.accept(1, &["a"]).await;
+    let stored = rig.ledger.stored_bytes(&tenant("default"));
+    damage(rig.dir.path(), "UPDATE stored SET bytes = 7");
+    let restarted = rig.after_crash();
+    assert_eq!((restarted.ledger.stored_bytes(&tenant("default")), stored > 7), (stored, true));
+    restarted.assert_books_balance().await;
+}

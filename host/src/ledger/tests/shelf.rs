@@ -65,10 +65,10 @@ async fn a_pause_and_a_hold_survive_a_restart_and_a_pause_even_the_plugin() {
 
     let restarted = rig.after_crash();
     let ledger = &restarted.ledger;
-    assert_eq!(standing(ledger).await, Standing { paused: true, holds: vec![hold] });
+    assert_eq!(standing(ledger).await, Standing { paused: true, crash: None, holds: vec![hold] });
     assert_eq!(ledger.shelf().await.unwrap()[0].digest, plugin(1).digest);
     ledger.forget_plugin(&tenant, &name).await.unwrap();
-    assert_eq!(standing(ledger).await, Standing { paused: true, holds: vec![] });
+    assert_eq!(standing(ledger).await, Standing { paused: true, crash: None, holds: vec![] });
     ledger.pause_plugin(&tenant, &name, false).await.unwrap();
     assert_eq!(standing(ledger).await, Standing::default());
 }

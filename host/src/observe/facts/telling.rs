@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, PluginBreaker, PluginRefused, PluginRemoved, PluginRolledBack,
-    PluginSwapped, SettingsReloaded, SettlementVoid,
+    AdminTokenRefused, AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, PluginBreaker, PluginRefused, PluginRemoved,
+    PluginRolledBack, PluginSwapped, SettingsReloaded, SettlementVoid,
 };
 use crate::observe::{Fact, Fields, Metrics, labels::PluginLabels};
 
@@ -87,6 +87,27 @@ impl Fact for DeliveryRefused {
             ("source", json!(self.source)),
             ("duration_ms", json!(ms(self.took))),
         ])
+    }
+
+    fn is_sampled(&self) -> bool {
+        true
+    }
+}
+
+impl Fact for AdminTokenRefused {
+    fn kind(&self) -> &'static str {
+        "admin_token_refused"
+    }
+
+    /// Each call is counted where it is refused; this is said of many of them.
+    fn count(&self, _metrics: &Metrics) {}
+
+    fn log(&self) {
+        tracing::warn!(address = %self.address, "admin_token_refused");
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([("address", json!(self.address))])
     }
 
     fn is_sampled(&self) -> bool {

@@ -107,7 +107,10 @@ async fn what_a_guest_says_before_it_traps_is_the_reason_of_the_fault() {
     let report = play("last-words", run()).await;
     let (kind, detail) = fault(&report);
     assert_eq!(kind.slug(), "trapped");
-    assert!(detail.starts_with("panicked at src/lib.rs:7:5: no such label (wasm trap: wasm `unreachable` instruction executed)"), "{detail}");
+    assert!(
+        detail.starts_with("panicked at src/lib.rs:7:5: no such label (wasm trap: wasm `unreachable` instruction executed)"),
+        "{detail}"
+    );
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     delivery::{AttemptRecord, Settlement},
-    egress,
-    ledger::{self, Finished, Lease, Ledger, Offer, OnceStep, Queue, QueueSet, Settled},
+    egress::{self, Reach, Standing},
+    ledger::{self, Finished, Lease, Ledger, Offer, OnceStep, Queue, QueueSet, RunMemory, Settled},
 };
 
 fn open(dir: &std::path::Path) -> Ledger {
@@ -22,7 +22,12 @@ fn open(dir: &std::path::Path) -> Ledger {
         ..ledger::Settings::new(dir)
     };
     let ledger = Ledger::open(settings, Clock::system()).unwrap();
-    let queue = Queue { tenant: TenantId::default_tenant(), plugin: "guest".parse().unwrap(), concurrency_max: 1 };
+    let queue = Queue {
+        tenant: TenantId::default_tenant(),
+        plugin: "guest".parse().unwrap(),
+        concurrency_max: 1,
+        run_memory: RunMemory::default(),
+    };
     ledger.serve(QueueSet { queues: vec![queue], tenant_concurrency_max: 1 });
     ledger
 }
@@ -53,6 +58,7 @@ async fn settle(ledger: &Ledger, lease: Lease, report: RunReport) -> Settled {
 fn live(ledger: &Ledger, lease: &Lease) -> Run {
     let reach = Reach { tenant: TenantId::default_tenant(), asked: Arc::default(), allowed: Arc::default(), installation: None };
     let egress = Egress::new(egress::Settings::default(), Clock::system()).unwrap();
+    let reach = Standing::new(move || reach.clone());
     let outside = Outside { ledger: ledger.clone(), egress, reach };
     Run { delivery: Arc::clone(&lease.delivery), gate: Gate::Live(Box::new(outside)), started_at: Clock::system().now(), ..run() }
 }

@@ -36,8 +36,14 @@ fn exchanges(repository: &Path) -> VecDeque<Exchange> {
 /// A run of the handler that is answered like this, and what it sends.
 fn scripted(exchanges: VecDeque<Exchange>) -> (Run, mpsc::Receiver<Request>) {
     let methods = ["GET", "POST", "PATCH"].map(str::to_owned).to_vec();
-    let grant =
-        HttpGrant { host: Some("api.github.com".into()), methods, path_prefix: None, credential: Some("github".into()), allow_http: false };
+    let grant = HttpGrant {
+        host: Some("api.github.com".into()),
+        methods,
+        path_prefix: None,
+        credential: Some("github".into()),
+        headers: Vec::new(),
+        allow_http: false,
+    };
     let credentials = [("github".to_owned(), Credential::bearer(&Secret::new(b"stand-in-token".to_vec()).unwrap()).unwrap())].into();
     let reach = Reach {
         tenant: TenantId::default_tenant(),

@@ -9,6 +9,7 @@ use crate::{
     broker::BrokerError,
     delivery::{DeadReason, Timestamp, Verdict},
     observe::LiveEvent,
+    shares::{Resource, Shares},
     tasks::Tasks,
 };
 
@@ -29,7 +30,7 @@ async fn attempt(lease: Lease, plugin: Option<ScriptedPlugin>, answer: Result<Se
         observer,
         clock,
         turns: Turns::new(Duration::ZERO),
-        slow_lane: SlowLane::new(tokio::runtime::Handle::current(), Tasks::new()),
+        slow_lane: SlowLane::new(tokio::runtime::Handle::current(), Shares::default().pool(Resource::SlowLane).clone(), Tasks::new()),
     };
     worker.attempt(lease).await;
     let (_, finished) = settled.recv().await.unwrap();

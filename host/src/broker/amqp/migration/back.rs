@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use lapin::{
     Connection,
     message::Delivery as Received,
@@ -16,16 +15,18 @@ use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     super::{
-        envelope::{Headers, Unreadable},
-        handling::{Fate, Handling, is_of},
+        envelope::Unreadable,
+        handling::{Fate, Handling, Raw},
         intake::Source,
         link::{self, Lost, next, within},
         names::RUNGS,
+        opening::Opened,
+        rejection::Rejection,
     },
     LOOK_EVERY, Migration, Moved, Progress, Stopped,
 };
 use crate::{
-    ledger::{Arrival, LedgerError, Unaccounted},
+    ledger::{LedgerError, Unaccounted},
     tasks::Tasks,
 };
 
@@ -193,34 +194,44 @@ impl Moved {
 
 /// Makes one message a row that waits, or finds that it is of no more use; only then it is acknowledged.
 async fn take(handling: &Handling, queue: String, source: &Source, received: Received) -> Result<Taken, Stopped> {
-    let headers = Headers::read(received.properties.headers().as_ref());
-    let body = Bytes::from(received.data);
-    let taken = match handling.decoder.decode(&body, &headers) {
-        Ok(arrival) if is_of(&headers, &arrival) && source.may_hold(&arrival) => keep(handling, source, &headers, arrival).await?,
-        Ok(_) => put_aside(handling, body, "it says it is another queue's").await?,
-        Err(Unreadable::Foreign(why)) => put_aside(handling, body, why).await?,
+    let acker = received.acker.clone();
+    let raw = Raw::new(received, queue.clone());
+    let taken = match keep(handling, source, &raw).await {
+        Ok(taken) => taken?,
+        Err(Unreadable::Rejected(rejection)) => put_aside(handling, raw, &rejection).await?,
         Err(newer @ Unreadable::Newer(_)) => return Err(Stopped::Newer(queue, newer.to_string())),
     };
     // One that does not get through is no loss: the message comes again, and its leg waits here already.
-    let _ = tokio::time::timeout(link::ANSWER_MAX, received.acker.ack(BasicAckOptions::default())).await;
+    let _ = tokio::time::timeout(link::ANSWER_MAX, acker.ack(BasicAckOptions::default())).await;
     Ok(taken)
 }
 
 /// What RabbitMQ itself gave up on has no word of ours about its death: it waits like any other leg.
-async fn keep(handling: &Handling, source: &Source, headers: &Headers, arrival: Arrival) -> Result<Taken, Stopped> {
-    let ledger = &handling.relay.ledger;
-    let Some(death) = headers.death().filter(|_| *source == Source::Dead) else {
-        let is_moved = ledger.recall(arrival, headers.due_at()).await?;
-        return Ok(if is_moved { Taken::Moved } else { Taken::Dropped });
-    };
-    if ledger.archive(arrival, death).await? {
-        return Ok(Taken::Dead);
+async fn keep(handling: &Handling, source: &Source, raw: &Raw) -> Result<Result<Taken, Stopped>, Unreadable> {
+    let genuine = handling.genuine(raw)?;
+    let (death, due_at) = (genuine.headers().death()?, genuine.headers().due_at()?);
+    if death.is_some() && matches!(source, Source::Legs(..)) {
+        return Err(Rejection::Misplaced("it is a dead letter, in a queue of legs that run").into());
     }
-    Err(LedgerError::Failed("the leg of a dead letter is under way here".to_owned()).into())
+    let Opened { arrival, held } = handling.opening.open(&genuine).await?;
+    if !source.may_hold(&arrival) {
+        return Err(Rejection::Misplaced("it says it is another queue's").into());
+    }
+    let ledger = &handling.relay.ledger;
+    let kept = match death {
+        None => ledger.recall(arrival, due_at).await.map(|is_moved| if is_moved { Taken::Moved } else { Taken::Dropped }),
+        Some(death) => match ledger.archive(arrival, death).await {
+            Ok(true) => Ok(Taken::Dead),
+            Ok(false) => Err(LedgerError::Failed("the leg of a dead letter is under way here".to_owned())),
+            Err(error) => Err(error),
+        },
+    };
+    drop(held);
+    Ok(kept.map_err(Stopped::from))
 }
 
-async fn put_aside(handling: &Handling, body: Bytes, why: &'static str) -> Result<Taken, Stopped> {
-    match handling.reject(body, why).await {
+async fn put_aside(handling: &Handling, raw: Raw, rejection: &Rejection) -> Result<Taken, Stopped> {
+    match handling.reject(raw, rejection).await {
         Fate::Done => Ok(Taken::Rejected),
         Fate::Held | Fate::Again => {
             let address = handling.relay.topology.names.rejected();

@@ -227,7 +227,7 @@ fn properties(message: &Message) -> BasicProperties {
             HeaderValue::Text(text) => AMQPValue::LongString(text.as_str().into()),
             HeaderValue::Number(number) => AMQPValue::LongLongInt(*number),
         };
-        headers.insert((*name).into(), value);
+        headers.insert(name.as_ref().into(), value);
     }
     BasicProperties::default()
         .with_delivery_mode(PERSISTENT)

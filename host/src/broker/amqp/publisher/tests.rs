@@ -115,7 +115,7 @@ fn message(number: u64) -> Message {
         routing_key: "k".to_owned(),
         message_id: number.to_string(),
         content_type: "application/octet-stream",
-        headers: vec![("n", HeaderValue::Number(1)), ("t", HeaderValue::Text("one".to_owned()))],
+        headers: vec![("n".into(), HeaderValue::Number(1)), ("t".into(), HeaderValue::Text("one".to_owned()))],
         body: number.to_be_bytes().to_vec().into(),
     }
 }

@@ -20,14 +20,16 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// So many in such a time, and all of them at once if need be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rate {
-    pub(super) count: u32,
-    pub(super) period: Duration,
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In which time.
+    pub period: Duration,
 }
 
 /// Meters many keys.
 #[derive(Debug)]
-pub(super) struct Meter<K> {
+pub struct Meter<K> {
     clock: Clock,
     keys_max: usize,
     state: Mutex<Dates<K>>,
@@ -35,7 +37,7 @@ pub(super) struct Meter<K> {
 
 /// Remembers keys for a while.
 #[derive(Debug)]
-pub(super) struct Lately<K> {
+pub struct Lately<K> {
     clock: Clock,
     window: Duration,
     keys_max: usize,
@@ -50,11 +52,15 @@ struct Dates<K> {
 }
 
 impl Rate {
-    pub(super) fn per_second(count: u32) -> Self {
+    /// So many a second.
+    #[must_use]
+    pub fn per_second(count: u32) -> Self {
         Self { count, period: Duration::from_secs(1) }
     }
 
-    pub(super) fn per_minute(count: u32) -> Self {
+    /// So many a minute.
+    #[must_use]
+    pub fn per_minute(count: u32) -> Self {
         Self { count, period: Duration::from_mins(1) }
     }
 
@@ -69,12 +75,17 @@ impl Rate {
 }
 
 impl<K: Hash + Eq> Meter<K> {
-    pub(super) fn new(clock: Clock) -> Self {
+    /// Nobody has used anything.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
         Self { keys_max: KEYS_MAX, state: Mutex::new(Dates::new(clock.instant())), clock }
     }
 
-    /// Takes one, or says after which time there is one again.
-    pub(super) fn charge(&self, key: K, rate: Rate) -> Result<(), Duration> {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// There is none left; the time after which there is one again.
+    pub fn charge(&self, key: K, rate: Rate) -> Result<(), Duration> {
         let now = self.clock.instant();
         let mut dates = lock(&self.state);
         let paid = dates.until.get(&key).map_or(now, |paid| (*paid).max(now));
@@ -84,23 +95,31 @@ impl<K: Hash + Eq> Meter<K> {
     }
 
     /// Whether there is one left, without taking it.
-    pub(super) fn peek(&self, key: &K, rate: Rate) -> Result<(), Duration> {
+    ///
+    /// # Errors
+    /// There is none left; the time after which there is one again.
+    pub fn peek(&self, key: &K, rate: Rate) -> Result<(), Duration> {
         let now = self.clock.instant();
         lock(&self.state).until.get(key).map_or(Ok(()), |paid| wait(*paid, rate, now))
     }
 }
 
 impl<K: Hash + Eq> Lately<K> {
-    pub(super) fn new(clock: Clock, window: Duration) -> Self {
+    /// Remembers each key for `window`.
+    #[must_use]
+    pub fn new(clock: Clock, window: Duration) -> Self {
         Self { window, keys_max: KEYS_MAX, state: Mutex::new(Dates::new(clock.instant())), clock }
     }
 
-    pub(super) fn note(&self, key: K) {
+    /// Remembers the key from now.
+    pub fn note(&self, key: K) {
         let now = self.clock.instant();
         lock(&self.state).put(key, now + self.window, now, self.keys_max);
     }
 
-    pub(super) fn holds(&self, key: &K) -> bool {
+    /// Whether the key is remembered.
+    #[must_use]
+    pub fn holds(&self, key: &K) -> bool {
         let now = self.clock.instant();
         lock(&self.state).until.get(key).is_some_and(|until| *until > now)
     }
