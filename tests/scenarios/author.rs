@@ -97,6 +97,20 @@ fn a_new_rust_plugin_builds_and_passes_its_fixtures_outside_any_checkout() {
     assert!(data(&test).contains("PASS  large  ack") && data(&test).contains("2 passed, 0 failed"), "{}", data(&test));
     assert!(words(&test).contains("next: cp sizes/sizes.toml sizes/sizes.wasm tenants/default/plugins/"), "{}", words(&test));
 
+    // Somebody else, somewhere else: the same bytes, and nothing of where either of them has their files.
+    let elsewhere = Desk::new();
+    assert!(elsewhere.run(&["plugin", "new", "sizes"]).status.success());
+    let built = elsewhere.run(&["plugin", "build", "sizes"]);
+    assert_eq!(code(&built), 0, "{}", words(&built));
+    let component = |desk: &Desk| fs::read(desk.path("sizes/sizes.wasm")).expect("the component");
+    let (here, there) = (component(&desk), component(&elsewhere));
+    let home = std::env::home_dir().unwrap_or_default();
+    for place in [desk.path("sizes"), home.join(".cargo"), home] {
+        let place = place.as_os_str().as_encoded_bytes();
+        assert!(!here.windows(place.len().max(2)).any(|bytes| bytes == place), "{} is in the component", String::from_utf8_lossy(place));
+    }
+    assert!(here == there, "two builds of the same source differ");
+
     // A fixture that expects something else: every difference is told, and the run is not repeated by hand to see why.
     let fixture = fs::read_to_string(desk.path("sizes/fixtures/large.toml")).expect("the fixture");
     let other = fixture.replace("\"ack\"", "\"skip\"").replace("labels = [\"review-wanted\"]", "labels = [\"large\"]");

@@ -56,10 +56,12 @@ fn every_example_is_a_configuration_that_check_accepts() {
     let mut examples = 0;
     for example in fs::read_dir(copy.path().join("examples")).expect("examples") {
         let example = example.expect("an example").path();
-        // The container's secrets are mounted where this machine has none.
+        // The container's secrets and systemd's credentials lie where this machine has none.
         for file in ["hookyard.toml", "tenants/default/tenant.toml"] {
             let text = fs::read_to_string(example.join(file)).expect("a readable file");
-            fs::write(example.join(file), text.replace("/run/secrets", &secrets.display().to_string())).expect("a written file");
+            let here = secrets.display().to_string();
+            let text = text.replace("/run/secrets", &here).replace("/run/credentials/hookyard.service", &here);
+            fs::write(example.join(file), text).expect("a written file");
         }
         let mut check = Command::new(binary());
         check.arg("check").arg("--config").arg(example.join("hookyard.toml")).envs(ENV);

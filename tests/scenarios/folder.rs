@@ -181,7 +181,8 @@ async fn a_file_that_grows_under_the_readers_hands_is_taken_when_it_is_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replacing_by_removing_first_unroutes_nothing() {
     let host = TestHost::builder()
-        .hookyard_toml("[plugins]\nsettle_ms = 200\n")
+        // Long enough for three deliveries between the removal and the new file, beside other tests.
+        .hookyard_toml("[plugins]\nsettle_ms = 1000\n")
         .plugin_of("default", "p", guests::component("ack"), MANIFEST)
         .start()
         .await;

@@ -183,10 +183,10 @@ fn a_host_gives_up_new_privileges_and_still_renews_secrets_deploys_backs_up_and_
         assert!(process.contains("NoNewPrivs:\t1"), "{process}");
     }
     // A secret that is renewed as tools do it: a new file, renamed over the old one.
-    folder::write(&folder.path().join("tenants/default/secrets/github"), b"another secret");
+    folder::write(&folder.path().join("tenants/default/secrets/github"), b"another secret of theirs");
     folder.add_tenant("late", "");
     host.signal(system_tests::process::Signal::HUP);
-    let sender = Sender::new(host.ingest, "default", "github", "another secret");
+    let sender = Sender::new(host.ingest, "default", "github", "another secret of theirs");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     takes("the reload", &host, || runtime.block_on(sender.post("push", "{}")).status == 202);
     let late = Sender::new(host.ingest, "late", "github", SECRET);

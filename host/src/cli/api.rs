@@ -1,6 +1,9 @@
 //! The admin API as the commands use it: where it is, which token it gets, what its refusals mean.
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -13,15 +16,15 @@ use super::{
     exit::{Exit, Failure},
     output::Output,
 };
-use crate::config;
+use crate::config::{self, Config};
 
 /// Which host to talk to.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// The admin listener's URL
-    #[arg(long, global = true, env = "HOOKYARD_ADMIN_URL", default_value = "http://127.0.0.1:9090", value_name = "URL")]
-    admin: String,
-    /// The host's configuration, to find the token of a host on this machine; `HOOKYARD_ADMIN_TOKEN` goes first
+    /// The admin listener's URL; by default that of the host's configuration
+    #[arg(long, global = true, env = "HOOKYARD_ADMIN_URL", value_name = "URL")]
+    admin: Option<String>,
+    /// The host's configuration, to find a host on this machine and its token; `HOOKYARD_ADMIN_TOKEN` goes first
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the API's objects unchanged
@@ -48,16 +51,18 @@ pub(super) struct Api {
 impl Api {
     /// Finds out where it is and who we are; connects at the first call.
     pub(super) fn new(args: &Args) -> Result<Self, Failure> {
-        let target = Target::parse(&args.admin)?;
+        let local = config::load(args.config.as_deref(), &environment()).ok();
+        let listen = local.as_ref().map(|config| config.admin.listen);
+        let target = Target::parse(&args.admin.clone().unwrap_or_else(|| format!("http://{}", reachable(listen))))?;
         let given = environment().remove("HOOKYARD_ADMIN_TOKEN").filter(|token| !token.is_empty());
         // The token of this machine's host is for this machine's host: it is never shown to another one.
-        let token = given.or_else(|| target.is_loopback().then(|| local_token(args)).flatten());
+        let token = given.or_else(|| target.is_loopback().then(|| local.as_ref().and_then(local_token)).flatten());
         Ok(Self { prefix: format!("{}/api/v1", target.path), wire: Wire::new(target), token })
     }
 
     /// The host whose admin listener is there.
     pub(super) fn at(admin: &str) -> Result<Self, Failure> {
-        Self::new(&Args { admin: admin.to_owned(), config: None, json: false })
+        Self::new(&Args { admin: Some(admin.to_owned()), config: None, json: false })
     }
 
     /// Reads.
@@ -128,8 +133,17 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
     }
 }
 
-fn local_token(args: &Args) -> Option<String> {
-    let config = config::load(args.config.as_deref(), &environment()).ok()?;
+/// Where a listener of this machine is reached: one that listens everywhere, over loopback.
+fn reachable(listen: Option<SocketAddr>) -> SocketAddr {
+    let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)));
+    match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, listen.port())),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, listen.port())),
+        _ => listen,
+    }
+}
+
+fn local_token(config: &Config) -> Option<String> {
     let token = std::fs::read_to_string(config.data_dir.join("admin.token")).ok()?;
     Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
@@ -143,6 +157,13 @@ mod tests {
         assert_eq!(encoded("../x?y#z ü"), "..%2Fx%3Fy%23z%20%C3%BC");
         assert_eq!(query(&[("a", Some("1&b=2")), ("c", None)]), "?a=1%26b%3D2");
         assert_eq!(query(&[("c", None)]), "");
+    }
+
+    #[test]
+    fn a_listener_is_asked_where_it_listens_and_over_loopback_where_that_is_everywhere() {
+        let at = |listen: &str| reachable(Some(listen.parse().unwrap())).to_string();
+        assert_eq!([at("127.0.0.1:18082"), at("0.0.0.0:1"), at("[::]:2")], ["127.0.0.1:18082", "127.0.0.1:1", "[::1]:2"]);
+        assert_eq!(reachable(None).to_string(), "127.0.0.1:9090");
     }
 
     #[test]

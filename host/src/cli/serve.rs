@@ -64,8 +64,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         return Err(keyless());
     }
     config.ledger.accept_loss = args.accept_loss;
-    let unconfined = confine(&config)?;
     logging::start(logging::Format::choose(config.log_format.as_deref())?, &config.log_filter)?;
+    let unconfined = confine(&config)?;
     for words in &unconfined {
         tracing::warn!("{words}");
     }

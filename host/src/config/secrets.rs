@@ -89,11 +89,27 @@ pub(super) fn sources(reader: &mut Reader) -> SecretSources {
     }
     for name in reader.names("tenants") {
         match name.parse::<TenantId>() {
-            Ok(tenant) => drop(sources.tenants.insert(tenant, places(reader, &format!("tenants.{name}.")))),
+            Ok(tenant) => {
+                let places = places(reader, &format!("tenants.{name}."));
+                of_one_alone(reader, &name, (&places.dirs, &sources.all.dirs));
+                sources.tenants.insert(tenant, places);
+            }
             Err(error) => reader.problem(&format!("tenants.{name}"), error, "a tenant name"),
         }
     }
     sources
+}
+
+/// A folder that is listed for one tenant holds nobody else's secrets: not the host's, not all tenants', not another's.
+fn of_one_alone(reader: &mut Reader, name: &str, (dirs, of_all): (&[PathBuf], &[PathBuf])) {
+    let (data_dir, tenants_dir) = (reader.path("data_dir", "data"), reader.path("tenants_dir", "tenants"));
+    for dir in dirs {
+        let overlaps = |other: &PathBuf| dir.starts_with(other) || other.starts_with(dir);
+        if overlaps(&data_dir) || overlaps(&tenants_dir) || of_all.iter().any(|shared| shared.starts_with(dir)) {
+            let expected = "a folder of this tenant's secrets alone, apart from `data_dir`, `tenants_dir` and the folders of all tenants";
+            reader.problem(&format!("tenants.{name}.secret_dirs"), dir.display(), expected);
+        }
+    }
 }
 
 fn places(reader: &mut Reader, table: &str) -> SecretPlaces {
@@ -193,13 +209,10 @@ impl Places<'_> {
         let tenant = self.tenant;
         let of_all = self.sources.all.dirs.iter().map(|dir| format!("{0}/{tenant}/NAME, {0}/{tenant}.NAME", dir.display()));
         let of_all: Vec<String> = of_all.collect();
-        let parent = shown.parent().unwrap_or(shown).display();
         Wrong {
             found: format!("{}: leads out of the tenant's folder, or is no file of this tenant", shown.display()),
             expected: format!("a file beneath the tenant's folder, reached by relative links only, or one of: {}", of_all.join(", ")),
-            hint: Some(format!(
-                "hookyard.toml takes `[tenants.{tenant}]` with `secret_dirs = [\"{parent}\"]` for a folder of this tenant's alone"
-            )),
+            hint: Some(format!("move the file beneath {}, or give it the tenant's name in one of those folders", self.home.display())),
         }
     }
 }

@@ -27,6 +27,8 @@ fn scaled(default: Limit, bound: u64) -> u64 {
 /// What may be written for bound and share.
 fn range(resource: Resource) -> RangeInclusive<u64> {
     match resource {
+        // Less would leave a run next to nothing beside what it has outside its memories.
+        Resource::RunMemory => 16 << 20..=1 << 50,
         Resource::RunSlots => 1..=1024,
         Resource::SlowLane => 1..=256,
         Resource::SettledBytes => 64 << 10..=1 << 40,

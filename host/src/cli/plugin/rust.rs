@@ -16,7 +16,7 @@ use super::{
         read_bounded,
     },
     project::Project,
-    toolchain::{Target, Toolchain},
+    toolchain::{Paths, Target, Toolchain},
 };
 
 /// The component of the project's crate. Dropping the future ends cargo.
@@ -41,7 +41,8 @@ fn target_of(project: &Project) -> Result<Target, Failure> {
 /// Runs cargo, and finds the core module where cargo says it is: the target folder can be anywhere.
 async fn compile(toolchain: Toolchain, project: &Project) -> Result<PathBuf, Failure> {
     let name = &project.name;
-    let mut command = tokio::process::Command::from(toolchain.cargo_build());
+    let flags = std::env::var("RUSTFLAGS").ok();
+    let mut command = tokio::process::Command::from(toolchain.cargo_build(&Paths::of(&project.dir), flags.as_deref()));
     command.args(["--lib", "--message-format", "json-render-diagnostics"]).current_dir(&project.dir);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut cargo = command.spawn().map_err(|error| Failure::new(Exit::Failed, format!("cargo does not start: {error}")))?;

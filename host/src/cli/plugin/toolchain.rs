@@ -10,6 +10,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use serde_json::Value;
+
 use super::super::exit::{Exit, Failure};
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -92,17 +94,56 @@ impl Toolchain {
         self.target == Target::Wasi
     }
 
-    /// `cargo build --release` for the target, to be completed by the caller.
-    pub(super) fn cargo_build(self) -> Command {
+    /// `cargo build --release` for the target, to be completed by the caller; with the flags of the compiler that somebody has set already.
+    pub(super) fn cargo_build(self, paths: &Paths, flags: Option<&str>) -> Command {
         let is_debians = self.origin == Origin::Debian;
         let mut cargo = Command::new(if is_debians { DEBIAN_CARGO } else { "cargo" });
         cargo.args(["build", "--release", "--target", self.target.triple()]);
+        let told: Vec<&str> = flags.unwrap_or_default().split_ascii_whitespace().collect();
+        let remapped = paths.flags();
+        let all: Vec<&str> = told.into_iter().chain(remapped.iter().map(String::as_str)).collect();
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", all.join("\u{1f}"));
         if is_debians {
             cargo.arg("-Zbuild-std=std,panic_abort").env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
             cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", DEBIAN_LINKER).env("PATH", debian_path());
         }
         cargo
     }
+}
+
+/// The folders a compiler would write into the component, each with the name that is written instead: where somebody's files lie is nobody
+/// else's business, and the same source gives the same bytes wherever it is built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Paths(Vec<(PathBuf, String)>);
+
+impl Paths {
+    /// The folders of a project: of each package that lies here, of cargo's downloads, of the compiler.
+    pub(super) fn of(project: &Path) -> Self {
+        let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = std::env::home_dir();
+        let cargo_home = cargo_home.or_else(|| home.as_ref().map(|home| home.join(".cargo")));
+        let wide = home.map(|home| (home, "/home".to_owned())).into_iter().chain(cargo_home.map(|dir| (dir, "/cargo".to_owned())));
+        let mut metadata = Command::new("cargo");
+        metadata.args(["metadata", "--format-version", "1", "--quiet"]).current_dir(project);
+        let output = metadata.stdin(Stdio::null()).stderr(Stdio::null()).output();
+        let packages = output.ok().and_then(|output| serde_json::from_slice::<Value>(&output.stdout).ok()).map(|value| local(&value));
+        // Of several that fit, the compiler takes the last.
+        Self(wide.chain(packages.unwrap_or_default()).collect())
+    }
+
+    fn flags(&self) -> Vec<String> {
+        self.0.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect()
+    }
+}
+
+/// Name and folder of each package that has no source: it lies here.
+fn local(metadata: &Value) -> Vec<(PathBuf, String)> {
+    let packages = metadata["packages"].as_array().into_iter().flatten().filter(|package| package["source"].is_null());
+    let named = packages.filter_map(|package| {
+        let folder = Path::new(package["manifest_path"].as_str()?).parent()?.to_owned();
+        Some((folder, format!("/{}", package["name"].as_str()?)))
+    });
+    named.collect()
 }
 
 /// rustup prints the folder whether or not the target is installed: only the folder itself tells.
@@ -162,22 +203,36 @@ mod tests {
     #[test]
     fn every_toolchain_compiles_for_the_same_target() {
         for origin in [Origin::Active, Origin::Added, Origin::Debian] {
-            let cargo = Toolchain { target: Target::Bare, origin }.cargo_build();
+            let cargo = Toolchain { target: Target::Bare, origin }.cargo_build(&Paths::default(), None);
             assert_eq!(arguments(&cargo)[..4], ["build", "--release", "--target", "wasm32-unknown-unknown"], "{origin:?}");
         }
         let wasi = Toolchain { target: Target::Wasi, origin: Origin::Active };
-        assert!(wasi.makes_components() && arguments(&wasi.cargo_build()).contains(&"wasm32-wasip2"));
+        assert!(wasi.makes_components() && arguments(&wasi.cargo_build(&Paths::default(), None)).contains(&"wasm32-wasip2"));
     }
 
     #[test]
     fn debians_programs_come_before_rustups_and_build_the_standard_library() {
-        let cargo = Toolchain { target: Target::Bare, origin: Origin::Debian }.cargo_build();
+        let cargo = Toolchain { target: Target::Bare, origin: Origin::Debian }.cargo_build(&Paths::default(), None);
         assert_eq!(cargo.get_program(), DEBIAN_CARGO);
         assert!(arguments(&cargo).contains(&"-Zbuild-std=std,panic_abort"));
         let path = cargo.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value).expect("it is set");
         assert!(path.to_string_lossy().starts_with("/usr/bin"), "{path:?}");
         let active = Toolchain { target: Target::Bare, origin: Origin::Active };
-        assert_eq!(active.cargo_build().get_envs().count(), 0, "the active one is left as it is");
+        let names: Vec<_> = active.cargo_build(&Paths::default(), None).get_envs().map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(names, ["CARGO_ENCODED_RUSTFLAGS"], "the active one is left as it is but for the flags");
+    }
+
+    #[test]
+    fn the_places_of_packages_are_written_as_their_names_beside_the_flags_somebody_set() {
+        let metadata = serde_json::json!({"packages": [
+            {"name": "sizes", "source": null, "manifest_path": "/places/mine/sizes/Cargo.toml"},
+            {"name": "serde", "source": "registry+https://example.org", "manifest_path": "/places/cargo/serde/Cargo.toml"},
+        ]});
+        let paths = Paths(local(&metadata));
+        assert_eq!(paths.flags(), ["--remap-path-prefix=/places/mine/sizes=/sizes"]);
+        let cargo = Toolchain { target: Target::Bare, origin: Origin::Active }.cargo_build(&paths, Some("-C debuginfo=1"));
+        let flags = cargo.get_envs().find(|(name, _)| *name == "CARGO_ENCODED_RUSTFLAGS").and_then(|(_, value)| value).unwrap();
+        assert_eq!(flags.to_string_lossy(), "-C\u{1f}debuginfo=1\u{1f}--remap-path-prefix=/places/mine/sizes=/sizes");
     }
 
     #[test]
