@@ -225,8 +225,9 @@ async fn a_tenant_who_wants_https_answers_a_stranger_as_one_that_does_not_exist(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_text_is_obeyed_by_no_terminal_and_reads_as_it_was() {
-    const FOREIGN: &str = "a\u{9b}2J\u{202e}b\u{2028}c\u{7f}";
-    let is_obeyed = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{2028}".contains(c));
+    // With control characters, action and repository would not be taken over at all.
+    const FOREIGN: &str = "a\u{202e}b\u{2028}c\u{2066}d";
+    let is_obeyed = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{2028}\u{2066}".contains(c));
     let (host, folder) = host(&[], &[]);
     let document = serde_json::json!({ "action": FOREIGN, "repository": { "full_name": FOREIGN } }).to_string();
     sender(&host, "default").post("push", document).await.accepted();

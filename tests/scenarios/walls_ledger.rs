@@ -203,3 +203,28 @@ async fn what_the_host_writes_is_its_owners_whatever_the_mask_and_the_folder_wer
     assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("exists already"), "{again:?}");
     host.kill();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confined_host_with_more_than_it_sorts_in_memory_starts_again_and_stays() {
+    let folder = Folder::lay(&Layout { hookyard_toml: "[log]\nfilter = \"info,hookyard=debug\"\n".to_owned(), ..Layout::default() });
+    let send = async |host: &ProcessHost| {
+        let sender = system_tests::sender::Sender::new(host.ingest, "default", "github", system_tests::folder::SECRET);
+        sender.post("push", noise(1024 * 1024)).await.accepted()
+    };
+    let host = ProcessHost::start(&folder);
+    for _ in 0..32 {
+        send(&host).await;
+    }
+    host.signal(process::Signal::TERM);
+    assert!(host.ended().0.success());
+    // Behind each start every row is looked at and weighed: nothing of that may need a file outside the folder.
+    let host = ProcessHost::start(&folder);
+    let (clock, began) = (Clock::system(), Clock::system().instant());
+    while !host.log().contains("ledger_inspected") {
+        assert!(!host.log().contains("ledger_poisoned"), "{}", host.log());
+        assert!(clock.instant().saturating_duration_since(began) < Duration::from_mins(1), "not inspected: {}", host.log());
+        clock.sleep(Duration::from_millis(20)).await;
+    }
+    send(&host).await;
+    assert!(!host.log().contains("stored_bytes_"), "nothing is miscounted, nothing uncounted: {}", host.log());
+}

@@ -27,6 +27,7 @@ use crate::{
     broker::{Broker, Offer, OfferError},
     clock::Clock,
     delivery::{BodyEncoding, Delivery, DeliveryId, DeliveryKey, PluginName, Receipt, Refusal, SourceId, TenantId},
+    listen::Place,
     observe::{
         Observer, Readiness,
         facts::{DeliveryAccepted, DeliveryDuplicate, DeliveryRefused},
@@ -47,6 +48,8 @@ pub(super) struct Call {
     pub(super) peer: Peer,
     /// The end of the head.
     pub(super) began: Instant,
+    /// The connection's place.
+    pub(super) place: Arc<Place>,
 }
 
 /// Takes calls in.
@@ -103,7 +106,7 @@ impl Acceptor {
         let sender = recipient.sender(origin.client);
         self.limits.admit(&sender)?; //                                                 may this address be read
         let mut hold = self.budget.hold(sender.clone(), self.limits.standing(&sender));
-        let raw = read(&mut call.body, self.allowance(&shape, deadline), &mut hold, &self.clock).await;
+        let raw = read((&mut call.body, &call.place), self.allowance(&shape, deadline), &mut hold, &self.clock).await;
         let raw = raw.and_then(|raw| recipient.verify(signature, &raw).map(|()| raw)); // is it authentic
         let raw = raw.inspect_err(|refusal| self.blame(&sender, refusal))?;
         recipient.admit_transport(origin)?; //                                          over https, where the source wants it

@@ -93,6 +93,7 @@ impl Limits {
                 | Refusal::SignatureMismatch
                 | Refusal::BodyTooLarge { .. }
                 | Refusal::BodyTimeout
+                | Refusal::BodyIncomplete
         );
         if charged {
             // An address that used all its failures up is refused by `admit` from now on; there is nothing more to take.

@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::budget::Hold;
-use crate::{clock::Clock, delivery::Refusal};
+use crate::{clock::Clock, delivery::Refusal, listen::Place};
 
 /// How long a sender may be as slow as it likes: connections start slowly.
 const SLOW_START: Duration = Duration::from_secs(5);
@@ -22,17 +22,25 @@ pub(super) struct Allowance {
     pub(super) deadline: Instant,
 }
 
-/// Reads the whole body. It is held once: the buffer grows at most to twice what came, and is handed on without a copy.
-pub(super) async fn read(body: &mut Incoming, allowance: Allowance, hold: &mut Hold, clock: &Clock) -> Result<Bytes, Refusal> {
+/// Reads the whole body. It is held once: the buffer grows at most to twice what came, and is handed on without a copy. While a part of it is
+/// waited for, the connection is idle: where places are short, who sends nothing for the longest time goes first.
+pub(super) async fn read(
+    (body, place): (&mut Incoming, &Place),
+    allowance: Allowance,
+    hold: &mut Hold,
+    clock: &Clock,
+) -> Result<Bytes, Refusal> {
     let began = clock.instant();
     let mut received = BytesMut::new();
     loop {
         let limit = allowance.deadline.min(began + slowest(received.len(), allowance.bytes_per_s_min));
+        let waits = place.rest();
         let frame = tokio::select! {
             biased;
             () = clock.sleep_until(limit) => return Err(Refusal::BodyTimeout),
             frame = body.frame() => frame,
         };
+        drop(waits);
         let Some(frame) = frame else { return Ok(received.freeze()) };
         // Trailers carry nothing we want; they are read and dropped.
         let Ok(chunk) = frame.map_err(|_| Refusal::BodyIncomplete)?.into_data() else { continue };

@@ -95,21 +95,22 @@ impl Server {
             bytes_per_s_min: READ_BYTES_PER_S_MIN,
             head_bytes_max: self.settings.head_bytes_max,
         };
-        let is_reserved = place.is_reserved();
+        let its = Arc::clone(&place);
         let connection = Connection { place, times, clock: self.clock.clone(), tasks: self.tasks.clone() };
         let respond = move |request| {
-            let server = Arc::clone(&self);
-            async move { server.respond(request, peer, is_reserved).await }
+            let (server, place) = (Arc::clone(&self), Arc::clone(&its));
+            async move { server.respond(request, peer, place).await }
         };
         connection.serve(stream, respond).await;
     }
 
-    async fn respond(&self, request: Request<Incoming>, peer: Peer, is_reserved: bool) -> Answer {
+    async fn respond(&self, request: Request<Incoming>, peer: Peer, place: Arc<Place>) -> Answer {
         let (head, body) = request.into_parts();
         if let Some(answer) = self.health(&head.method, head.uri.path()) {
             return answer;
         }
-        let mut call = Call { head, body, peer, began: self.clock.instant() };
+        let is_reserved = place.is_reserved();
+        let mut call = Call { head, body, peer, began: self.clock.instant(), place };
         let result = if is_reserved { self.acceptor.turn_away(&call) } else { self.acceptor.answer(&mut call).await };
         let mut answer = match result {
             Ok(receipt) => response::receipt(&receipt),

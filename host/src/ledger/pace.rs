@@ -36,7 +36,7 @@ const WAIT_MAX: Duration = Duration::from_mins(10);
 const DOUBLED_AT_BYTES: u128 = 128 * 1024;
 
 /// What a write that is durable at once costs beside its bytes: pages of 16 KiB for its row, the counters and its tenant's sum.
-pub(super) const AT_ONCE_BYTES: usize = 48 * 1024;
+pub(super) const AT_ONCE_BYTES: usize = 128 * 1024;
 
 /// Who has used how much.
 #[derive(Debug)]

@@ -62,7 +62,8 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     seal::teach(&conn)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
-    conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192;")?;
+    // In memory, because a confined host makes no file outside its folder.
+    conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;")?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(conn)
 }

@@ -10,7 +10,7 @@ use std::{
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Error, params, types::Type};
 
 use super::{
     Ledger, LedgerError, body::StoredBody, books::BOOKS_MAX, committer::Tx, readers::READ_MAX, rows::parsed, seal, shelf::VERSION_BYTES,
@@ -66,28 +66,25 @@ static OF_DELIVERY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Everything, by tenant.
-static BY_TENANT: LazyLock<String> = LazyLock::new(|| {
+/// The weight of every row with its tenant. Nothing is grouped or sorted here: a sorter would carry whole documents, and lay them into a
+/// temporary file that a confined host may not make.
+static EVERY_ROW: LazyLock<String> = LazyLock::new(|| {
     let Weights { delivery, body, record, emit, value, step, version } = &*WEIGHTS;
-    let of_queue = |weight: &str, table: &str| {
-        format!(
-            "SELECT q.tenant, w.bytes FROM (SELECT queue, sum({weight}) AS bytes FROM {table} GROUP BY queue) w JOIN queues q ON q.id = w.queue"
-        )
-    };
-    let of_ids = |table: &str| format!("SELECT tenant, {ID_BYTES} * count(*) FROM {table} WHERE tenant IS NOT NULL GROUP BY tenant");
+    let of_queue = |weight: &str, table: &str| format!("SELECT (SELECT tenant FROM queues WHERE id = queue), {weight} FROM {table}");
+    let of_ids = |table: &str| format!("SELECT tenant, {ID_BYTES} FROM {table} WHERE tenant IS NOT NULL");
     let parts = [
-        format!("SELECT tenant, sum({delivery}) AS bytes FROM deliveries GROUP BY tenant"),
-        format!("SELECT d.tenant, sum({body}) FROM bodies JOIN deliveries d USING (seq) GROUP BY d.tenant"),
+        format!("SELECT tenant, {delivery} FROM deliveries"),
+        format!("SELECT d.tenant, {body} FROM bodies b JOIN deliveries d ON d.seq = b.seq"),
         of_queue(&LEG_BYTES.to_string(), "legs"),
         of_queue(record, "attempts"),
         of_queue(emit, "emits"),
         of_queue(step, "once"),
         of_queue(value, "kv"),
-        format!("SELECT tenant, sum({version}) FROM kept_plugins GROUP BY tenant"),
+        format!("SELECT tenant, {version} FROM kept_plugins"),
         of_ids("dedup"),
         of_ids("seen_bodies"),
     ];
-    format!("SELECT tenant, sum(bytes) FROM ({}) GROUP BY tenant", parts.join(" UNION ALL "))
+    parts.join(" UNION ALL ")
 });
 
 /// The weight of one record of a run that goes, as SQL.
@@ -253,7 +250,22 @@ fn kept(conn: &Connection) -> rusqlite::Result<BTreeMap<TenantId, i64>> {
 
 /// The sums as the rows have them.
 fn counted(conn: &Connection) -> rusqlite::Result<BTreeMap<TenantId, i64>> {
-    conn.prepare(&BY_TENANT)?.query_map([], |row| Ok((parsed(row, 0)?, row.get(1)?)))?.collect()
+    let mut sums = BTreeMap::<String, i64>::new();
+    let mut every = conn.prepare(&EVERY_ROW)?;
+    let mut rows = every.query([])?;
+    while let Some(row) = rows.next()? {
+        // A row of no queue is damage, which the inspection tells of; its bytes are nobody's.
+        let (Some(tenant), bytes) = (row.get_ref(0)?.as_str_or_null()?, row.get::<_, i64>(1)?) else { continue };
+        match sums.get_mut(tenant) {
+            Some(sum) => *sum += bytes,
+            None => drop(sums.insert(tenant.to_owned(), bytes)),
+        }
+    }
+    let named = |(tenant, bytes): (String, i64)| {
+        let tenant = tenant.parse().map_err(|error| Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))?;
+        Ok((tenant, bytes))
+    };
+    sums.into_iter().map(named).collect()
 }
 
 /// What each tenant's sum lacks, or has too much.

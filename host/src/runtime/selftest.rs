@@ -47,7 +47,11 @@ pub(super) async fn prove(engine: &Engine, probe: &Component, clock: &Clock) -> 
     let began = clock.instant();
     let end = spin(engine, probe, Allowance { wall: WALL, ..allowance }).await?;
     let took = clock.instant().saturating_duration_since(began);
-    anyhow::ensure!(end.is_none() && took <= BOUND, "the wall clock of {WALL:?} stopped an endless loop only after {took:?}");
+    anyhow::ensure!(end.is_none(), "the wall clock of {WALL:?} does not stop an endless loop");
+    if took > BOUND {
+        // That the bound works is proved; how late it came tells how busy the machine is, and a host must start on a busy one.
+        tracing::warn!(?took, "the machine is so busy that a wall clock of {WALL:?} ended a loop this late");
+    }
     Ok(())
 }
 

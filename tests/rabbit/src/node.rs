@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
 use crate::{Management, Settings, group::Group, packages::Packages, ports, site::Site};
@@ -20,7 +20,11 @@ const END_MAX: Duration = Duration::from_secs(30);
 /// How long the queues of a node may take to elect their leaders once it takes connections.
 const ELECTION_MAX: Duration = Duration::from_secs(15);
 /// Restarts beyond this heal nothing.
-const RESTARTS_MAX: usize = 3;
+const RESTARTS_MAX: usize = 6;
+/// Ports that are tried, where others are faster.
+const PORTS_TRIED_MAX: usize = 3;
+/// What RabbitMQ says where somebody else has its port.
+const PORT_TAKEN: &str = "could_not_start_listener";
 /// Gives the names of the quorum queues of a kind that have no leader.
 const LEADERLESS: &str = "[N || Q <- rabbit_amqqueue:list_by_type(quorum), {resource, _, queue, N} <- [amqqueue:get_name(Q)], \
                           string:prefix(N, <<\"PREFIX\">>) =/= nomatch, \
@@ -39,11 +43,22 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node and waits until it takes connections.
+    /// Starts a node and waits until it takes connections. Another program may take a port between the look and the start: then it is laid out
+    /// anew, on others.
     pub fn start(packages: Packages, settings: &Settings) -> anyhow::Result<Self> {
-        let node = Self::lay(Arc::new(Site::open(packages)?), "rabbit", settings)?;
-        node.restart()?;
-        Ok(node)
+        let site = Arc::new(Site::open(packages)?);
+        let mut tries = 1;
+        loop {
+            let node = Self::lay(Arc::clone(&site), "rabbit", settings)?;
+            match node.restart() {
+                Ok(()) => return Ok(node),
+                Err(_) if node.has_lost_its_port() && tries < PORTS_TRIED_MAX => {
+                    drop(fs::remove_file(node.log_file()));
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Lays out a node that does not run yet.
@@ -113,7 +128,17 @@ impl Node {
 
     /// Waits until it takes connections.
     pub fn restarted(&self) -> anyhow::Result<()> {
-        self.until("its door", START_MAX, || ports::speaks_amqp(self.amqp))
+        self.until("its door", START_MAX, || ports::speaks_amqp(self.amqp) || self.has_lost_its_port())?;
+        ensure!(ports::speaks_amqp(self.amqp), "RabbitMQ {}: somebody else has port {}", self.name(), self.amqp);
+        Ok(())
+    }
+
+    fn has_lost_its_port(&self) -> bool {
+        fs::read_to_string(self.log_file()).is_ok_and(|log| log.contains(PORT_TAKEN))
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.path(&format!("log/{}.log", self.name()))
     }
 
     /// Starts it (again) without waiting.

@@ -100,7 +100,7 @@ fn a_tenant_reaches_no_secret_but_its_own() {
         ("{ env = \"HOOKYARD_SECRET_RED_EMPTY\" }", "empty"),
         ("{ file = \"../admin.token\" }", "leads out"),
         ("{ file = \"link\" }", "leads out"),
-        ("{ file = \"/etc/hostname\" }", "`[tenants.red]` with `secret_dirs = [\"/etc\"]`"),
+        ("{ file = \"/etc/hostname\" }", "move the file beneath"),
         ("{ file = \".\" }", "no regular file"),
         ("{ file = \"gone\" }", "readable file"),
         ("\"plain\"", "another shape"),
