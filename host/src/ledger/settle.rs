@@ -11,7 +11,7 @@ use super::{
     schedule::Change,
     stored::{EMIT_BYTES, OF_RECORD, RECORD_BYTES, weight},
 };
-use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, LegState, Outcome, Settlement, TenantId, Verdict};
+use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, LegState, Outcome, PluginName, Settlement, TenantId, Verdict};
 
 /// Records kept of one leg; older ones go, so that a leg that is retried for ever does not fill the disk.
 const ATTEMPTS_KEPT_MAX: i64 = 100;
@@ -61,6 +61,11 @@ impl Settling {
     /// Whose it is.
     pub(super) fn tenant(&self) -> &TenantId {
         &self.lease.delivery.tenant
+    }
+
+    /// Which leg it takes back, and under which token.
+    pub(super) fn place(&self) -> (u64, &TenantId, &PluginName, u64) {
+        (self.lease.delivery.sequence, &self.lease.delivery.tenant, &self.lease.leg.plugin, self.lease.token)
     }
 
     /// Carries it out.
