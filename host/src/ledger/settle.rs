@@ -7,7 +7,9 @@ use rusqlite::{OptionalExtension, params};
 use super::{
     Finished, Lease, Settled,
     committer::Tx,
-    kv, rows,
+    kv,
+    quota::Unfit,
+    rows,
     schedule::Change,
     stored::{EMIT_BYTES, OF_RECORD, RECORD_BYTES, weight},
 };
@@ -15,6 +17,8 @@ use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, LegState, Out
 
 /// Records kept of one leg; older ones go, so that a leg that is retried for ever does not fill the disk.
 const ATTEMPTS_KEPT_MAX: i64 = 100;
+/// Records kept of one leg where its tenant's stored bytes are used up.
+const ATTEMPTS_KEPT_MIN: i64 = 1;
 /// How long a run that broke its kv quota waits for another try.
 const QUOTA_RETRY: Duration = Duration::from_mins(1);
 /// Bytes kept of a record's words where its tenant's stored bytes are used up.
@@ -83,7 +87,7 @@ impl Settling {
         }
         let is_done = matches!(self.finished.record.settlement, Settlement::Ack | Settlement::Skip);
         if is_done && let Some(quota) = self.write_effects(tx, (leg.0, queue))? {
-            over_quota(&mut self.finished, &quota);
+            over_quota(&mut self.finished, quota);
         }
         let Some(run) = update_leg(tx, &self.lease, &self.finished.record, queue)? else { return Ok(Settled::Stale) };
         self.write_attempt(tx, leg.0, queue, run)?;
@@ -96,11 +100,11 @@ impl Settling {
 
     /// Values and emits, all of them or none: which quota they do not fit. A record itself is always written, or a leg could not end; where
     /// there is no room for all of it, without its log and its calls.
-    fn write_effects(&self, tx: &mut Tx<'_>, (seq, queue): (u64, i64)) -> rusqlite::Result<Option<String>> {
+    fn write_effects(&self, tx: &mut Tx<'_>, (seq, queue): (u64, i64)) -> rusqlite::Result<Option<(String, Unfit)>> {
         let (tenant, effects) = (&self.lease.delivery.tenant, &self.finished.effects);
         let emitted = weight(self.emit_bytes());
-        if !kv::write_all(tx, (tenant, queue), &effects.kv_writes, emitted)? {
-            return Ok(Some(kv::quota_of(tx, tenant)));
+        if let Err(unfit) = kv::write_all(tx, (tenant, queue), &effects.kv_writes, emitted)? {
+            return Ok(Some((kv::unfit_in_words(tx, tenant, unfit), unfit)));
         }
         self.write_emits(tx, seq, queue)?;
         tx.store(tenant, emitted);
@@ -131,7 +135,8 @@ impl Settling {
     fn write_attempt(&mut self, tx: &mut Tx<'_>, seq: u64, queue: i64, run: i64) -> rusqlite::Result<()> {
         let tenant = self.lease.delivery.tenant.clone();
         let mut detail = self.finished.record.outcome.detail().to_owned();
-        if !tx.may_store(&tenant, weight(self.record_bytes())) {
+        let is_short = !tx.may_store(&tenant, weight(self.record_bytes()));
+        if is_short {
             (self.logs, self.host_calls) = (None, None);
             shorten(&mut detail);
         }
@@ -162,16 +167,24 @@ impl Settling {
                 asked_after(outcome).map(|after| i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
             ],
         )?;
-        if run > ATTEMPTS_KEPT_MAX {
-            let gone: Option<i64> = tx
-                .conn
-                .prepare_cached(&format!("DELETE FROM attempts WHERE seq = ?1 AND queue = ?2 AND run = ?3 RETURNING {}", *OF_RECORD))?
-                .query_row(params![seq.cast_signed(), queue, run - ATTEMPTS_KEPT_MAX], |row| row.get(0))
-                .optional()?;
-            tx.store(&tenant, -gone.unwrap_or(0));
+        let kept = if is_short { ATTEMPTS_KEPT_MIN } else { ATTEMPTS_KEPT_MAX };
+        if run > kept {
+            tx.store(&tenant, -drop_older(tx, (seq, queue), kept)?);
         }
         Ok(())
     }
+}
+
+/// Deletes all but the last records of a leg; what they weighed.
+fn drop_older(tx: &Tx<'_>, (seq, queue): (u64, i64), kept: i64) -> rusqlite::Result<i64> {
+    let sql = format!(
+        "DELETE FROM attempts WHERE seq = ?1 AND queue = ?2
+         AND run <= (SELECT max(run) FROM attempts WHERE seq = ?1 AND queue = ?2) - ?3 RETURNING {}",
+        *OF_RECORD
+    );
+    let mut dropping = tx.conn.prepare_cached(&sql)?;
+    let dropped = dropping.query_map(params![seq.cast_signed(), queue, kept], |row| row.get::<_, i64>(0))?;
+    dropped.sum()
 }
 
 /// The delay the plugin itself asked for.
@@ -189,11 +202,12 @@ fn shorten(detail: &mut String) {
 }
 
 /// A run whose values or emits do not fit their quota: its effects are dropped as a whole and it counts as a failed attempt, with the reason in its
-/// record. So it ends as a dead letter if the plugin does not make room, and nothing is half written.
-fn over_quota(finished: &mut Finished, quota: &str) {
-    let detail = format!("{quota}. Nothing of this run was kept");
+/// record. So it ends as a dead letter if the plugin does not make room, and nothing is half written. Where it is the disk that is short, the leg
+/// waits instead.
+fn over_quota(finished: &mut Finished, (words, unfit): (String, Unfit)) {
+    let detail = format!("{words}. Nothing of this run was kept");
     finished.record.outcome = Outcome::Fault(Fault::new(FaultKind::Denied, detail));
-    finished.record.settlement = Settlement::Retry { after: QUOTA_RETRY, counted: true };
+    finished.record.settlement = Settlement::Retry { after: QUOTA_RETRY, counted: unfit == Unfit::Quota };
 }
 
 /// Updates the leg and returns the number of this run; `None` where the leg is not the one that was lent.
