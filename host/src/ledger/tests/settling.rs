@@ -38,3 +38,27 @@ async fn a_suspect_whose_settlement_waits_holds_up_no_other_and_is_not_blamed() 
     assert_eq!(settling.await.unwrap(), Settled::Committed);
     rig.assert_books_balance().await;
 }
+
+#[tokio::test]
+async fn while_a_settlement_waits_its_document_is_gone_and_its_effects_are_counted() {
+    let rig = Rig::with(|settings| settings.tenant_settled_bytes_per_s_max = 1);
+    let mut set = everything(8);
+    set.queues.iter_mut().for_each(|queue| queue.run_memory = RunMemory { bytes: 1 << 20, per_body_byte: 2 });
+    rig.ledger.serve(set);
+    rig.accept(1, &["a"]).await;
+    let memory = rig.ledger.shared().settings.shares.pool(Resource::RunMemory).clone();
+    let used = || memory.used_by(&Holder::tenant(&tenant("default")));
+    let lease = rig.lease().await;
+    assert!(used() > 1 << 20, "{}", used());
+    let document = Arc::downgrade(&lease.delivery);
+    let emit = Emit { name: "noise".to_owned(), content_type: "text/plain".to_owned(), body: vec![b'x'; 10_000] };
+    owe(&rig);
+    let settling = settle(&rig, lease, Effects { emits: vec![emit], ..Effects::default() });
+    tokio::task::yield_now().await;
+    assert!(!settling.is_finished(), "it waits");
+    assert!(document.upgrade().is_none(), "nobody needs the document any more");
+    assert!((10_000..12_000).contains(&used()), "{}", used());
+    rig.clock.advance(Duration::from_mins(10));
+    assert_eq!((settling.await.unwrap(), used()), (Settled::Committed, 0));
+    rig.assert_books_balance().await;
+}
