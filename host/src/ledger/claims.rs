@@ -47,6 +47,18 @@ impl Taken {
     pub fn take(&self) -> Option<Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+
+    /// Gives it back, for as long as the lease is there.
+    pub fn put_back(&self, held: Held) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+    }
+
+    /// Gives all but so much of it back to the pool; nothing where somebody has taken it over.
+    pub fn shrink(&self, amount: u64) {
+        if let Some(held) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            held.shrink(amount);
+        }
+    }
 }
 
 impl From<Held> for Taken {

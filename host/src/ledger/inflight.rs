@@ -1,8 +1,9 @@
 //! Which legs are being run right now, told to the operating system before the guest's first instruction.
 //!
 //! A plugin that kills the host must be found out after the restart, so each lease is written to a slot of a small file: not synced, because
-//! a page cache outlives a killed process (and a power cut is no plugin's fault). A slot is cleared when the settlement is committed; one
-//! that was not cleared in time names a `run` the leg has passed by then and is ignored.
+//! a page cache outlives a killed process (and a power cut is no plugin's fault). A slot is cleared when the run has ended and its
+//! settlement begins, which may wait for its tenant's pace: what ends the host in that time is not this run. One that was not cleared in time
+//! names a `run` the leg has passed by then and is ignored.
 
 use std::{
     fs::{File, OpenOptions},

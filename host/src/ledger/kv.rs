@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     KvValue,
     committer::Tx,
+    quota::Unfit,
     seal,
     stored::{OF_VALUE, VALUE_BYTES, weight},
 };
@@ -38,11 +39,16 @@ pub(super) fn reads_hold(tx: &Tx<'_>, queue: i64, reads: &[KvRead]) -> rusqlite:
     Ok(true)
 }
 
-/// Writes all values, or none and answers false where they, together with `beside` bytes that the same run stores, do not fit the plugin's
+/// Writes all values, or none and answers why not where they, together with `beside` bytes that the same run stores, do not fit the plugin's
 /// quota or what its tenant may have stored.
-pub(super) fn write_all(tx: &mut Tx<'_>, (tenant, queue): (&TenantId, i64), writes: &[KvWrite], beside: i64) -> rusqlite::Result<bool> {
+pub(super) fn write_all(
+    tx: &mut Tx<'_>,
+    (tenant, queue): (&TenantId, i64),
+    writes: &[KvWrite],
+    beside: i64,
+) -> rusqlite::Result<Result<(), Unfit>> {
     if writes.is_empty() {
-        return Ok(beside == 0 || tx.may_store(tenant, beside));
+        return Ok(if beside == 0 { Ok(()) } else { tx.check_stored(tenant, beside) });
     }
     let usage: Option<(i64, i64)> = tx
         .conn
@@ -63,29 +69,36 @@ pub(super) fn write_all(tx: &mut Tx<'_>, (tenant, queue): (&TenantId, i64), writ
     }
     // What makes room is always taken, even by a plugin that is over its quota.
     if (keys > KEYS_MAX && keys > had_keys) || (bytes > BYTES_MAX && bytes > had_bytes) {
-        return Ok(false);
+        return Ok(Err(Unfit::Quota));
     }
     let stored = bytes - had_bytes + (keys - had_keys) * weight(VALUE_BYTES);
-    if stored + beside > 0 && !tx.may_store(tenant, stored + beside) {
-        return Ok(false);
+    if stored + beside > 0
+        && let Err(unfit) = tx.check_stored(tenant, stored + beside)
+    {
+        return Ok(Err(unfit));
     }
     tx.store(tenant, stored);
     for write in writes {
         put(tx, queue, write)?;
     }
     tx.execute("INSERT OR REPLACE INTO kv_usage VALUES (?1, ?2, ?3)", params![queue, keys, bytes])?;
-    Ok(true)
+    Ok(Ok(()))
 }
 
-/// The quotas a run may have met, in words.
-pub(super) fn quota_of(tx: &Tx<'_>, tenant: &TenantId) -> String {
+/// What a run has met, in words.
+pub(super) fn unfit_in_words(tx: &Tx<'_>, tenant: &TenantId, unfit: Unfit) -> String {
+    let (used, most) = (tx.shared.stored.of(tenant).0, tx.shared.stored_limit_now(tenant).share);
+    if unfit == Unfit::Disk {
+        return format!(
+            "the data disk has little left, and what this run wrote exceeds what its tenant may have stored at this moment ({used} of {most} \
+             bytes are used); the leg waits, and its tries are not counted, until the operator frees space on the disk or older deliveries go"
+        );
+    }
     format!(
-        "what this run wrote exceeds its plugin's {} MiB or {} keys of values, or what its tenant may have stored ({} of {} bytes are \
+        "what this run wrote exceeds its plugin's {} MiB or {} keys of values, or what its tenant may have stored ({used} of {most} bytes are \
          used); delete values or let them expire, or have the operator raise the tenant's `limits.stored_bytes_max`",
         BYTES_MAX / (1024 * 1024),
         KEYS_MAX,
-        tx.shared.stored.of(tenant).0,
-        tx.shared.stored_limit(tenant).share
     )
 }
 

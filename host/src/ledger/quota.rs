@@ -5,8 +5,8 @@
 //! shares may add up to more than the bound, its last eighth is only for tenants that have less than an equal part: who fills the bound finds
 //! it full before those who did not. A tenant that is the only one of its host may have all.
 //!
-//! What runs leave behind is held to the share and the bound as they are configured: for runs that began before the disk was short, there is the
-//! reserve of `free_bytes_min`.
+//! What runs leave behind is held to the same numbers of this moment: otherwise the accepted legs of one tenant would write until the disk is
+//! short for everybody. A record without its log is always kept, one for each leg, or a leg could not end.
 
 use std::{
     collections::BTreeMap,
@@ -48,6 +48,15 @@ pub enum AtStoredBytesMax {
 pub(super) struct Quotas {
     shares: Shares,
     by_tenant: RwLock<BTreeMap<TenantId, Quota>>,
+}
+
+/// Why what a run leaves behind does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It exceeds what is configured for its plugin or its tenant.
+    Quota,
+    /// It does not, and the disk has less at this moment.
+    Disk,
 }
 
 /// Of one resource: what a tenant has, what all have, and how many tenants there are to have some.
@@ -103,6 +112,14 @@ fn fits(limit: Limit, used: Used, wanted: u64) -> Result<(), Whose> {
     if all > limit.bound - for_those_who_have_little { Err(Whose::All) } else { Ok(()) }
 }
 
+/// The most a holder may have while the others keep what they have.
+fn most(limit: Limit, used: Used) -> u64 {
+    let others = used.all.saturating_sub(used.own);
+    let left = |bound: u64| bound.saturating_sub(others);
+    let little = left(limit.bound).min(limit.bound / used.holders.max(1) as u64);
+    limit.share.min(little.max(left(limit.bound - limit.bound / 8)))
+}
+
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
@@ -118,6 +135,13 @@ impl Shared {
         let (_, all, _) = self.stored.of(tenant);
         let available = unsigned(all).saturating_add(self.room.left());
         self.quotas.limit(Resource::StoredBytes, tenant, (available, self.quotas.of(tenant).stored_bytes_max))
+    }
+
+    /// The most a tenant may have stored at this moment.
+    pub(super) fn stored_most_now(&self, tenant: &TenantId) -> u64 {
+        let (own, all, holders) = self.stored.of(tenant);
+        let holders = (holders + usize::from(own == 0)).max(self.quotas.tenants());
+        most(self.stored_limit_now(tenant), Used { own: unsigned(own), all: unsigned(all), holders })
     }
 
     /// Whether so many legs more, of so many bytes in all, fit what a tenant has waiting.
@@ -146,10 +170,16 @@ impl Tx<'_> {
         Used { own: unsigned(own + of_tenant), all: unsigned(all + of_all), holders }
     }
 
-    /// Whether a run of a tenant's may leave so many bytes more behind, those of this group included.
+    /// Whether a run of a tenant's may leave so many bytes more behind at this moment, those of this group included.
     pub(super) fn may_store(&self, tenant: &TenantId, wanted: i64) -> bool {
-        let (limit, used, wanted) = (self.shared.stored_limit(tenant), self.stored(tenant), unsigned(wanted));
-        used.own.saturating_add(wanted) <= limit.share && used.all.saturating_add(wanted) <= limit.bound
+        self.check_stored(tenant, wanted).is_ok()
+    }
+
+    /// The same, and why not.
+    pub(super) fn check_stored(&self, tenant: &TenantId, wanted: i64) -> Result<(), Unfit> {
+        let (used, wanted) = (self.stored(tenant), unsigned(wanted));
+        fits(self.shared.stored_limit(tenant), used, wanted).map_err(|_| Unfit::Quota)?;
+        fits(self.shared.stored_limit_now(tenant), used, wanted).map_err(|_| Unfit::Disk)
     }
 
     /// Whether an offer fits what its tenant, and all, may have.
@@ -200,5 +230,14 @@ mod tests {
         assert_eq!(fits(HOST, used(175, 700, 5), 10), Err(Whose::All));
         assert_eq!(fits(HOST, used(0, 700, 5), 100), Ok(()));
         assert_eq!(fits(HOST, used(0, 750, 5), 60), Err(Whose::All), "nobody passes the bound itself");
+    }
+
+    #[test]
+    fn the_most_one_may_have_is_the_last_that_fits() {
+        for (own, others, holders) in [(0, 0, 1), (190, 0, 1), (100, 600, 5), (0, 650, 5), (200, 500, 3), (50, 900, 2)] {
+            let fit = |own: u64| fits(HOST, used(own, own + others, holders), 0).is_ok();
+            let last = (0..=HOST.bound).rev().find(|own| fit(*own)).unwrap_or(0);
+            assert_eq!(most(HOST, used(own, own + others, holders)), last, "{own} {others} {holders}");
+        }
     }
 }

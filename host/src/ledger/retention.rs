@@ -242,9 +242,10 @@ fn sweep(tx: &mut Tx<'_>) -> rusqlite::Result<usize> {
 /// Where a tenant's stored bytes are nearly used up and its operator wants the oldest to go: deletes some of them, until there is room for the
 /// `bytes` that are about to come. Each caller does a little more than that, until an eighth is free. What a stream has not come to is its gap.
 pub(super) async fn make_room(shared: &Arc<Shared>, tenant: &TenantId, bytes: usize) {
+    // Once: what is dropped is free for what comes, but not for the file system, so that a short disk looks shorter with each.
+    let share = shared.stored_most_now(tenant);
     // How much too much there is where that part of the share is to be free.
     let over = |part: u64| {
-        let share = shared.stored_limit_now(tenant).share;
         let used = shared.stored.of(tenant).0.saturating_add(weight(bytes));
         if bytes as u64 > share { 0 } else { used.saturating_sub_unsigned(share - share / part).max(0) }
     };

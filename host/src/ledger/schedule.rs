@@ -237,6 +237,19 @@ impl Schedule {
         due.into_iter().chain(loan).chain(back_off).min()
     }
 
+    /// The run of a leg on loan has ended, and its settlement begins: it kills nobody any more, so that the next suspect may be tried while this
+    /// one waits to be settled. Returns its in-flight slot.
+    pub(super) fn run_over(&self, leg: Key, token: u64) -> Option<usize> {
+        let mut state = self.state();
+        let slot = state.loans.get_mut(&leg).filter(|loan| loan.token == token)?.slot.take();
+        if state.suspect == Some(leg) {
+            state.suspect = None;
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        slot
+    }
+
     /// Claims a loan for its settlement: no reclaim from here. False where the token is not the loan's.
     pub(super) fn begin_settling(&self, leg: Key, token: u64) -> bool {
         match self.state().loans.get_mut(&leg) {

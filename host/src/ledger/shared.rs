@@ -125,14 +125,25 @@ impl Shared {
         reply.await.unwrap_or_else(|_| Err(self.not_committed()))
     }
 
-    /// Takes a leg back, in its tenant's time.
+    /// Takes a leg back, in its tenant's time. Its run has ended: while it waits, it is not what a death of the host is charged to.
     pub(super) async fn settle(self: &Arc<Self>, settling: Settling) -> Result<Settled, LedgerError> {
+        self.run_over(&settling);
         let bytes = settling.bytes();
         if let Some(due) = self.pace.take(settling.tenant(), bytes, self.clock.instant()) {
             self.clock.sleep_until(due).await;
         }
         retention::make_room(self, settling.tenant(), bytes).await;
         self.write(bytes, move |tx| settling.apply(tx)).await
+    }
+
+    fn run_over(&self, settling: &Settling) {
+        let (seq, tenant, plugin, token) = settling.place();
+        let Some(queue) = self.schedule.queue(tenant, plugin) else { return };
+        if let Some(slot) = self.schedule.run_over((seq, queue), token)
+            && let Err(error) = self.inflight.end(slot)
+        {
+            self.poison.set(&format!("writing the in-flight file: {error}"));
+        }
     }
 
     /// Has a run wait until its tenant may make so many bytes durable at once.

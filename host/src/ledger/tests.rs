@@ -14,6 +14,7 @@ mod house;
 mod lending;
 mod refund;
 mod seals;
+mod settling;
 mod shelf;
 mod streams;
 mod walls;
@@ -95,8 +96,12 @@ impl Rig {
 
     /// The same folder as a killed process would leave it, opened again.
     fn after_crash(&self) -> Self {
+        self.after_crash_with(|_| {})
+    }
+
+    fn after_crash_with(&self, change: impl FnOnce(&mut Settings)) -> Self {
         let dir = copy(self.dir.path());
-        let ledger = Ledger::open(settings(dir.path(), |_| {}), self.clock.clone()).unwrap();
+        let ledger = Ledger::open(settings(dir.path(), change), self.clock.clone()).unwrap();
         ledger.serve(everything(8));
         Self { dir, clock: self.clock.clone(), ledger }
     }

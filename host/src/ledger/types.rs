@@ -91,7 +91,7 @@ pub struct Lease {
     pub body_corrupt: bool,
     /// The legs's last `host_crashed` attempt already reached this count; see `FaultKind::HostCrashed`.
     pub crashes: u32,
-    /// The memory that was taken for the run.
+    /// The memory that was taken for the run, and of it what the settlement needs until that is carried out.
     pub memory: Taken,
     /// The place among the runs at once, until the lease is dropped.
     pub slot: Taken,

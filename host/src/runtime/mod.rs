@@ -362,15 +362,16 @@ impl Runtime {
     /// Makes one run. Never fails: every ending is an outcome. Waits, outside the run's own time, for memory in its tenant's turn, and for a
     /// place where all are taken.
     pub async fn invoke(&self, component: &Component, run: Run) -> RunReport {
-        self.invoke_with(None, component, run).await
+        self.invoke_with(None, component, run).await.0
     }
 
-    /// The same with the memory that was taken for the run before.
-    pub async fn invoke_with(&self, taken: Option<Held>, component: &Component, run: Run) -> RunReport {
+    /// The same with the memory that was taken for the run before. Gives it back with the report, which is in it.
+    pub async fn invoke_with(&self, taken: Option<Held>, component: &Component, run: Run) -> (RunReport, Held) {
         let memory = memory::take(&self.0.shares, &run, taken).await;
         // The semaphore is never closed, and without a permit the pool itself would say that it is full.
         let _place = self.0.places.acquire().await.ok();
-        invoke::invoke((&self.0.sandbox.engine, &self.0.clock), component, run, memory.amount()).await
+        let report = invoke::invoke((&self.0.sandbox.engine, &self.0.clock), component, run, memory.amount()).await;
+        (report, memory)
     }
 }
 

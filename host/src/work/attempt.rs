@@ -52,8 +52,6 @@ impl Worker {
                 (Some(version.digest()), self.slow_lane.make(owner, version.invoke(&lease, started_at)).await)
             }
         };
-        // Where no run was made, nobody has taken it over.
-        drop(lease.memory.take());
         let outcome = report.outcome.clone();
         let settlement = judge(&report.outcome, lease.attempt, &policy, fastrand::f64());
         let finished = finish(lease.attempt, report, settlement, (started_at, digest));
@@ -86,8 +84,9 @@ impl Worker {
         if let Some(turn) = self.turns.try_take(key) {
             return (version, Ok(Some(turn)));
         }
-        // Who waits for another run holds no memory that others need.
-        drop(lease.memory.take());
+        // Who waits for another run holds no more memory than its delivery is in; the run takes the rest anew.
+        let delivery = &lease.delivery;
+        lease.memory.shrink((delivery.document.len() + delivery.raw.as_ref().map_or(0, bytes::Bytes::len)) as u64);
         let late = || Fault::new(FaultKind::HostUnavailable, "other runs with the same `serialize_by` took all the time there was to wait");
         let turn = self.turns.take(key).await.map(Some).ok_or_else(late);
         (serving(), turn)

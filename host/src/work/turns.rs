@@ -2,7 +2,8 @@
 //!
 //! A leg waits for its turn as one of its plugin's runs at once, so that who waits takes no more of the host than who runs: another plugin has
 //! as many slots left as before. Its lease goes on meanwhile, nothing of it is settled, and a crash finds it where it was. Who came first
-//! goes first; there is a longest wait, far below a lease's. The memory that was taken for its run is given back meanwhile, and taken anew.
+//! goes first; there is a longest wait, far below a lease's. Of the memory that was taken for its run it keeps meanwhile what its delivery is in, and takes
+//! the rest anew.
 
 use std::{
     collections::HashMap,

@@ -107,8 +107,14 @@ impl Version for LoadedVersion {
             budget: self.plugin.budget,
             gate: Gate::Live(Box::new(outside)),
         };
-        let (runtime, plugin, memory) = (self.runtime.clone(), Arc::clone(&self.plugin), lease.memory.take());
-        Box::pin(async move { runtime.invoke_with(memory, &plugin.component, run).await })
+        let (runtime, plugin, taken) = (self.runtime.clone(), Arc::clone(&self.plugin), lease.memory.clone());
+        let memory = taken.take();
+        Box::pin(async move {
+            let (report, memory) = runtime.invoke_with(memory, &plugin.component, run).await;
+            // What the report holds waits for its settlement, and counts until then.
+            taken.put_back(memory);
+            report
+        })
     }
 
     fn note(&self, delivery: DeliveryId, outcome: &Outcome) {

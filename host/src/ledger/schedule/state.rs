@@ -20,6 +20,7 @@ pub(super) struct Loan {
     /// Where it was taken from.
     pub(super) lane: Lane,
     pub(super) settling: bool,
+    /// In the in-flight file, until the run has ended.
     pub(super) slot: Option<usize>,
 }
 
@@ -115,7 +116,7 @@ pub(super) struct State {
     pub(super) tenant_concurrency_max: usize,
     pub(super) due: BinaryHeap<Reverse<(Instant, u64, i64)>>,
     pub(super) loans: HashMap<Key, Loan>,
-    /// The suspect that is on loan: no other is lent meanwhile.
+    /// The suspect that is on loan and whose run has not ended: no other is lent meanwhile.
     pub(super) suspect: Option<Key>,
     pub(super) bytes: HashMap<Key, u32>,
     /// The sum over all tenants, and how many of them have some.
@@ -226,7 +227,7 @@ impl State {
     }
 
     /// The queue and lane of the leg that a tenant lends next. A suspect goes first, one at a time of all tenants', and its queue stands still
-    /// from when it is ready to its settlement; of several queues the one with the fewest suspects is free again first.
+    /// from when it is ready to the end of its run; of several queues the one with the fewest suspects is free again first.
     pub(super) fn next_of(&self, tenant: &TenantId) -> Option<(i64, Lane)> {
         if self.closed {
             return None;

@@ -190,6 +190,50 @@ async fn a_run_over_its_tenants_share_settles_without_its_log_and_what_it_emits_
 }
 
 #[tokio::test]
+async fn on_a_short_disk_a_run_leaves_no_more_than_the_share_of_this_moment_and_its_leg_waits() {
+    let rig = rig(&[(Resource::StoredBytes, Limit::new(1024 * KIB, 256 * KIB))], |_| {});
+    for (owner, number) in [("default", 1), ("default", 2), ("other", 3)] {
+        rig.send(owner, number, &["a"]).await.unwrap();
+    }
+    let leases = [rig.lease().await, rig.lease().await, rig.lease().await];
+    let own = leases.iter().find(|lease| lease.delivery.tenant == tenant("default")).unwrap();
+    // Nothing is left: all that is stored is all there is, and a quarter of that a share.
+    rig.ledger.shared().room.require(u64::MAX);
+    let emit = Emit { name: "noise".to_owned(), content_type: "text/plain".to_owned(), body: vec![b'x'; 32 * 1024] };
+    let before = rig.stored("default");
+    rig.settle(own, Settlement::Ack, Effects { emits: vec![emit], ..Effects::default() }).await;
+    let view = rig.ledger.delivery(own.leg.delivery).await.unwrap().unwrap();
+    let attempt = &view.legs[0].history[0];
+    assert_eq!((view.legs[0].state, view.legs[0].attempts, attempt.outcome.as_str()), (LegState::Retry, 0, "denied"));
+    assert!(attempt.detail.contains("disk has little left"), "{}", attempt.detail);
+    assert!(rig.stored("default") < before + 1024, "a record without its log");
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_leg_that_is_tried_again_and_again_over_its_tenants_share_keeps_one_record() {
+    let rig = rig(&[(Resource::StoredBytes, Limit::new(1024 * KIB, 64 * KIB))], |_| {});
+    rig.send("default", 1, &["a"]).await.unwrap();
+    let again = Settlement::Retry { after: Duration::from_secs(1), counted: true };
+    let tries = async |times: usize| {
+        for _ in 0..times {
+            rig.run(again).await;
+            rig.clock.advance(Duration::from_secs(1));
+        }
+    };
+    tries(3).await;
+    let lease = rig.lease().await;
+    let history = async || rig.ledger.delivery(lease.leg.delivery).await.unwrap().unwrap().legs[0].history.len();
+    assert_eq!(history().await, 3);
+    rig.ledger.allow(quotas(Quota { stored_bytes_max: Some(KIB), ..Quota::default() }));
+    rig.settle(&lease, again, Effects::default()).await;
+    rig.clock.advance(Duration::from_secs(1));
+    tries(3).await;
+    assert_eq!(history().await, 1);
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
 async fn the_sums_are_those_of_the_rows_after_every_kind_of_write_and_after_a_kill() {
     let rig = rig(&[], |_| {});
     rig.emit(1, 100).await;
@@ -284,6 +328,8 @@ async fn steps_in_a_loop_wait_for_their_tenants_budget_before_they_are_written()
     let (first, second) = (rig.lease().await, rig.lease().await);
     let (looping, neighbour) = if first.delivery.tenant == tenant("default") { (first, second) } else { (second, first) };
     let (ledger, leg) = (rig.ledger.clone(), looping.leg.clone());
+    // The number is set after a commit is answered; once another write is done, both offers are in it.
+    rig.ledger.shared().write(0, |_| Ok(())).await.unwrap();
     let before = rig.ledger.log_bytes();
     let looped = tokio::spawn(async move {
         for step in 0..6 {

@@ -61,7 +61,7 @@ async fn what_was_taken_for_a_run_before_counts_and_is_made_to_fit() {
     let tenant = Holder::tenant(&TenantId::default_tenant());
     for taken in [one() / 2, one(), 2 * one()] {
         let held = shares.pool(Resource::RunMemory).try_take(&tenant, taken).unwrap();
-        let report = runtime.invoke_with(Some(held), &component, run()).await;
+        let (report, _) = runtime.invoke_with(Some(held), &component, run()).await;
         assert_eq!((report.outcome.slug(), report.memory_bytes_max), ("ack", 64 * MIB + 16), "with {taken} taken before");
         assert_eq!(used(&shares), 0);
     }

@@ -9,7 +9,7 @@ use crate::{
     broker::BrokerError,
     delivery::{DeadReason, Timestamp, Verdict},
     observe::LiveEvent,
-    shares::{Resource, Shares},
+    shares::{Holder, Resource, Shares},
     tasks::Tasks,
 };
 
@@ -20,6 +20,10 @@ struct Left {
 }
 
 async fn attempt(lease: Lease, plugin: Option<ScriptedPlugin>, answer: Result<Settled, BrokerError>) -> Left {
+    attempt_with(Turns::new(Duration::ZERO), lease, plugin, answer).await
+}
+
+async fn attempt_with(turns: Turns, lease: Lease, plugin: Option<ScriptedPlugin>, answer: Result<Settled, BrokerError>) -> Left {
     let clock = Clock::manual(Timestamp::from_unix_ms(5_000));
     let observer = Observer::new(clock.clone());
     let mut onlooker = observer.subscribe();
@@ -29,7 +33,7 @@ async fn attempt(lease: Lease, plugin: Option<ScriptedPlugin>, answer: Result<Se
         versions: Box::new(Shelf(plugin)),
         observer,
         clock,
-        turns: Turns::new(Duration::ZERO),
+        turns,
         slow_lane: SlowLane::new(tokio::runtime::Handle::current(), Shares::default().pool(Resource::SlowLane).clone(), Tasks::new()),
     };
     worker.attempt(lease).await;
@@ -121,6 +125,21 @@ async fn a_settlement_that_changed_nothing_is_not_told_as_an_attempt() {
         assert_eq!(kinds, ["settlement_void"]);
         assert_eq!(left.events[0].fields["cause"], cause);
     }
+}
+
+#[tokio::test]
+async fn who_waits_for_its_turn_keeps_memory_for_its_delivery_and_who_has_run_until_it_is_settled() {
+    let pool = Shares::default().pool(Resource::RunMemory).clone();
+    let with_memory = || Lease { memory: pool.try_take(&Holder::Host, 1000).unwrap().into(), ..lease(1) };
+    let (ran, waited) = (with_memory(), with_memory());
+    let (memory, of_waiting) = (ran.memory.clone(), waited.memory.clone());
+    committed(ran, Some(ScriptedPlugin::new(ack()))).await;
+    assert_eq!(memory.take().map(|held| held.amount()), Some(1000), "the settlement gives it back");
+    let plugin = ScriptedPlugin { lanes: Some(1), ..ScriptedPlugin::new(ack()) };
+    let turns = Turns::new(Duration::ZERO);
+    let _taken = turns.try_take(plugin.turn(&waited).await.unwrap());
+    let left = attempt_with(turns, waited, Some(plugin), Ok(Settled::Committed)).await;
+    assert_eq!((fault_of(&left), of_waiting.take().map(|held| held.amount())), (FaultKind::HostUnavailable, Some(2)), "as long as `{{}}`");
 }
 
 #[test]
