@@ -66,6 +66,8 @@ enum What {
     Deploys,
     /// A tenant beside another one's hostile plugins
     Neighbours,
+    /// The second half of it: a tenant beside somebody who uses up a shared resource
+    Shares,
     /// Accepting beside a stream to Redis, and without one
     Streams,
     /// Memory of a host that has nothing to do
@@ -152,6 +154,9 @@ async fn measure(bench: &mut Bench, what: &What) -> anyhow::Result<()> {
     }
     if has(What::Neighbours) {
         neighbours::measure(bench).await?;
+    }
+    if *what == What::Shares {
+        neighbours::shares::measure(bench).await?;
     }
     if has(What::Streams) {
         streams::measure(bench).await?;

@@ -7,7 +7,7 @@
 //! `shares` holds the same against somebody who uses up one resource as fast as it goes.
 
 mod pressure;
-mod shares;
+pub(crate) mod shares;
 
 use std::{
     fmt::Write as _,

@@ -38,7 +38,7 @@ struct Felt {
 }
 
 /// Measures the neighbour beside each pressure, round after round.
-pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
+pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     let pressures: Vec<_> = std::iter::once(QUIET).chain(ALL).collect();
     let mut all = vec![Vec::new(); pressures.len()];
     for number in 1..=bench.lengths.rounds {

@@ -126,7 +126,7 @@ impl Resource {
             Self::AdminRequests => ("admin_requests", Count, "address", Wait),
             Self::OutgoingRequests => ("outgoing_requests", Count, "tenant", Wait),
             Self::Lookups => ("lookups", Count, "tenant", Wait),
-            Self::OpenedBytes => ("opened_bytes", Bytes, "host", Wait),
+            Self::OpenedBytes => ("opened_bytes", Bytes, "message", Wait),
         };
         let (bound_key, share_key) = self.keys();
         Row { name, unit, holder, at_bound, bound_key, share_key }
