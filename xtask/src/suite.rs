@@ -1,7 +1,7 @@
 //! The tests of the workspace, in two lanes beside each other: most of them wait more than they compute.
 //!
 //! A test binary is one process, as under `cargo test`, so what its tests share is made once. One lane has the binaries that need RabbitMQ, the
-//! other has the rest. Those that fill the machine or measure what it does come last, alone.
+//! other has the rest. Those that fill the machine, measure what it does or kill what they started come last, alone.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,10 +16,22 @@ use serde_json::Value;
 use crate::{cargo, say, succeed, without_this_package};
 
 /// Run alone: they fill the machine, or measure what it does meanwhile.
-const ALONE: [&str; 5] = ["abuse", "bombs", "crash", "failing_disk", "power_cut"];
+const ALONE: [&str; 11] = [
+    "abuse",
+    "bombs",
+    "broker_faults",
+    "crash",
+    "failing_disk",
+    "folder",
+    "memory",
+    "power_cut",
+    "walls_cell",
+    "walls_door",
+    "walls_ledger",
+];
 /// Run in a lane of their own, the longest first: they start RabbitMQ nodes, or have vhosts of the shared one.
 const BROKERS: [&str; 9] =
-    ["broker_faults", "rabbitmq", "topology", "migrate", "pipeline_on_rabbitmq", "lapin_defects", "tls", "onlookers", "nodes"];
+    ["pipeline_on_rabbitmq", "migrate", "rabbitmq", "forged_legs", "topology", "lapin_defects", "tls", "onlookers", "nodes"];
 /// A binary that takes longer is named at the end.
 const SLOW_S: u64 = 20;
 
@@ -160,8 +172,7 @@ mod tests {
                 "profile": {"test": test}, "executable": format!("/t/{name}"), "manifest_path": "/w/tests/Cargo.toml", "target": {"name": name},
             })
         };
-        let binaries =
-            ["accept", "tls", "power_cut", "broker_faults", "abuse"].map(|name| Binary::read(&line(name, true).to_string()).unwrap());
+        let binaries = ["accept", "tls", "power_cut", "rabbitmq", "abuse"].map(|name| Binary::read(&line(name, true).to_string()).unwrap());
         assert!(Binary::read(&line("hookyard", false).to_string()).is_none());
         assert!(Binary::read("no JSON").is_none());
         assert_eq!(binaries[0].folder, Path::new("/w/tests"));
@@ -169,7 +180,7 @@ mod tests {
         let (brokers, others) = split(others, &BROKERS);
         let names = |binaries: &[Binary]| binaries.iter().map(|binary| binary.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&alone), ["abuse", "power_cut"]);
-        assert_eq!(names(&brokers), ["broker_faults", "tls"]);
+        assert_eq!(names(&brokers), ["rabbitmq", "tls"]);
         assert_eq!(names(&others), ["accept"]);
     }
 
