@@ -159,7 +159,10 @@ fn learn(dir: &Path) -> anyhow::Result<PathBuf> {
     let compiler = compiler.with_context(|| {
         format!("this build of wasmtime keeps compiled code under another name than `{expected}`: `runtime/compile/kept.rs` must follow")
     })?;
-    Ok(Path::new("modules").join(compiler.file_name()))
+    let found = Path::new("modules").join(compiler.file_name());
+    // wasmtime's own thread may still look into the folder, and would complain of its absence: the next start removes it.
+    drop(folder.keep());
+    Ok(found)
 }
 
 /// The name wasmtime gives the code of a component: the hash of everything that decides what it looks like.
