@@ -16,11 +16,14 @@ use super::{
 use crate::{
     broker::{DeadLetterChange, DeadLetterFilter},
     delivery::{
-        DeliveryId, LegId, PluginName, SourceId, TenantId, Timestamp,
+        DeliveryId, IdPrefix, LegId, ParseIdError, PluginName, SourceId, TenantId, Timestamp,
         view::{DeadLetterView, DeliveryStatus, DeliveryView, EmitView, Page},
     },
     ledger::DeliveryFilter,
 };
+
+/// Ids that are named where a beginning fits several.
+const MEANT_MAX: usize = 5;
 
 type Answer<T> = Result<Json<T>, Problem>;
 
@@ -123,26 +126,38 @@ pub(super) async fn emits(State(parts): State<Parts>, uri: Uri) -> Answer<Page<E
     known(&parts, tenant.as_ref(), page).map(Json)
 }
 
-/// By Hookyard's id, or by the provider's where only one delivery has it (several hooks of one event may share it).
 async fn find(parts: &Parts, id: &str) -> Result<DeliveryView, Problem> {
-    let missing = || Problem::not_found("delivery", id);
+    let meant = meant(parts, id).await?;
+    parts.ledger.delivery(meant).await?.ok_or_else(|| Problem::not_found("delivery", id))
+}
+
+/// By Hookyard's id or its first digits, or by the provider's, where only one delivery has it (several hooks of one event may share it).
+async fn meant(parts: &Parts, id: &str) -> Result<DeliveryId, Problem> {
     if let Ok(ours) = id.parse::<DeliveryId>() {
-        return parts.ledger.delivery(ours).await?.ok_or_else(missing);
+        return Ok(ours);
     }
-    let found = parts.ledger.by_provider_id(id).await?;
+    let mut found: Vec<_> = parts.ledger.by_provider_id(id).await?.iter().map(|view| view.delivery_id).collect();
+    if let (true, Ok(prefix)) = (found.is_empty(), id.parse::<IdPrefix>()) {
+        found = parts.ledger.by_prefix(prefix, MEANT_MAX).await?;
+    }
     match &found[..] {
-        [] => Err(missing()),
-        [one] => parts.ledger.delivery(one.delivery_id).await?.ok_or_else(missing),
+        [] => Err(Problem::not_found("delivery", id)),
+        [one] => Ok(*one),
         several => {
-            let ids: Vec<_> = several.iter().map(|view| view.delivery_id.to_string()).collect();
-            let detail = format!("several deliveries have this provider's id; ask for one of {}", ids.join(", "));
+            let ids: Vec<_> = several.iter().take(MEANT_MAX).map(DeliveryId::to_string).collect();
+            let detail = format!("`{id}` is several deliveries; ask for one of {}", ids.join(", "));
             Err(Problem::new(StatusCode::CONFLICT, "id_ambiguous", detail))
         }
     }
 }
 
 async fn find_dead(parts: &Parts, id: &str) -> Result<(LegId, DeadLetterView), Problem> {
-    let leg: LegId = id.parse().map_err(|error: crate::delivery::ParseIdError| Problem::bad_parameter(error.to_string()))?;
+    let (delivery, plugin) = id.split_once('.').unwrap_or((id, ""));
+    let plugin = match plugin {
+        "" => return Err(Problem::bad_parameter(format!("`{id}` is not a leg id (<delivery_id>.<plugin>)"))),
+        plugin => plugin.parse().map_err(|error: ParseIdError| Problem::bad_parameter(error.to_string()))?,
+    };
+    let leg = LegId { delivery: meant(parts, delivery).await?, plugin };
     match parts.ledger.dead_letter(&leg).await? {
         Some(view) => Ok((leg, view)),
         None => Err(Problem::not_found("dead letter", id)),

@@ -134,7 +134,7 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
 }
 
 /// Where a listener of this machine is reached: one that listens everywhere, over loopback.
-fn reachable(listen: Option<SocketAddr>) -> SocketAddr {
+pub(super) fn reachable(listen: Option<SocketAddr>) -> SocketAddr {
     let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)));
     match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, listen.port())),

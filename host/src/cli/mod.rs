@@ -9,6 +9,7 @@ mod component;
 mod dead_letters;
 mod deliveries;
 mod exit;
+mod init;
 mod output;
 mod plugin;
 mod plugins;
@@ -34,16 +35,25 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// A WebAssembly plugin host for webhook handlers
 #[derive(Debug, Parser)]
-#[command(name = "hookyard", version, about, after_help = AFTER_HELP)]
+#[command(name = "hookyard", version, about, before_help = BEFORE_HELP, help_template = HELP, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+/// What a newcomer types stands first: the list of commands tells where one could go, and not where one begins.
+const BEFORE_HELP: &str = "From nothing to a handled delivery:
+  hookyard init hooks        # makes a folder: configuration, a secret, a first plugin
+  hookyard serve             # in that folder: runs the host, until Ctrl-C
+  hookyard send --event push # there, in a second terminal: a signed delivery of your own";
+const HELP: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed, 2 usage, 4 not authorised, 5 not found, 69 unreachable, 70 plugin trapped, 75 plugin hit a limit, 78 configuration invalid.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a folder in which a host runs at once
+    Init(init::Args),
     /// Run the host; SIGTERM drains, SIGHUP reloads
     Serve(serve::Args),
     /// Show every problem of all files at once, then the limits in force
@@ -112,6 +122,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     }
     match command {
+        Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(&args),
         Command::Send(args) => block_on(send::run(args)),
@@ -167,6 +178,17 @@ mod tests {
     #[test]
     fn the_arguments_are_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_begins_with_three_examples_that_are_commands() {
+        let help = Cli::command().render_help().to_string();
+        let examples: Vec<&str> = help.lines().skip_while(|line| !line.starts_with("From nothing")).skip(1).take(3).collect();
+        for line in &examples {
+            let typed = line.split('#').next().unwrap_or_default().split_whitespace();
+            assert!(Cli::try_parse_from(typed).is_ok(), "{line}");
+        }
+        assert!(help.find("Usage:") > help.find(examples[2]), "{help}");
     }
 
     #[test]

@@ -14,6 +14,9 @@ use super::exit::Failure;
 use crate::text::escaped;
 pub(super) use crate::text::harmless;
 
+/// Digits of a short id.
+const SHORT: usize = 12;
+
 /// Where a command writes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
@@ -65,6 +68,18 @@ impl Output {
 /// A line of words; that it cannot be written is nothing one could say anywhere.
 pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
+}
+
+/// What to type next.
+#[must_use]
+pub(super) fn next(command: &str) -> String {
+    format!("next: {command}")
+}
+
+/// The beginning of a delivery's id or a digest: as long as people read, and long enough to be one in a log of millions.
+#[must_use]
+pub(super) fn short(id: &str) -> &str {
+    id.char_indices().nth(SHORT).map_or(id, |(end, _)| &id[..end])
 }
 
 /// The text of a field of an object: `-` where there is none.

@@ -207,6 +207,38 @@ impl FromStr for LegId {
     }
 }
 
+/// The first digits of a delivery's id, at least four: what people copy from a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdPrefix {
+    lowest: DeliveryId,
+    highest: DeliveryId,
+}
+
+impl IdPrefix {
+    /// Fewest digits: fewer would fit one delivery in a hundred.
+    const DIGITS_MIN: usize = 4;
+    const DIGITS: usize = 32;
+
+    /// The first and the last id that begin so.
+    #[must_use]
+    pub fn range(&self) -> (DeliveryId, DeliveryId) {
+        (self.lowest, self.highest)
+    }
+}
+
+impl FromStr for IdPrefix {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let wrong = || ParseIdError::new(text, "an id or the beginning of one (4 to 32 hexadecimal digits)");
+        if !(Self::DIGITS_MIN..=Self::DIGITS).contains(&text.len()) {
+            return Err(wrong());
+        }
+        let filled = |digit: &str| format!("{text}{}", digit.repeat(Self::DIGITS - text.len())).parse().map_err(|_| wrong());
+        Ok(Self { lowest: filled("0")?, highest: filled("f")? })
+    }
+}
+
 /// SHA-256 of a plugin version (component bytes and manifest bytes), written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
@@ -287,6 +319,20 @@ mod tests {
         assert_eq!(id("guid", "1"), id("guid", "1"));
         assert_ne!(id("guid", "1"), id("guid", "2"));
         assert_ne!(id("a", "bc"), id("ab", "c"));
+    }
+
+    #[test]
+    fn the_first_digits_of_an_id_stand_for_all_that_begin_so() {
+        let range = |text: &str| text.parse::<IdPrefix>().map(|prefix| prefix.range());
+        for digits in [4, 5, 12, 31, 32] {
+            let whole = id("g", "h");
+            let (lowest, highest) = range(&whole.to_string()[..digits]).unwrap();
+            assert!(lowest <= whole && whole <= highest, "{digits}");
+            assert_eq!(lowest == highest, digits == 32);
+        }
+        for bad in ["", "abc", "ABCD", "wxyz", "ab-cd", &"a".repeat(33)] {
+            assert!(range(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

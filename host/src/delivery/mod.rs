@@ -17,7 +17,7 @@ pub mod view;
 
 pub use attempt::{AttemptRecord, Effects, Emit, KvRead, KvWrite};
 pub use dedup::{Dedup, LegDecision, decide};
-pub use id::{DeliveryId, DeliveryKey, Digest, LegId, ParseIdError, PluginName, SourceId, StreamName, TenantId};
+pub use id::{DeliveryId, DeliveryKey, Digest, IdPrefix, LegId, ParseIdError, PluginName, SourceId, StreamName, TenantId};
 pub use leg::LegState;
 pub use outcome::{Fault, FaultKind, Outcome, Verdict};
 pub use refusal::Refusal;

@@ -62,7 +62,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 use crate::{
     clock::Clock,
     delivery::{
-        DeliveryId, LegId, PluginName, Receipt, TenantId,
+        DeliveryId, IdPrefix, LegId, PluginName, Receipt, TenantId,
         view::{DeadLetterView, DeliveryView, EmitView, Page, QueueView},
     },
 };
@@ -244,6 +244,11 @@ impl Ledger {
     pub async fn by_provider_id(&self, provider_id: &str) -> Result<Vec<DeliveryView>, LedgerError> {
         let (shared, provider_id) = (Arc::clone(self.shared()), provider_id.to_owned());
         self.shared().read(READ_MAX, move |conn| queries::by_provider_id(conn, &shared.schedule, &provider_id)).await
+    }
+
+    /// The deliveries whose id begins so, at most `limit` of them.
+    pub async fn by_prefix(&self, prefix: IdPrefix, limit: usize) -> Result<Vec<DeliveryId>, LedgerError> {
+        self.shared().read(READ_MAX, move |conn| queries::by_prefix(conn, prefix, limit)).await
     }
 
     /// A page of dead letters, newest first; at most 500.

@@ -12,7 +12,7 @@ use super::{
     seal,
 };
 use crate::delivery::{
-    DeliveryId, Digest, Timestamp,
+    DeliveryId, Digest, IdPrefix, Timestamp,
     view::{AttemptView, DeliveryStatus, DeliveryView, LegView, Page},
 };
 
@@ -196,6 +196,16 @@ pub(super) fn delivery(conn: &Connection, schedule: &Schedule, id: DeliveryId) -
     }
     snapshot.finish()?;
     Ok(Some(found))
+}
+
+/// The deliveries whose id begins so, at most `limit` of them.
+pub(super) fn by_prefix(conn: &Connection, prefix: IdPrefix, limit: usize) -> rusqlite::Result<Vec<DeliveryId>> {
+    let (lowest, highest) = prefix.range();
+    conn.prepare_cached(
+        "SELECT u.id FROM dedup u JOIN deliveries d ON d.seq = u.seq AND d.id = u.id WHERE u.id BETWEEN ?1 AND ?2 ORDER BY u.id LIMIT ?3",
+    )?
+    .query_map(params![lowest.as_bytes(), highest.as_bytes(), limit.cast_signed()], |row| row.get(0).map(DeliveryId::from_bytes))?
+    .collect()
 }
 
 /// The deliveries with a provider's id, newest first.

@@ -10,7 +10,7 @@ use std::{
 use super::{
     super::{
         exit::{Exit, Failure},
-        output::say,
+        output::{next, say},
     },
     javascript,
     project::{Language, Project},
@@ -34,7 +34,7 @@ pub(super) async fn run(args: &Args) -> Result<(), Failure> {
     let project = Project::open(&args.dir)?;
     let file = args.output.clone().unwrap_or_else(|| project.component());
     build(&project, &file).await?;
-    say(&words::next(&format!("hookyard plugin run {} --event {}", file.display(), words::first_event(&project.manifest))));
+    say(&next(&format!("hookyard plugin run {} --event {}", file.display(), words::first_event(&project.manifest))));
     Ok(())
 }
 

@@ -23,6 +23,8 @@ mod words;
 
 pub(super) use inspect::print_admission;
 
+use std::path::Path;
+
 use super::exit::{Exit, Failure};
 use crate::runtime::AdmissionError;
 
@@ -67,6 +69,11 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Verb::Run(args) => super::block_on(try_out::run(args)),
         Verb::Inspect(args) => super::block_on(inspect::run(args)),
     }
+}
+
+/// The event and the document of a fixture, for who sends it to a host.
+pub(super) fn delivery_of_fixture(file: &Path) -> Result<(String, Vec<u8>), Failure> {
+    fixture::Fixture::read(file).map(|fixture| (fixture.event, fixture.document))
 }
 
 fn refused(error: &AdmissionError) -> Failure {

@@ -10,9 +10,8 @@ use std::{
 
 use super::super::{
     exit::{Exit, Failure},
-    output::say,
+    output::{next, say},
 };
-use super::words;
 use crate::delivery::PluginName;
 
 /// The SDK's files and the contract, by their paths in the repository.
@@ -23,8 +22,9 @@ const CONTRACT: &str = "wit/plugin.wit";
 /// The arguments of `plugin new`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// The plugin's name, and its folder's
-    name: PluginName,
+    /// The folder to make, such as `review-wanted` or `handlers/review-wanted`; the plugin is named after it
+    #[arg(value_name = "PATH")]
+    dir: PathBuf,
     /// What it is written in
     #[arg(long, default_value = "rust")]
     lang: Lang,
@@ -63,18 +63,18 @@ const JAVASCRIPT: [Template; 4] = [
 
 /// Makes the folder; one that holds something already is left as it is.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let dir = PathBuf::from(args.name.as_str());
-    if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
+    let (dir, name) = (args.dir.as_path(), name_of(&args.dir)?);
+    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure::new(Exit::Failed, format!("{} is there already, and not empty", dir.display())).hint("take another name"));
     }
-    let (sdk, next) = match args.lang {
-        Lang::Rust => (Some(provide_sdk(&args.name, &dir)?), format!("hookyard plugin test {}", dir.display())),
+    let (sdk, command) = match args.lang {
+        Lang::Rust => (Some(provide_sdk(&name, dir)?), format!("hookyard plugin test {}", dir.display())),
         Lang::JavaScript => (None, format!("npm install --prefix {0} && hookyard plugin test {0}", dir.display())),
     };
     let own: &[Template] = if args.lang == Lang::Rust { &RUST } else { &JAVASCRIPT };
     let mut written = Vec::new();
     for (place, text) in own.iter().chain(&BOTH) {
-        let fill = |text: &str| text.replace("{{name}}", args.name.as_str()).replace("{{sdk}}", sdk.as_deref().unwrap_or_default());
+        let fill = |text: &str| text.replace("{{name}}", name.as_str()).replace("{{sdk}}", sdk.as_deref().unwrap_or_default());
         write(&dir.join(fill(place)), &fill(text))?;
         written.push(fill(place));
     }
@@ -82,8 +82,18 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if sdk.is_some_and(|sdk| sdk.starts_with("sdk/")) {
         say("with the SDK this hookyard was built with in sdk/");
     }
-    say(&words::next(&next));
+    say(&next(&command));
     Ok(())
+}
+
+/// The last part of the path, whatever leads there.
+fn name_of(dir: &Path) -> Result<PluginName, Failure> {
+    let whole = std::path::absolute(dir)?;
+    let last = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    last.parse().map_err(|error| {
+        Failure::new(Exit::Usage, format!("`{}`: a plugin is named after its folder, and {error}", dir.display()))
+            .hint("such as `hookyard plugin new handlers/review-wanted`")
+    })
 }
 
 /// Where the plugin's `Cargo.toml` finds the SDK.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         exit::{Exit, Failure},
-        output::{Output, say},
+        output::{Output, next, say},
         samples,
     },
     build,
@@ -175,10 +175,10 @@ fn conclude(output: Output, project: &Project, tried: &[Tried]) -> Result<(), Fa
     }
     let Some(exit) = failed.iter().map(|one| exit_of(&one.report.outcome)).max_by_key(|exit| severity(*exit)) else {
         let component = project.component();
-        say(&words::next(&format!("cp {} {} tenants/default/plugins/", component.with_extension("toml").display(), component.display())));
+        say(&next(&format!("cp {} {} tenants/default/plugins/", component.with_extension("toml").display(), component.display())));
         return Ok(());
     };
-    say(&words::next("correct the plugin or the fixture; `hookyard plugin dev` repeats this at every change"));
+    say(&next("correct the plugin or the fixture; `hookyard plugin dev` repeats this at every change"));
     Err(Failure::silent(exit))
 }
 

@@ -1,11 +1,6 @@
-//! How the author's loop says numbers, and what to type next.
+//! How the author's loop says numbers, and with what a try-out begins.
 
 use crate::catalog::Manifest;
-
-/// What to type next.
-pub(super) fn next(command: &str) -> String {
-    format!("next: {command}")
-}
 
 /// The first event of a manifest that has a name: what a try-out begins with.
 pub(super) fn first_event(manifest: &Manifest) -> &str {

@@ -46,6 +46,20 @@ async fn an_unrouted_delivery_is_accepted_again_and_runs_for_who_subscribed_sinc
 }
 
 #[tokio::test]
+async fn the_beginning_of_an_id_finds_the_deliveries_that_begin_so() {
+    let rig = Rig::new();
+    let ids: Vec<_> = (0..3).map(|n| offer(n, &[]).delivery.id).collect();
+    for n in 0..3 {
+        rig.offer(offer(n, &[])).await.unwrap();
+    }
+    for id in ids {
+        assert_eq!(rig.ledger.by_prefix(id.to_string()[..12].parse().unwrap(), 5).await.unwrap(), [id]);
+    }
+    assert_eq!(rig.ledger.by_prefix("00000000".parse().unwrap(), 5).await.unwrap(), []);
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
 async fn a_body_under_another_id_is_flagged_and_refused_by_option() {
     let rig = Rig::new();
     rig.offer(offer_of("default", "first", "{}", &["a"])).await.unwrap();

@@ -1,4 +1,6 @@
-//! The author's loop, as a user types it: the real binary, real compilers, no host.
+//! The author's loop, as a user types it: the real binary, real compilers, no host but in the last step.
+
+mod quick_start;
 
 use std::{
     fs,
@@ -139,8 +141,22 @@ fn a_new_plugin_never_writes_over_what_is_there() {
     assert_eq!(code(&new), 1);
     assert!(words(&new).contains("not empty"), "{}", words(&new));
     assert_eq!(fs::read_dir(desk.path("sizes")).expect("the folder").count(), 1);
-    assert_eq!(code(&desk.run(&["plugin", "new", "../escape"])), 2, "a name is no path");
     assert_eq!(code(&desk.run(&["plugin", "new", "2fast"])), 2);
+    assert_eq!(code(&desk.run(&["plugin", "new", ".."])), 2, "a path without a last part names no plugin");
+    assert_eq!(code(&desk.run(&["plugin", "new", "handlers/Sizes"])), 2);
+}
+
+#[test]
+fn a_new_plugin_may_lie_anywhere_and_is_named_after_its_folder() {
+    let desk = Desk::new();
+    let path = desk.path("deep/handlers/sizes").display().to_string();
+    for (place, lies) in [("handlers/sizes", "handlers/sizes"), ("./sizes/", "sizes"), (path.as_str(), "deep/handlers/sizes")] {
+        let new = desk.run(&["plugin", "new", place, "--lang", "js"]);
+        assert_eq!(code(&new), 0, "{}", words(&new));
+        let package = fs::read_to_string(desk.path(lies).join("package.json")).expect("a package");
+        assert!(package.contains("\"name\": \"sizes\"") && desk.path(lies).join("sizes.toml").is_file(), "{package}");
+        assert!(words(&new).contains("hookyard plugin test "), "{}", words(&new));
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `send`: signs and sends as the provider does, so that a source can be tried without the provider.
 
+mod document;
+mod place;
+
 use std::{
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,39 +18,23 @@ use serde_json::{Value, json};
 
 use super::{
     client::{Target, Wire},
-    environment,
     exit::{Exit, Failure},
-    output::Output,
-    read_bounded, samples,
+    output::{Output, next, say, short},
 };
-use crate::{
-    clock::Clock,
-    signature::{Secret, sign},
-};
+use crate::{clock::Clock, signature::sign};
 
 const CONNECTIONS_MAX: usize = 32;
 
 /// The arguments of `send`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where to, such as <http://127.0.0.1:8080/webhooks/github>
-    #[arg(long)]
-    url: String,
+    #[command(flatten)]
+    place: place::Args,
+    #[command(flatten)]
+    document: document::Args,
     /// How to sign
     #[arg(long, default_value = "github")]
     source: super::Scheme,
-    /// An environment variable with the secret
-    #[arg(long, value_name = "NAME", required_unless_present = "secret_file", conflicts_with = "secret_file")]
-    secret_env: Option<String>,
-    /// A file with the secret
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
-    /// The event's name; `ping` and the events of the shipped plugins have a built-in payload
-    #[arg(long)]
-    event: String,
-    /// The document, `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    payload: Option<PathBuf>,
     /// The delivery's id; made up where absent
     #[arg(long, value_name = "ID")]
     delivery: Option<String>,
@@ -102,7 +88,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
     let accepted = plan.accepted.load(Ordering::Relaxed);
     if plan.count > 1 {
-        super::say(&format!("{accepted} of {} accepted in {:?}", plan.count, plan.clock.instant() - plan.begun));
+        say(&format!("{accepted} of {} accepted in {:?}", plan.count, plan.clock.instant() - plan.begun));
     }
     if accepted == plan.count { Ok(()) } else { Err(Failure::silent(Exit::Failed)) }
 }
@@ -112,17 +98,14 @@ fn plan(args: Args) -> Result<Plan, Failure> {
     if args.count > 1 && args.delivery.is_some() {
         return Err(Failure::new(Exit::Usage, "--delivery with --count: the same id would be a duplicate").hint("leave one of them out"));
     }
-    let secret = secret(&args)?;
-    let document = match &args.payload {
-        Some(path) => read_bounded(path)?,
-        None => samples::document(&args.event)?.as_bytes().to_vec(),
-    };
+    let (event, document) = args.document.read()?;
+    let (target, secret) = args.place.find()?;
     let body: Bytes =
         if args.form { [b"payload=".as_slice(), form_encoded(&document).as_bytes()].concat().into() } else { document.into() };
     let clock = Clock::system();
     Ok(Plan {
-        target: Target::parse(&args.url)?,
-        event: args.event,
+        target,
+        event,
         signature: sign(&secret, &body),
         content_type: if args.form { "application/x-www-form-urlencoded" } else { "application/json" },
         body,
@@ -135,21 +118,6 @@ fn plan(args: Args) -> Result<Plan, Failure> {
         clock,
         output: Output::new(args.json),
     })
-}
-
-fn secret(args: &Args) -> Result<Secret, Failure> {
-    let bytes = match (&args.secret_env, &args.secret_file) {
-        (Some(name), _) => environment()
-            .remove(name)
-            .ok_or_else(|| Failure::new(Exit::Failed, format!("the environment has no {name}")).hint("export it, or use --secret-file"))?
-            .into_bytes(),
-        (None, Some(file)) => {
-            let bytes = read_bounded(file)?;
-            bytes.strip_suffix(b"\r\n").or(bytes.strip_suffix(b"\n")).unwrap_or(&bytes).to_vec()
-        }
-        (None, None) => Vec::new(),
-    };
-    Secret::new(bytes).ok_or_else(|| Failure::new(Exit::Failed, "the secret is empty"))
 }
 
 async fn work(plan: Arc<Plan>) -> Result<(), Failure> {
@@ -194,7 +162,11 @@ fn report(plan: &Plan, id: &str, answer: &http::Response<Bytes>, took: Duration)
     }
     let said = ["status", "code"].iter().find_map(|name| body[*name].as_str()).unwrap_or("-");
     let ours = body["delivery_id"].as_str().unwrap_or("-");
-    plan.output.line(&format!("{status} {said} {id} {ours} {took_ms:.1} ms"))
+    plan.output.line(&format!("{status} {said} {id} {ours} {took_ms:.1} ms"))?;
+    if let Some(id) = body["delivery_id"].as_str().filter(|_| plan.count == 1 && answer.status().is_success()) {
+        say(&next(&format!("hookyard deliveries show {}", short(id))));
+    }
+    Ok(())
 }
 
 /// A random id of the form GitHub gives (RFC 9562, version 4). It need not be secret, only new.
