@@ -19,6 +19,15 @@ use crate::delivery::Timestamp;
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
+/// The wall as it was when this was made, and monotonic time from there: whoever sets the wall meanwhile changes nothing. For spans that are
+/// kept over a restart.
+#[derive(Clone, Debug)]
+pub struct Steady {
+    clock: Clock,
+    wall: Timestamp,
+    since: Instant,
+}
+
 #[derive(Clone, Debug)]
 enum Source {
     System,
@@ -103,6 +112,20 @@ impl Clock {
     }
 }
 
+impl Steady {
+    /// From now on.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { wall: clock.now(), since: clock.instant(), clock }
+    }
+
+    /// The time it is by this.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.wall.after(self.clock.instant().saturating_duration_since(self.since))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +145,13 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         sleeper.await.unwrap();
         assert_eq!(clock.now().unix_ms(), 60_000);
+    }
+    #[test]
+    fn a_steady_time_goes_on_where_the_wall_jumps() {
+        let clock = Clock::manual(Timestamp::from_unix_ms(1_000));
+        let steady = Steady::new(clock.clone());
+        clock.set_wall(Timestamp::from_unix_ms(9_000_000));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!((steady.now().unix_ms(), clock.now().unix_ms()), (2_000, 9_001_000));
     }
 }

@@ -74,7 +74,8 @@ impl Examination<'_> {
     async fn steps(&mut self, candidate: &Candidate, assemble: impl FnOnce(Manifest, Component) -> Plugin) -> Result<Plugin, Refused> {
         let manifest = parse(&candidate.manifest).map_err(|problems| Refused::new("manifest_invalid", problems));
         let manifest = self.must("manifest", manifest)?;
-        self.note("manifest", StepResult::Ok, format!("{} from {}", manifest.events.join(", "), listed(&manifest.sources)));
+        let words = format!("{} from {}; retried {}", manifest.events.join(", "), listed(&manifest.sources), manifest.retry.in_words());
+        self.note("manifest", StepResult::Ok, words);
         self.grants(&manifest)?;
         let allowed = self.beside.allowed.as_ref();
         let granted = allowed.map_or_else(|| manifest.asked.interfaces(), |allowed| manifest.asked.granted_interfaces(allowed));

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::serial::SerializeBy;
 use crate::{
-    delivery::{RetryPolicy, SourceId},
+    delivery::{RetryPolicy, SourceId, parse_time},
     egress::{Asked, HttpGrant, SecretGrant},
     tenants::Budget,
 };
@@ -112,6 +112,7 @@ struct RawLimits {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRetry {
+    r#for: Option<String>,
     attempts_max: Option<u32>,
     delay_min_ms: Option<u64>,
     delay_max_ms: Option<u64>,
@@ -198,11 +199,20 @@ fn check_grants(raw: RawGrants, problems: &mut Vec<String>) -> Asked {
     Asked { http: raw.http, secrets: raw.secrets }
 }
 
+/// A manifest that names attempts and no time means what it has always meant: so many attempts, whatever time they take.
 fn check_retry(raw: &RawRetry) -> Result<RetryPolicy, String> {
-    let default_min = Duration::from_secs(1);
-    let min = raw.delay_min_ms.map_or(default_min, Duration::from_millis);
-    let max = raw.delay_max_ms.map_or_else(|| RetryPolicy::default().delay_max().max(min), Duration::from_millis);
-    RetryPolicy::new(raw.attempts_max.unwrap_or(RetryPolicy::default().attempts_max()), min, max).map_err(|error| error.to_string())
+    let default = RetryPolicy::default();
+    let min = raw.delay_min_ms.map_or(default.delay_min(), Duration::from_millis);
+    let max = raw.delay_max_ms.map_or_else(|| default.delay_max().max(min), Duration::from_millis);
+    let time = raw.r#for.as_deref().map(parse_time).transpose().map_err(|error| error.to_string())?;
+    let policy = match (time, raw.attempts_max) {
+        (None, Some(attempts_max)) => RetryPolicy::new(attempts_max, min, max),
+        (time, attempts_max) => {
+            let time = time.or(default.time()).unwrap_or(Duration::MAX);
+            RetryPolicy::within(time, attempts_max, (min, max))
+        }
+    };
+    policy.map_err(|error| error.to_string())
 }
 
 fn is_event_pattern(pattern: &str) -> bool {
@@ -269,6 +279,23 @@ mod tests {
         assert!(parse(b"sources = [\"a\"]\nevents = [\"*\"]\nfule = 1\n").unwrap_err().contains("fule"));
         assert!(parse(b"sources = []\nevents = []\n").unwrap_err().contains("expected 1 to"));
         assert!(parse(b"\xff").unwrap_err().contains("UTF-8"));
+    }
+
+    #[test]
+    fn a_time_ends_retries_by_default_and_attempts_do_where_a_manifest_names_only_them() {
+        let of = |more: &str| {
+            let manifest = format!("sources = [\"a\"]\nevents = [\"*\"]\n[retry]\n{more}");
+            parse(manifest.as_bytes()).map(|manifest| (manifest.retry.time().map(|time| time.as_secs()), manifest.retry.attempts_max()))
+        };
+        let net = RetryPolicy::default().attempts_max();
+        assert_eq!(of(""), Ok((Some(86_400), net)));
+        assert_eq!(of("delay_min_ms = 5\ndelay_max_ms = 9"), Ok((Some(86_400), net)));
+        assert_eq!(of("attempts_max = 8"), Ok((None, 8)));
+        assert_eq!(of("for = \"90s\""), Ok((Some(90), net)));
+        assert_eq!(of("for = \"2d\"\nattempts_max = 50"), Ok((Some(172_800), 50)));
+        assert!(of("for = \"soon\"").unwrap_err().contains("`soon`"));
+        assert!(of("for = \"8d\"").unwrap_err().contains("at most 7d"));
+        assert!(of("for = 86400").unwrap_err().contains("string"));
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, clock: &Clock) -> P
         refusal: entry.refusal.clone(),
         breaker,
         crash: entry.crash.as_ref().map(|crash| crash.detail.clone()),
+        retry: plugin.map(|plugin| (&plugin.retry).into()),
         watch: plugin.and_then(|plugin| plugin.health.watch_view(clock)),
         report: report.map(|report| AdmissionReport::clone(report)),
         versions: Vec::new(),

@@ -146,6 +146,9 @@ fn show(output: Output, plugin: &Value) -> Result<(), Failure> {
     if plugin["compiling_since"].is_string() {
         output.line(&format!("{:18}{}", "compiling since", field(plugin, "compiling_since")))?;
     }
+    if plugin["retry"].is_object() {
+        output.line(&format!("{:18}{}", "retried", field(&plugin["retry"], "schedule")))?;
+    }
     let breaker = &plugin["breaker"];
     if breaker["state"].as_str().is_some_and(|state| state != "closed") {
         let words = ["state", "faults", "until"].map(|name| format!("{name}={}", field(breaker, name)));

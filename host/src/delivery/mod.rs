@@ -21,7 +21,7 @@ pub use id::{DeliveryId, DeliveryKey, Digest, IdPrefix, LegId, ParseIdError, Plu
 pub use leg::LegState;
 pub use outcome::{Fault, FaultKind, Outcome, Verdict};
 pub use refusal::Refusal;
-pub use retry::{RetryError, RetryPolicy};
+pub use retry::{GivenUp, RetryError, RetryPolicy, Tries, parse_time};
 pub use settlement::{DeadReason, Settlement};
 pub use timestamp::{ParseTimestampError, Timestamp};
 

@@ -9,6 +9,8 @@ pub enum DeadReason {
     Rejected,
     /// It failed as often as the retry policy allows.
     AttemptsExhausted,
+    /// It failed for as long as the retry policy allows.
+    TimeExhausted,
     /// A fault that would repeat: the slug of the fault is the reason.
     Fault(super::FaultKind),
 }
@@ -20,6 +22,7 @@ impl DeadReason {
         match self {
             Self::Rejected => "rejected",
             Self::AttemptsExhausted => "attempts_exhausted",
+            Self::TimeExhausted => "time_exhausted",
             Self::Fault(kind) => kind.slug(),
         }
     }

@@ -4,10 +4,14 @@
 //! Times are RFC 3339 in UTC, durations end in `_ms`, sizes in `_bytes`.
 
 mod host_call;
+mod retry;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::host_call::{Blob, HostCall, Recorded};
+pub use self::{
+    host_call::{Blob, HostCall, Recorded},
+    retry::RetryView,
+};
 use super::{DeliveryId, LegState, PluginName, SourceId, StreamName, TenantId, Timestamp, report::AdmissionReport};
 
 /// One page of a list.
@@ -262,6 +266,9 @@ pub struct PluginView {
     /// Why its queue is parked, where the host has died twice in its runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crash: Option<String>,
+    /// When its legs run again after a failure; none where no version serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryView>,
     /// While it is compared with the version before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchView>,

@@ -94,21 +94,21 @@ pub(super) fn arrive(tx: &mut Tx<'_>, arrival: Arrival) -> rusqlite::Result<Arri
     };
     let crashes = row.as_ref().filter(|row| standing(row, position) == Standing::Same).map_or(position.crashes, |row| row.crashes);
     let (seq, delivery) = adopt(tx, arrival, known.map(|(seq, _)| seq), row.is_none(), queue)?;
-    let Position { generation, runs, attempts, .. } = position;
-    let loaded = Loaded { delivery: delivery.into(), runs, attempts, generation, crashes, body_corrupt: false };
+    let Position { generation, runs, attempts, tried_at, .. } = position;
+    let loaded = Loaded { delivery: delivery.into(), runs, attempts, generation, crashes, tried_at, body_corrupt: false };
     tx.changes.push(Change::Arrived { leg: (seq, queue), loaded: Box::new(loaded), from });
     Ok(Arrived::Ready)
 }
 
 /// A leg known here has been re-run or retried by another host: its row follows.
 pub(super) fn catch_up(tx: &Tx<'_>, leg: Key, position: Position) -> rusqlite::Result<()> {
-    let Position { generation, runs, attempts, crashes } = position;
+    let Position { generation, runs, attempts, crashes, tried_at } = position;
     tx.execute(
         "UPDATE legs SET state = -1, generation = ?3, runs = ?4, attempts = ?5, crashes = ?6, due_ms = NULL, settled_ms = NULL, mark = NULL,
          reason = NULL WHERE seq = ?1 AND queue = ?2",
         params![leg.0.cast_signed(), leg.1, generation, runs.cast_signed(), attempts, crashes],
     )?;
-    Ok(())
+    tried_at.map_or(Ok(()), |began_at| rows::note_tried(tx.conn, (leg.0.cast_signed(), leg.1), generation, began_at))
 }
 
 /// Writes what is missing of a delivery and its leg, and gives the delivery with its sequence here.

@@ -169,13 +169,13 @@ async fn outbound(shared: &Arc<Shared>, picked: Picked) -> Result<Option<Outboun
     };
     let Some(loaded) = loaded else { return Ok(None) };
     let due_at = due_at.filter(|due| *due > shared.clock.now());
-    let Loaded { delivery, runs, attempts, generation, crashes, body_corrupt } = loaded;
+    let Loaded { delivery, runs, attempts, generation, crashes, tried_at, body_corrupt } = loaded;
     let compressed = match compressed {
         Some(compressed) => compressed,
         None => compress(shared, &delivery).await?,
     };
     let leg = LegId { delivery: delivery.id, plugin };
-    let position = Position { generation, runs, attempts, crashes };
+    let position = Position { generation, runs, attempts, crashes, tried_at };
     Ok(Some(Outbound { leg, delivery, compressed, position, due_at, death: None, body_corrupt, key, token }))
 }
 
@@ -199,11 +199,12 @@ fn dead(conn: &Connection) -> rusqlite::Result<Vec<Outbound>> {
         let (Some((delivery, body_corrupt)), Some(leg)) = (rows::delivery(conn, seq)?, rows::one_leg(conn, seq, queue)?) else { continue };
         let last = super::queries::attempts(conn, seq, queue, 1)?.pop();
         let (outcome, detail) = last.map(|last| (last.outcome, last.detail)).unwrap_or_default();
+        let rows::LegRow { generation, runs, attempts, crashes, tried_at, .. } = leg;
         found.push(Outbound {
             leg: LegId { delivery: delivery.id, plugin: leg.plugin },
             delivery: Arc::new(delivery),
             compressed: Bytes::new(),
-            position: Position { generation: leg.generation, runs: leg.runs, attempts: leg.attempts, crashes: leg.crashes },
+            position: Position { generation, runs, attempts, crashes, tried_at },
             due_at: None,
             death: Some(Death { reason: leg.reason.unwrap_or_default(), outcome, detail }),
             body_corrupt: body_corrupt || !leg.is_sound,

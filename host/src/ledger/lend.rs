@@ -11,7 +11,7 @@ use super::{
     rows,
     schedule::{Key, Picked},
 };
-use crate::delivery::{Delivery, LegId};
+use crate::delivery::{Delivery, LegId, Timestamp};
 
 /// A leg as its worker needs it.
 #[derive(Clone, Debug)]
@@ -21,13 +21,14 @@ pub(super) struct Loaded {
     pub(super) attempts: u32,
     pub(super) generation: u32,
     pub(super) crashes: u32,
+    pub(super) tried_at: Option<Timestamp>,
     pub(super) body_corrupt: bool,
 }
 
 impl Loaded {
     /// A leg that was just accepted.
     pub(super) fn fresh(delivery: Arc<Delivery>) -> Self {
-        Self { delivery, runs: 0, attempts: 0, generation: 0, crashes: 0, body_corrupt: false }
+        Self { delivery, runs: 0, attempts: 0, generation: 0, crashes: 0, tried_at: None, body_corrupt: false }
     }
 }
 
@@ -127,6 +128,7 @@ async fn lend(shared: &Arc<Shared>, picked: Picked, granted: Granted) -> Result<
         token,
         body_corrupt: loaded.body_corrupt,
         crashes: loaded.crashes,
+        tried_at: loaded.tried_at,
         delivery: loaded.delivery,
         memory: granted.memory.into(),
         slot: granted.slot.into(),
@@ -159,5 +161,6 @@ pub(super) fn load(conn: &rusqlite::Connection, (seq, queue): Key) -> rusqlite::
         tracing::error!(delivery_id = %delivery.id, plugin = %leg.plugin, state = leg.state.slug(), "leg_row_damaged");
     }
     let (delivery, body_corrupt) = (Arc::new(delivery), body_corrupt || !leg.is_sound);
-    Ok(Some(Loaded { delivery, runs: leg.runs, attempts: leg.attempts, generation: leg.generation, crashes: leg.crashes, body_corrupt }))
+    let rows::LegRow { runs, attempts, generation, crashes, tried_at, .. } = leg;
+    Ok(Some(Loaded { delivery, runs, attempts, generation, crashes, tried_at, body_corrupt }))
 }

@@ -98,7 +98,7 @@ fn requeue(tx: &mut Tx<'_>, left: Left, legs: &[i64]) -> rusqlite::Result<usize>
 fn give_back(tx: &mut Tx<'_>, left: Left, legs: &[i64]) -> rusqlite::Result<usize> {
     let mut refunded = 0;
     for &seq in legs {
-        refunded += tx.execute(
+        let changed = tx.execute(
             "UPDATE legs SET attempts = (SELECT count(*) FROM attempts a WHERE a.seq = legs.seq AND a.queue = legs.queue
                AND a.generation = legs.generation AND a.settlement = 'retry' AND a.outcome NOT IN (?4, ?5) AND a.digest IS NOT ?3)
              WHERE seq = ?1 AND queue = ?2 AND state < 4 AND attempts > (SELECT count(*) FROM attempts a WHERE a.seq = legs.seq
@@ -106,6 +106,11 @@ fn give_back(tx: &mut Tx<'_>, left: Left, legs: &[i64]) -> rusqlite::Result<usiz
                AND a.digest IS NOT ?3)",
             params![seq, left.queue, left.digest.as_bytes(), FaultKind::HostUnavailable.slug(), FaultKind::VersionConflict.slug()],
         )?;
+        // Its time begins anew with the version that is tried next.
+        if changed > 0 {
+            tx.execute("DELETE FROM tried WHERE seq = ?1 AND queue = ?2", params![seq, left.queue])?;
+        }
+        refunded += changed;
     }
     Ok(refunded)
 }

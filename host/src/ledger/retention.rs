@@ -213,7 +213,7 @@ fn delete_one(tx: &mut Tx<'_>, seq: i64) -> rusqlite::Result<()> {
         params![offer::body_key(tenant.as_str(), &body_sha256), expires_ms, seq, tenant.as_str()],
     )?;
     tx.store(&tenant, bytes + weight(ID_BYTES * outlive));
-    for table in ["legs", "attempts", "bodies", "once", "emits", "adopted", "deliveries"] {
+    for table in ["legs", "tried", "attempts", "bodies", "once", "emits", "adopted", "deliveries"] {
         tx.execute(&format!("DELETE FROM {table} WHERE seq = ?1"), [seq])?;
     }
     Ok(())

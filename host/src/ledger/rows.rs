@@ -20,12 +20,15 @@ pub(super) struct LegRow {
     pub(super) due_at: Option<Timestamp>,
     pub(super) settled_at: Option<Timestamp>,
     pub(super) reason: Option<String>,
+    /// When the first counted attempt of this generation began.
+    pub(super) tried_at: Option<Timestamp>,
     /// False where the row is not the one that was written.
     pub(super) is_sound: bool,
 }
 
 const LEG: &str = "SELECT l.queue, q.plugin, l.state, l.generation, l.attempts, l.runs, l.crashes, l.due_ms, l.settled_ms, l.reason,
-     l.sound FROM legs l JOIN queues q ON q.id = l.queue WHERE l.seq = ?1";
+     l.sound, (SELECT t.began_ms FROM tried t WHERE t.seq = l.seq AND t.queue = l.queue AND t.generation = l.generation AND t.sound)
+     FROM legs l JOIN queues q ON q.id = l.queue WHERE l.seq = ?1";
 
 fn leg(row: &Row<'_>) -> rusqlite::Result<LegRow> {
     Ok(LegRow {
@@ -40,6 +43,7 @@ fn leg(row: &Row<'_>) -> rusqlite::Result<LegRow> {
         settled_at: row.get::<_, Option<i64>>(8)?.map(Timestamp::from_unix_ms),
         reason: row.get(9)?,
         is_sound: row.get(10)?,
+        tried_at: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_unix_ms),
     })
 }
 
@@ -78,6 +82,13 @@ pub(super) fn legs(conn: &Connection, seq: i64) -> rusqlite::Result<Vec<LegRow>>
 /// One leg.
 pub(super) fn one_leg(conn: &Connection, seq: i64, queue: i64) -> rusqlite::Result<Option<LegRow>> {
     conn.prepare_cached(&format!("{LEG} AND l.queue = ?2"))?.query_row(params![seq, queue], leg).optional()
+}
+
+/// Notes when the first counted attempt of a leg's generation began, where that is not known yet.
+pub(super) fn note_tried(conn: &Connection, (seq, queue): (i64, i64), generation: u32, began_at: Timestamp) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO tried(seq, queue, generation, began_ms) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE
+               SET generation = excluded.generation, began_ms = excluded.began_ms WHERE NOT sound OR generation < excluded.generation";
+    conn.prepare_cached(sql)?.execute(params![seq, queue, generation, began_at.unix_ms()]).map(drop)
 }
 
 /// Whether the delivery lies there. What else lies there, where a bit has flipped in the way to it, is not it.

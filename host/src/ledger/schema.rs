@@ -129,7 +129,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut conn = open_writer(&dir.path().join("ledger.db")).unwrap();
         migrate(&mut conn).unwrap();
-        for table in ["counters", "queues", "legs", "attempts", "emits", "kv", "once", "streams"] {
+        for table in ["counters", "queues", "legs", "attempts", "emits", "kv", "once", "streams", "tried"] {
             let (stored, sealed) = columns(&conn, table);
             assert_eq!(sealed, [stored.clone(), stored], "{table}");
         }

@@ -14,7 +14,9 @@ use super::{
     schedule::Change,
     stored::{EMIT_BYTES, OF_RECORD, RECORD_BYTES, weight},
 };
-use crate::delivery::{AttemptRecord, DeadReason, Fault, FaultKind, KvRead, LegState, Outcome, PluginName, Settlement, TenantId, Verdict};
+use crate::delivery::{
+    AttemptRecord, DeadReason, Fault, FaultKind, KvRead, LegState, Outcome, PluginName, Settlement, TenantId, Timestamp, Verdict,
+};
 
 /// Records kept of one leg; older ones go, so that a leg that is retried for ever does not fill the disk.
 const ATTEMPTS_KEPT_MAX: i64 = 100;
@@ -32,6 +34,7 @@ pub(super) struct Settling {
     plugin: PluginName,
     seq: u64,
     generation: u32,
+    tried_at: Option<Timestamp>,
     token: u64,
     finished: Finished,
     logs: Option<String>,
@@ -50,11 +53,12 @@ impl Settling {
         let (logs, host_calls) = (mem::take(&mut finished.record.logs), mem::take(&mut finished.record.host_calls));
         let logs = (!logs.is_empty()).then(|| serde_json::to_string(&logs).unwrap_or_default());
         let host_calls = (!host_calls.is_empty()).then(|| serde_json::to_string(&host_calls).unwrap_or_default());
-        let Lease { leg, delivery, generation, token, memory, slot, .. } = lease;
+        let Lease { leg, delivery, generation, tried_at, token, memory, slot, .. } = lease;
         let (tenant, seq) = (delivery.tenant.clone(), delivery.sequence);
         drop(delivery);
         let (plugin, of_run) = (leg.plugin, memory.clone());
-        let settling = Self { tenant, plugin, seq, generation, token, finished, logs, host_calls, held, _memory: memory, _slot: slot };
+        let settling =
+            Self { tenant, plugin, seq, generation, tried_at, token, finished, logs, host_calls, held, _memory: memory, _slot: slot };
         let reads = &settling.finished.effects.kv_reads;
         of_run.shrink((settling.bytes() + reads.iter().map(|read| size_of::<KvRead>() + read.key.len()).sum::<usize>()) as u64);
         settling
@@ -123,6 +127,10 @@ impl Settling {
             Settlement::Retry { after, .. } => (LegState::Retry, Some(tx.now.after(after).unix_ms())),
         };
         let counted = !matches!(record.settlement, Settlement::Retry { counted: false, .. });
+        if counted && state == LegState::Retry {
+            let began_at = self.tried_at.unwrap_or(record.started_at);
+            rows::note_tried(tx.conn, (self.seq.cast_signed(), queue), self.generation, began_at)?;
+        }
         let settled_ms = (!state.is_open()).then(|| tx.now.unix_ms());
         let mark = (!state.is_open()).then(|| tx.counters.next_mark());
         let reason = match record.settlement {

@@ -91,6 +91,8 @@ pub struct Lease {
     pub body_corrupt: bool,
     /// The legs's last `host_crashed` attempt already reached this count; see `FaultKind::HostCrashed`.
     pub crashes: u32,
+    /// When the first counted attempt of this generation began; before it none, and then what its worker says.
+    pub tried_at: Option<Timestamp>,
     /// The memory that was taken for the run, and of it what the settlement needs until that is carried out.
     pub memory: Taken,
     /// The place among the runs at once, until the lease is dropped.
@@ -156,6 +158,8 @@ pub struct Position {
     pub attempts: u32,
     /// Attempts of this generation that killed a host.
     pub crashes: u32,
+    /// When the first counted attempt of this generation began; none before it.
+    pub tried_at: Option<Timestamp>,
 }
 
 impl Position {
@@ -163,14 +167,14 @@ impl Position {
     pub const GENERATION_MAX: u32 = 1 << 24;
     /// Runs of one leg: one in each second for thirty thousand years.
     pub const RUNS_MAX: u64 = 1 << 40;
-    /// Attempts of one generation, counted or deadly; a plugin may have a hundred, and a host that dies adds one at each start.
+    /// Attempts of one generation, counted or deadly; a plugin may have ten thousand, and a host that dies adds one at each start.
     pub const ATTEMPTS_MAX: u32 = 1 << 24;
 
     /// Whether it is one that a leg can come to. What is further on is not given away and not taken in, so that no count of a leg here ever
     /// comes near the end of its type.
     #[must_use]
     pub fn is_in_range(&self) -> bool {
-        let Self { generation, runs, attempts, crashes } = *self;
+        let Self { generation, runs, attempts, crashes, tried_at: _ } = *self;
         generation <= Self::GENERATION_MAX && runs <= Self::RUNS_MAX && attempts.max(crashes) <= Self::ATTEMPTS_MAX
     }
 }

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     broker::{Broker, Finished, Lease, Settled},
-    clock::Clock,
-    delivery::{AttemptRecord, Digest, Effects, Fault, FaultKind, Outcome, RetryPolicy, Settlement, Timestamp, view::HostCall},
+    clock::{Clock, Steady},
+    delivery::{AttemptRecord, Digest, Effects, Fault, FaultKind, Outcome, RetryPolicy, Settlement, Timestamp, Tries, view::HostCall},
     observe::{
         Observer,
         facts::{AttemptFinished, HostCallTally, SettlementVoid},
@@ -22,6 +22,8 @@ use crate::{
     runtime::RunReport,
 };
 
+/// Deaths of the host in runs of one leg after which it is not run again, whatever its policy says.
+const CRASHES_MAX: u32 = 8;
 /// How the runtime's journal writes that a call was not done.
 const DENIALS: [&str; 6] = ["Denied", "InvalidName", "Quota", "Timeout", "TooLarge", "Unavailable"];
 
@@ -31,6 +33,8 @@ pub(super) struct Worker {
     pub(super) versions: Box<dyn Versions>,
     pub(super) observer: Observer,
     pub(super) clock: Clock,
+    /// What the time of a leg's attempts is counted by.
+    pub(super) steady: Steady,
     pub(super) turns: Turns,
     pub(super) slow_lane: SlowLane,
 }
@@ -38,8 +42,9 @@ pub(super) struct Worker {
 impl Worker {
     /// From a lease to its settlement, and the word about it. A settlement the broker does not take leaves the leg on loan until its engine
     /// hands it out again; the run's effects are gone with it, so that is harmless.
-    pub(super) async fn attempt(&self, lease: Lease) {
+    pub(super) async fn attempt(&self, mut lease: Lease) {
         let (version, turn) = self.version(&lease).await;
+        let tried_at = *lease.tried_at.get_or_insert(self.steady.now());
         let started_at = self.clock.now();
         let policy = version.as_ref().map_or_else(RetryPolicy::default, |version| version.retry());
         let spared = spared(&lease, &policy).or_else(|| turn.as_ref().err().cloned());
@@ -53,7 +58,8 @@ impl Worker {
             }
         };
         let outcome = report.outcome.clone();
-        let settlement = judge(&report.outcome, lease.attempt, &policy, fastrand::f64());
+        let tries = Tries { attempt: lease.attempt, spent: self.steady.now().since(tried_at) };
+        let settlement = judge(&report.outcome, tries, &policy, fastrand::f64());
         let finished = finish(lease.attempt, report, settlement, (started_at, digest));
         let fact = self.fact(&lease, &finished.record);
         let (leg, tenant, attempt) = (lease.leg.clone(), lease.delivery.tenant.clone(), lease.attempt);
@@ -130,7 +136,7 @@ fn spared(lease: &Lease, policy: &RetryPolicy) -> Option<Fault> {
         ));
     }
     // Runs that killed the host were charged at the restart, where nobody could judge them: this is the first chance to.
-    if lease.crashes > 0 && lease.attempt > policy.attempts_max() {
+    if lease.crashes > 0 && (lease.attempt > policy.attempts_max() || lease.crashes >= CRASHES_MAX) {
         let detail = format!("the host died {} times while this run, and only this run, was under way", lease.crashes);
         return Some(Fault::new(FaultKind::HostCrashed, detail));
     }

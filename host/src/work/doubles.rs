@@ -203,6 +203,7 @@ pub(super) fn lease(number: u8) -> Lease {
         token: u64::from(number),
         body_corrupt: false,
         crashes: 0,
+        tried_at: None,
         memory: Taken::default(),
         slot: Taken::default(),
     }

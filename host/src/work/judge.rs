@@ -6,13 +6,15 @@
 //! | `reject` | dead letter, `rejected` |
 //! | fault of the host | retry soon, uncounted |
 //! | fault that would repeat | dead letter, the fault's slug |
+//! | `host_crashed` | dead letter, `attempts_exhausted`: a run that is spared for it was charged before |
+//! | anything else, the policy's time is over | dead letter, `time_exhausted` |
 //! | anything else, last attempt | dead letter, `attempts_exhausted` |
 //! | `retry` with a delay | retry after it, counted; never later than the policy's longest delay |
 //! | anything else | retry after the back-off, counted |
 
 use std::time::Duration;
 
-use crate::delivery::{DeadReason, FaultKind, Outcome, RetryPolicy, Settlement, Timestamp, Verdict};
+use crate::delivery::{DeadReason, FaultKind, GivenUp, Outcome, RetryPolicy, Settlement, Timestamp, Tries, Verdict};
 
 /// How long a leg waits for a plugin that is gone before it is a dead letter: a weekend's outage of a deployment, and one day more.
 pub const NO_PLUGIN_AFTER: Duration = Duration::from_hours(72);
@@ -21,17 +23,18 @@ pub const NO_PLUGIN_AFTER: Duration = Duration::from_hours(72);
 const HOST_FAULT_DELAY_MIN: Duration = Duration::from_millis(100);
 const HOST_FAULT_DELAY_SPREAD: Duration = Duration::from_millis(900);
 
-/// Decides about attempt `attempt` (1-based) of a leg. `random` is uniform in [0, 1].
+/// Decides about the last attempt of a leg that has come so far. `random` is uniform in [0, 1].
 #[must_use]
-pub fn judge(outcome: &Outcome, attempt: u32, policy: &RetryPolicy, random: f64) -> Settlement {
+pub fn judge(outcome: &Outcome, tries: Tries, policy: &RetryPolicy, random: f64) -> Settlement {
     match outcome {
         Outcome::Verdict(Verdict::Ack) => Settlement::Ack,
         Outcome::Verdict(Verdict::Skip(_)) => Settlement::Skip,
         Outcome::Verdict(Verdict::Reject(_)) => Settlement::DeadLetter(DeadReason::Rejected),
-        Outcome::Verdict(Verdict::Retry { after, .. }) => again(*after, attempt, policy, random),
+        Outcome::Verdict(Verdict::Retry { after, .. }) => again(policy.next(tries, *after, random)),
         Outcome::Fault(fault) if fault.kind.is_hosts() => Settlement::Retry { after: soon(random), counted: false },
         Outcome::Fault(fault) if fault.kind.is_hopeless() => Settlement::DeadLetter(DeadReason::Fault(fault.kind)),
-        Outcome::Fault(_) => again(None, attempt, policy, random),
+        Outcome::Fault(fault) if fault.kind == FaultKind::HostCrashed => again(Err(GivenUp::Attempts)),
+        Outcome::Fault(_) => again(policy.next(tries, None, random)),
     }
 }
 
@@ -41,12 +44,12 @@ pub fn judge_parked(parked_since: Timestamp, now: Timestamp) -> Option<Settlemen
     (now.since(parked_since) >= NO_PLUGIN_AFTER).then_some(Settlement::DeadLetter(DeadReason::Fault(FaultKind::NoPlugin)))
 }
 
-fn again(asked: Option<Duration>, attempt: u32, policy: &RetryPolicy, random: f64) -> Settlement {
-    if attempt >= policy.attempts_max() {
-        return Settlement::DeadLetter(DeadReason::AttemptsExhausted);
+fn again(next: Result<Duration, GivenUp>) -> Settlement {
+    match next {
+        Ok(after) => Settlement::Retry { after, counted: true },
+        Err(GivenUp::Attempts) => Settlement::DeadLetter(DeadReason::AttemptsExhausted),
+        Err(GivenUp::Time) => Settlement::DeadLetter(DeadReason::TimeExhausted),
     }
-    let after = asked.map_or_else(|| policy.delay(attempt, random), |asked| policy.clamp(asked));
-    Settlement::Retry { after, counted: true }
 }
 
 fn soon(random: f64) -> Duration {
@@ -72,8 +75,12 @@ mod tests {
         Outcome::Fault(Fault::new(kind, "words"))
     }
 
-    fn counted(after_s: u64) -> Settlement {
-        Settlement::Retry { after: Duration::from_secs(after_s), counted: true }
+    fn counted(after_ms: u64) -> Settlement {
+        Settlement::Retry { after: Duration::from_millis(after_ms), counted: true }
+    }
+
+    fn tries(attempt: u32) -> Tries {
+        Tries { attempt, spent: Duration::ZERO }
     }
 
     #[test]
@@ -86,17 +93,17 @@ mod tests {
             (Outcome::Verdict(Verdict::Ack), 99, Settlement::Ack),
             (Outcome::Verdict(Verdict::Skip("no".into())), 3, Settlement::Skip),
             (Outcome::Verdict(Verdict::Reject("bad".into())), 1, Settlement::DeadLetter(DeadReason::Rejected)),
-            (retry(None), 1, counted(1)),
-            (retry(None), 2, counted(2)),
+            (retry(None), 1, counted(1200)),
+            (retry(None), 2, counted(2400)),
             (retry(None), 3, exhausted),
-            (retry(Some(30)), 1, counted(30)),
+            (retry(Some(30)), 1, counted(30_000)),
             (retry(Some(0)), 1, counted(0)),
-            (retry(Some(3600)), 1, counted(60)),
+            (retry(Some(3600)), 1, counted(60_000)),
             (retry(Some(30)), 3, exhausted),
-            (fault(FaultKind::Trapped), 2, counted(2)),
+            (fault(FaultKind::Trapped), 2, counted(2400)),
             (fault(FaultKind::Trapped), 3, exhausted),
-            (fault(FaultKind::DeadlineExceeded), 1, counted(1)),
-            (fault(FaultKind::HostCrashed), 1, counted(1)),
+            (fault(FaultKind::DeadlineExceeded), 1, counted(1200)),
+            (fault(FaultKind::HostCrashed), 1, exhausted),
             (fault(FaultKind::HostCrashed), 4, exhausted),
             (fault(FaultKind::OutOfFuel), 1, dead(FaultKind::OutOfFuel)),
             (fault(FaultKind::OutOfMemory), 1, dead(FaultKind::OutOfMemory)),
@@ -108,8 +115,19 @@ mod tests {
             (fault(FaultKind::HostUnavailable), 99, uncounted),
             (fault(FaultKind::VersionConflict), 3, uncounted),
         ] {
-            assert_eq!(judge(&outcome, attempt, &policy(), 1.0), expected, "{outcome:?} in attempt {attempt}");
+            assert_eq!(judge(&outcome, tries(attempt), &policy(), 1.0), expected, "{outcome:?} in attempt {attempt}");
         }
+    }
+
+    #[test]
+    fn a_leg_whose_time_is_over_is_dead_and_says_so_unless_its_last_run_went_well() {
+        let policy = RetryPolicy::within(Duration::from_hours(1), None, (Duration::from_secs(1), Duration::from_mins(1))).unwrap();
+        let at = |spent_s| Tries { attempt: 40, spent: Duration::from_secs(spent_s) };
+        assert_eq!(judge(&retry(None), at(3590), &policy, 0.5), counted(10_000), "the last attempt is when the time is over");
+        assert_eq!(judge(&retry(None), at(3600), &policy, 0.5), Settlement::DeadLetter(DeadReason::TimeExhausted));
+        assert_eq!(judge(&fault(FaultKind::Trapped), at(3600), &policy, 0.5), Settlement::DeadLetter(DeadReason::TimeExhausted));
+        assert_eq!(judge(&Outcome::Verdict(Verdict::Ack), at(9999), &policy, 0.5), Settlement::Ack);
+        assert!(matches!(judge(&fault(FaultKind::HostUnavailable), at(9999), &policy, 0.5), Settlement::Retry { counted: false, .. }));
     }
 
     #[test]
@@ -139,7 +157,7 @@ mod tests {
             outcome in any_outcome(), attempts_max in 1..=100_u32, more in 0..10_u32, random in 0.0..=1.0_f64,
         ) {
             let policy = RetryPolicy::new(attempts_max, Duration::ZERO, Duration::from_mins(1)).unwrap();
-            let settlement = judge(&outcome, attempts_max + more, &policy, random);
+            let settlement = judge(&outcome, tries(attempts_max + more), &policy, random);
             let counted_retry = matches!(settlement, Settlement::Retry { counted: true, .. });
             prop_assert!(!counted_retry);
         }
@@ -149,14 +167,14 @@ mod tests {
             outcome in any_outcome(), attempt in 1..200_u32, random in 0.0..=1.0_f64,
         ) {
             let hosts = matches!(&outcome, Outcome::Fault(fault) if fault.kind.is_hosts());
-            let settlement = judge(&outcome, attempt, &policy(), random);
+            let settlement = judge(&outcome, tries(attempt), &policy(), random);
             let uncounted = matches!(settlement, Settlement::Retry { counted: false, .. });
             prop_assert_eq!(uncounted, hosts);
         }
 
         #[test]
         fn an_asked_delay_is_kept_unless_it_is_longer_than_the_longest(asked_s in 0..1_000_u64, random in 0.0..=1.0_f64) {
-            prop_assert_eq!(judge(&retry(Some(asked_s)), 1, &policy(), random), counted(asked_s.min(60)));
+            prop_assert_eq!(judge(&retry(Some(asked_s)), tries(1), &policy(), random), counted(asked_s.min(60) * 1000));
         }
 
         #[test]

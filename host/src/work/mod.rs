@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use crate::{
     broker::{Broker, Lease, Queue, QueueSet},
     catalog::Catalog,
-    clock::Clock,
+    clock::{Clock, Steady},
     delivery::{LegId, PluginName, TenantId},
     egress::Egress,
     ledger::Ledger,
@@ -136,7 +136,8 @@ impl Workers {
             keys,
         });
         let (broker, observer, clock, turns) = (parts.broker, parts.observer, parts.clock, Turns::new(turns::WAIT_MAX));
-        let worker = Worker { broker, versions, observer, clock, turns, slow_lane };
+        let steady = Steady::new(clock.clone());
+        let worker = Worker { broker, versions, observer, clock, steady, turns, slow_lane };
         Ok(Self::start_worker((threads, tasks), worker, serving))
     }
 

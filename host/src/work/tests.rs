@@ -20,7 +20,8 @@ fn workers(broker: Arc<ScriptedBroker>, plugin: ScriptedPlugin) -> (Workers, wat
     let (threads, tasks) = (Threads::start(2).unwrap(), Tasks::new());
     let slow_lane = SlowLane::new(threads.slow.handle().clone(), Shares::default().pool(Resource::SlowLane).clone(), tasks.clone());
     let (versions, observer, turns) = (Box::new(Shelf(Some(plugin))), Observer::new(clock.clone()), Turns::new(LONG));
-    let worker = Worker { broker, versions, observer, clock, turns, slow_lane };
+    let steady = Steady::new(clock.clone());
+    let worker = Worker { broker, versions, observer, clock, steady, turns, slow_lane };
     (Workers::start_worker((threads, tasks), worker, serving), sender)
 }
 

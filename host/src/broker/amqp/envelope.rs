@@ -130,7 +130,7 @@ fn document_sha256(delivery: &Delivery) -> [u8; 32] {
 }
 
 fn headers_of(outbound: &Outbound, origin: u64) -> Headers {
-    let Position { generation, runs, attempts, crashes } = outbound.position;
+    let Position { generation, runs, attempts, crashes, tried_at } = outbound.position;
     let text = |text: &str| HeaderValue::Text(text.to_owned());
     let mut headers = Headers::default();
     headers.put(headers::TENANT, text(outbound.delivery.tenant.as_str()));
@@ -142,6 +142,9 @@ fn headers_of(outbound: &Outbound, origin: u64) -> Headers {
     headers.put(headers::ORIGIN, HeaderValue::Number(origin.cast_signed()));
     // The delivery is the trace, each message of it a span.
     headers.put(headers::TRACE, HeaderValue::Text(format!("00-{}-{:016x}-01", outbound.leg.delivery, fastrand::u64(1..))));
+    if let Some(tried_at) = tried_at {
+        headers.put(headers::TRIED_MS, HeaderValue::Number(tried_at.unix_ms()));
+    }
     if let Some(due_at) = outbound.due_at {
         headers.put(headers::DUE_MS, HeaderValue::Number(due_at.unix_ms()));
     }

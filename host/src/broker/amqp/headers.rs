@@ -20,6 +20,7 @@ pub(super) const GENERATION: &str = "hookyard-generation";
 pub(super) const RUNS: &str = "hookyard-runs";
 pub(super) const ATTEMPTS: &str = "hookyard-attempts";
 pub(super) const CRASHES: &str = "hookyard-crashes";
+pub(super) const TRIED_MS: &str = "hookyard-tried-ms";
 pub(super) const DUE_MS: &str = "hookyard-due-ms";
 pub(super) const ORIGIN: &str = "hookyard-origin";
 pub(super) const REASON: &str = "hookyard-reason";
@@ -130,6 +131,8 @@ impl Headers {
             runs: u64::try_from(runs).map_err(|_| Rejection::OutOfRange("how far the leg has come"))?,
             attempts: small(attempts)?,
             crashes: small(crashes)?,
+            // A version before this one gives none: the time then begins with the next failure.
+            tried_at: self.number(TRIED_MS).map(|ms| time(ms, "when its first attempt began")).transpose()?,
         };
         if position.is_in_range() { Ok(position) } else { Err(Rejection::OutOfRange("how far the leg has come")) }
     }

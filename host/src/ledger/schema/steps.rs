@@ -2,7 +2,8 @@
 
 /// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
 /// was ever released is frozen; a change of the tables is a new step at the end.
-pub(super) const STEPS: [&str; 9] = [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY, KEEPER, SEAL, STORED, CRASHED_PLUGINS];
+pub(super) const STEPS: [&str; 10] =
+    [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY, KEEPER, SEAL, STORED, CRASHED_PLUGINS, TRIED];
 
 /// `deliveries.id_reused` and the like are 0 or 1; states are the numbers of `rows::code`; times are Unix milliseconds.
 const CREATE: &str = "
@@ -237,3 +238,17 @@ CREATE TABLE crashed_plugins(
   tenant TEXT NOT NULL, name TEXT NOT NULL, digest BLOB, seq INTEGER NOT NULL, detail TEXT NOT NULL, at_ms INTEGER NOT NULL,
   PRIMARY KEY (tenant, name)) WITHOUT ROWID;
 ";
+
+/// When the first counted attempt of a leg's generation began: a leg is retried for a time. A table of its own, because most legs have none. What
+/// waits for a retry now has had its first attempt as its records say.
+const TRIED: &str = concat!(
+    "
+CREATE TABLE tried(
+  seq INTEGER NOT NULL, queue INTEGER NOT NULL, generation INTEGER NOT NULL, began_ms INTEGER NOT NULL, ",
+    sealed!("seq, queue, generation, began_ms"),
+    ", PRIMARY KEY (seq, queue)) WITHOUT ROWID;
+INSERT INTO tried(seq, queue, generation, began_ms) SELECT l.seq, l.queue, l.generation, min(a.started_ms)
+  FROM legs l JOIN attempts a ON a.seq = l.seq AND a.queue = l.queue AND a.generation = l.generation
+  WHERE l.state < 4 AND l.attempts > 0 GROUP BY l.seq, l.queue;
+"
+);

@@ -22,6 +22,32 @@ async fn a_retry_runs_not_before_its_time_and_counts() {
 }
 
 #[tokio::test]
+async fn a_leg_knows_when_its_first_counted_attempt_began_until_it_begins_anew() {
+    let rig = Rig::new();
+    let id = rig.accept(1, &["a"]).await;
+    let again = |counted| Settlement::Retry { after: Duration::from_secs(30), counted };
+    let fail_at = async |rig: &Rig, began_s: u64, settlement| {
+        let lease = rig.lease().await;
+        let mut finished = finished(&lease, settlement, Effects::default());
+        finished.record.started_at = START.after(Duration::from_secs(began_s));
+        rig.ledger.settle(lease.clone(), finished).await.unwrap();
+        rig.clock.advance(Duration::from_secs(30));
+        lease.tried_at
+    };
+    assert_eq!(fail_at(&rig, 0, again(false)).await, None);
+    assert_eq!(fail_at(&rig, 30, again(true)).await, None, "what does not count does not begin its time");
+    let began = Some(START.after(Duration::from_secs(30)));
+    assert_eq!(fail_at(&rig, 60, again(true)).await, began);
+    let rig = rig.after_crash();
+    rig.clock.advance(Duration::from_secs(30));
+    assert_eq!(fail_at(&rig, 90, DEAD).await, began, "the first stays the first, also after a crash");
+    assert_eq!(rig.ledger.rerun(&tenant("default"), &leg(id, "a"), false).await.unwrap(), LegChange::Done);
+    assert_eq!(fail_at(&rig, 150, again(true)).await, None, "what is run again has all its time again");
+    assert_eq!(rig.lease().await.tried_at, Some(START.after(Duration::from_secs(150))));
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
 async fn tenants_and_their_queues_take_turns_whatever_the_backlog() {
     let rig = Rig::new();
     for number in 0..20 {

@@ -32,6 +32,7 @@ async fn attempt_with(turns: Turns, lease: Lease, plugin: Option<ScriptedPlugin>
         broker,
         versions: Box::new(Shelf(plugin)),
         observer,
+        steady: Steady::new(clock.clone()),
         clock,
         turns,
         slow_lane: SlowLane::new(tokio::runtime::Handle::current(), Shares::default().pool(Resource::SlowLane).clone(), Tasks::new()),
@@ -100,11 +101,28 @@ async fn a_corrupt_body_is_not_run_and_is_dead_at_once() {
 
 #[tokio::test]
 async fn a_run_that_killed_the_host_as_often_as_allowed_is_not_run_again() {
-    let plugin = ScriptedPlugin::new(ack());
-    let left = committed(Lease { attempt: 4, crashes: 3, ..lease(1) }, Some(plugin.clone())).await;
-    assert_eq!(fault_of(&left), FaultKind::HostCrashed);
-    assert_eq!(left.finished.record.settlement, Settlement::DeadLetter(DeadReason::AttemptsExhausted));
-    assert_eq!(plugin.runs(), 0);
+    for (attempt, crashes, retry) in [(4, 3, ScriptedPlugin::new(ack()).retry), (9, 8, RetryPolicy::default())] {
+        let plugin = ScriptedPlugin { retry, ..ScriptedPlugin::new(ack()) };
+        let left = committed(Lease { attempt, crashes, ..lease(1) }, Some(plugin.clone())).await;
+        assert_eq!(fault_of(&left), FaultKind::HostCrashed);
+        assert_eq!(left.finished.record.settlement, Settlement::DeadLetter(DeadReason::AttemptsExhausted));
+        assert_eq!(plugin.runs(), 0);
+    }
+}
+
+#[tokio::test]
+async fn the_time_of_a_leg_is_counted_from_its_first_attempt() {
+    let retry = Outcome::Verdict(Verdict::Retry { after: None, reason: "later".into() });
+    let within = RetryPolicy::within(Duration::from_secs(3), None, (Duration::from_secs(1), Duration::from_secs(1))).unwrap();
+    let plugin = ScriptedPlugin { retry: within, ..ScriptedPlugin::new(retry) };
+    // The clock stands at 5 s.
+    let over = Settlement::DeadLetter(DeadReason::TimeExhausted);
+    let again = |after_ms| Settlement::Retry { after: Duration::from_millis(after_ms), counted: true };
+    for (tried_ms, expected) in [(None, again(1000)), (Some(4000), again(1000)), (Some(2500), again(500)), (Some(2000), over)] {
+        let lease = Lease { attempt: 9, tried_at: tried_ms.map(Timestamp::from_unix_ms), ..lease(1) };
+        let left = committed(lease, Some(plugin.clone())).await;
+        assert_eq!(left.finished.record.settlement, expected, "{tried_ms:?}");
+    }
 }
 
 #[tokio::test]
