@@ -32,7 +32,8 @@ impl Inner {
         let waiting = entry.refusal.filter(|refusal| refusal.code == "approval_needed");
         let digest: Digest = waiting.and_then(|refusal| refusal.digest?.parse().ok()).ok_or(ApprovalError::NothingWaits)?;
         let folder = self.settings.tenants_dir.join(tenant.as_str());
-        let found = tokio::task::spawn_blocking(move || files::scan(&folder)).await.ok().and_then(Result::ok);
+        let threads = self.parts.runtime.threads(tenant);
+        let found = threads.run(move || files::scan(&folder)).await.ok().and_then(Result::ok);
         let stamps = found.and_then(|found| found.get(name).copied()).ok_or(ApprovalError::Changed)?;
         let key = (tenant.clone(), name.clone(), digest);
         self.approved.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());

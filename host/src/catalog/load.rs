@@ -4,7 +4,7 @@
 //! component, keeps the bytes in the ledger, swaps. Whatever fails leaves the version that serves where it is.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,8 +15,8 @@ use super::{
     files::{self, FileRefusal, Stamps},
     health::Told,
     loads::{Loaded, Wanted},
+    look::Found,
     manifest::{self, Manifest},
-    presence,
     refused::Refused,
     table::Subscription,
 };
@@ -82,8 +82,6 @@ struct Copy {
 /// Interfaces whose values are in the ledger of the host that runs the plugin.
 const STATEFUL: [&str; 2] = ["kv", "once"];
 
-type Found = BTreeMap<TenantId, Option<BTreeMap<PluginName, Stamps>>>;
-
 impl Inner {
     /// Looks at every folder once, and starts to load what has changed. True where something is to be looked at again soon.
     pub(super) async fn pass(self: &Arc<Self>, seen: &mut Seen, tasks: &Tasks) -> bool {
@@ -132,25 +130,6 @@ impl Inner {
         let table = self.table.load();
         let refusal = table.entry(tenant, name).and_then(|entry| entry.refusal.as_ref());
         !is_same && refusal.is_some_and(|refusal| refusal.code == "import_not_granted")
-    }
-
-    async fn look(&self) -> Found {
-        let (dir, plugins_max, table) = (self.settings.tenants_dir.clone(), self.settings.plugins_max, self.table.load_full());
-        let look = move || {
-            let tenants = files::tenants(&dir).unwrap_or_else(|error| {
-                tracing::warn!(folder = %dir.display(), %error, "folder_unreadable");
-                BTreeSet::default()
-            });
-            let scan = |tenant: &TenantId| match files::scan(&dir.join(tenant.as_str())) {
-                Ok(plugins) => Some(presence::bounded(plugins, &table.subscribers(tenant), plugins_max)),
-                Err(error) => {
-                    tracing::debug!(%tenant, %error, "folder_unreadable");
-                    None
-                }
-            };
-            tenants.into_iter().map(|tenant| (tenant.clone(), scan(&tenant))).collect()
-        };
-        tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
     /// Loads one plugin from its files.
@@ -282,7 +261,7 @@ impl Inner {
             Ok((after == Some(stamps)).then_some(Copy { files: Candidate { component, manifest }, digest }))
         };
         let gone = |_| FileRefusal { code: "file_unreadable", detail: "the reader was stopped".to_owned() };
-        tokio::task::spawn_blocking(read).await.map_err(gone)?
+        self.parts.runtime.threads(tenant).run(read).await.map_err(gone)?
     }
 
     pub(super) fn plugin(

@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod load;
 mod loads;
+mod look;
 mod manifest;
 mod presence;
 mod refused;

@@ -27,15 +27,21 @@ impl Rehearsal {
     /// How a run of this version on this delivery ends.
     pub(super) async fn run(&self, plugin: &Plugin, delivery: Arc<Delivery>) -> Outcome {
         let (runtime, component, run) = (self.runtime.clone(), plugin.component.clone(), self.dry(plugin, delivery));
-        let outcome = apart(async move { runtime.invoke(&component, run).await.outcome }).await;
+        let outcome = self.apart(plugin, async move { runtime.invoke(&component, run).await.outcome }).await;
         outcome.unwrap_or_else(|| Outcome::Fault(Fault::new(FaultKind::HostUnavailable, "the rehearsal ended early")))
     }
 
     /// What the version says of its configuration; the delivery is not shown to it.
     pub(super) async fn validate(&self, plugin: &Plugin, delivery: Arc<Delivery>) -> Result<(), String> {
         let (runtime, component, run) = (self.runtime.clone(), plugin.component.clone(), self.dry(plugin, delivery));
-        let answer = apart(async move { runtime.validate_config(&component, run).await }).await;
+        let answer = self.apart(plugin, async move { runtime.validate_config(&component, run).await }).await;
         answer.unwrap_or_else(|| Err("the question was not answered".to_owned()))
+    }
+
+    /// Does the work on a thread that may block, one of the plugin's tenant; none where it panicked.
+    async fn apart<T: Send + 'static>(&self, plugin: &Plugin, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let handle = tokio::runtime::Handle::current();
+        self.runtime.threads(&plugin.tenant).run(move || handle.block_on(work)).await.ok()
     }
 
     fn dry(&self, plugin: &Plugin, delivery: Arc<Delivery>) -> Run {
@@ -51,10 +57,4 @@ impl Rehearsal {
             gate: Gate::Dry,
         }
     }
-}
-
-/// Does the work on a thread that may block; none where it panicked.
-async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-    let handle = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || handle.block_on(work)).await.ok()
 }

@@ -1,5 +1,6 @@
 //! Deploys as they happen: real files, the real sandbox, a real ledger; only time is moved by hand.
 
+mod look;
 mod memory;
 mod rollback;
 

@@ -33,6 +33,10 @@ fn range(resource: Resource) -> RangeInclusive<u64> {
         Resource::SlowLane => 1..=256,
         Resource::SettledBytes => 64 << 10..=1 << 40,
         Resource::BodyBytes => 1 << 20..=1 << 40,
+        // A connection to the ledger for each, with a cache of its own.
+        Resource::LedgerReads => 1..=64,
+        // Fewer, and a deploy could wait for itself.
+        Resource::BlockingThreads => 2..=512,
         _ if resource.row().unit == Unit::Bytes => 1 << 16..=1 << 50,
         _ => 1..=1_000_000_000,
     }

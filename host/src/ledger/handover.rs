@@ -20,7 +20,10 @@ use super::{
     settle,
     types::{Finished, Lease},
 };
-use crate::delivery::{Delivery, DeliveryId, LegId, LegState};
+use crate::{
+    delivery::{Delivery, DeliveryId, LegId, LegState},
+    shares::Holder,
+};
 
 /// Dead letters handed over in one look.
 const DEAD_MAX: i64 = 64;
@@ -185,7 +188,8 @@ async fn compress(shared: &Arc<Shared>, delivery: &Arc<Delivery>) -> Result<Byte
         return shared.compressors.compress(&delivery.document).map(Bytes::from).map_err(failed);
     }
     let (shared, delivery) = (Arc::clone(shared), Arc::clone(delivery));
-    let compressed = tokio::task::spawn_blocking(move || shared.compressors.compress(&delivery.document)).await;
+    let threads = shared.settings.shares.threads(Holder::tenant(&delivery.tenant));
+    let compressed = threads.run(move || shared.compressors.compress(&delivery.document)).await;
     compressed.unwrap_or_else(|error| Err(std::io::Error::other(error))).map(Bytes::from).map_err(failed)
 }
 

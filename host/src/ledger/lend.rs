@@ -11,7 +11,10 @@ use super::{
     rows,
     schedule::{Key, Picked},
 };
-use crate::delivery::{Delivery, LegId, Timestamp};
+use crate::{
+    delivery::{Delivery, LegId, Timestamp},
+    shares::Holder,
+};
 
 /// A leg as its worker needs it.
 #[derive(Clone, Debug)]
@@ -104,7 +107,10 @@ async fn lend(shared: &Arc<Shared>, picked: Picked, granted: Granted) -> Result<
     let loaded = match (loaded, fresh) {
         (Some(loaded), _) => Some(*loaded),
         (None, Some(fresh)) => Some(Loaded::fresh(fresh.delivery)),
-        (None, None) => shared.read(READ_MAX, move |conn| readable(load(conn, leg))).await?,
+        (None, None) => {
+            let holder = shared.schedule.owner(leg.1).map_or(Holder::Host, Holder::Tenant);
+            shared.read_for(&holder, READ_MAX, move |conn| readable(load(conn, leg))).await?
+        }
     };
     let Some(loaded) = loaded else {
         // Memory and rows disagree, which the books will show. Giving it back would only pick it again, for ever.

@@ -65,6 +65,7 @@ use crate::{
         DeliveryId, IdPrefix, LegId, PluginName, Receipt, TenantId,
         view::{DeadLetterView, DeliveryView, EmitView, Page, QueueView},
     },
+    shares::Holder,
 };
 
 pub use backup::{backup_beside, restore};
@@ -168,13 +169,11 @@ impl Ledger {
     /// Compresses and hashes, here and not on the committer.
     async fn prepare(&self, offer: Offer) -> Result<offer::Prepared, OfferError> {
         let shared = Arc::clone(self.shared());
+        let threads = shared.settings.shares.threads(Holder::tenant(&offer.delivery.tenant));
         let is_small = offer.delivery.document.len() < COMPRESS_INLINE_BYTES_MAX;
         let prepare = move || shared.compressors.store(&offer.delivery).map(|body| offer::Prepared::new(offer, body));
-        let prepared = if is_small {
-            prepare()
-        } else {
-            tokio::task::spawn_blocking(prepare).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
-        };
+        let prepared =
+            if is_small { prepare() } else { threads.run(prepare).await.unwrap_or_else(|error| Err(std::io::Error::other(error))) };
         prepared.map_err(|error| {
             tracing::error!(%error, "body_not_compressed");
             OfferError::Unavailable
@@ -287,14 +286,14 @@ impl Ledger {
     }
 
     /// Begins an `once` step of a delivery and plugin. What is written waits for its tenant's budget first.
-    pub async fn once_begin(&self, leg: &LegId, key: &str) -> Result<OnceStep, LedgerError> {
+    pub async fn once_begin(&self, tenant: &TenantId, leg: &LegId, key: &str) -> Result<OnceStep, LedgerError> {
         let shared = self.shared();
         let (wanted, known_key) = (leg.clone(), key.to_owned());
         let look = move |conn: &_| {
             let Some(place) = once::place(conn, &wanted)? else { return Ok(None) };
             once::look(conn, &place, &known_key).map(|step| Some((place, step)))
         };
-        let found = shared.read(READ_MAX, look).await?;
+        let found = shared.read_for(&Holder::tenant(tenant), READ_MAX, look).await?;
         let (place, step) = found.ok_or_else(|| LedgerError::Failed("there is no such leg to begin a step of".to_owned()))?;
         if let Some(step) = step {
             return Ok(step);
@@ -305,11 +304,12 @@ impl Ledger {
     }
 
     /// Finishes an `once` step that was begun. It waits for its tenant's budget first.
-    pub async fn once_finish(&self, leg: &LegId, key: &str, answer: Vec<u8>) -> Result<(), LedgerError> {
+    pub async fn once_finish(&self, tenant: &TenantId, leg: &LegId, key: &str, answer: Vec<u8>) -> Result<(), LedgerError> {
         let shared = self.shared();
         let (leg, key, bytes) = (leg.clone(), key.to_owned(), key.len() + answer.len());
         let not_begun = || LedgerError::Failed("the step was not begun, or is finished already".to_owned());
-        let place = shared.read(READ_MAX, move |conn| once::place(conn, &leg)).await?.ok_or_else(not_begun)?;
+        let look = move |conn: &_| once::place(conn, &leg);
+        let place = shared.read_for(&Holder::tenant(tenant), READ_MAX, look).await?.ok_or_else(not_begun)?;
         shared.draw(&place.tenant, bytes).await;
         let is_finished = shared.write(bytes, move |tx| once::finish(tx, &place, &key, &answer)).await?;
         if is_finished { Ok(()) } else { Err(not_begun()) }

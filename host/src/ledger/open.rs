@@ -87,8 +87,9 @@ pub(super) fn open(settings: Settings, clock: Clock) -> Result<Arc<Shared>, Open
     load(&conn, &schedule, &clock, counters.commits).map_err(sql_failed("cannot load the open legs"))?;
     schedule.suspect(&suspects);
     let poison = Arc::new(Poison::new());
-    let readers =
-        Readers::open(&files.database, clock.clone(), Arc::clone(&poison)).map_err(sql_failed("cannot open the database for reading"))?;
+    let reads_max = settings.shares.pool(Resource::LedgerReads).limit().bound;
+    let readers = Readers::open(&files.database, reads_max, clock.clone(), Arc::clone(&poison))
+        .map_err(sql_failed("cannot open the database for reading"))?;
     let shared = Arc::new(Shared {
         pace: Pace::new(settings.tenant_settled_bytes_per_s_max, settings.shares.pool(Resource::SettledBytes).clone()),
         room: Room::new(settings.data_dir.clone(), clock.clone(), settings.free_bytes_min),

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// Reads at once.
-const CONNECTIONS: usize = 4;
+/// Connections beside those that take their turn: for a key that a guest reads on its own thread. Such a read is short, and never waits for a long one.
+const CONNECTIONS_OF_GUESTS: usize = 2;
 /// How long a read may take.
 pub(super) const READ_MAX: Duration = Duration::from_secs(1);
 /// Virtual machine steps between two looks at the clock, some 50 µs.
@@ -62,9 +62,10 @@ impl Drop for Borrowed<'_> {
 }
 
 impl Readers {
-    /// Opens the connections.
-    pub(super) fn open(path: &Path, clock: Clock, poison: Arc<Poison>) -> rusqlite::Result<Self> {
-        let idle = (0..CONNECTIONS).map(|_| schema::open_reader(path)).collect::<Result<_, _>>()?;
+    /// Opens the connections: one for each of `reads_max` that have a turn at once, and those of guests.
+    pub(super) fn open(path: &Path, reads_max: u64, clock: Clock, poison: Arc<Poison>) -> rusqlite::Result<Self> {
+        let connections = usize::try_from(reads_max).unwrap_or(usize::MAX).saturating_add(CONNECTIONS_OF_GUESTS);
+        let idle = (0..connections).map(|_| schema::open_reader(path)).collect::<Result<_, _>>()?;
         Ok(Self { places: Mutex::new(Places { idle: Some(idle), are_held: false }), returned: Condvar::new(), clock, poison })
     }
 

@@ -180,14 +180,25 @@ impl Shared {
         }
     }
 
-    /// Reads on a thread that may block.
+    /// Reads for the host, on a thread that may block.
     pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         bound: Duration,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
+        self.read_for(&Holder::Host, bound, read).await
+    }
+
+    /// Reads when it is this holder's turn, on a thread that may block.
+    pub(super) async fn read_for<T: Send + 'static>(
+        self: &Arc<Self>,
+        holder: &Holder,
+        bound: Duration,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         let shared = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || shared.readers.read(bound, read)).await;
+        let reads = self.settings.shares.pool(Resource::LedgerReads);
+        let done = reads.on_thread(holder, move || shared.readers.read(bound, read)).await;
         done.unwrap_or_else(|error| Err(LedgerError::Failed(format!("a read ended early: {error}"))))
     }
 }

@@ -22,7 +22,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinError};
 use wasmtime::{Cache, Engine, component};
 
 pub use self::child::compile_child;
@@ -38,7 +38,7 @@ use super::{Account, AdmissionError, Again, Compiler, Settings, Turn, engine::co
 use crate::{
     clock::Clock,
     delivery::Digest,
-    shares::{Holder, Pool, Resource},
+    shares::{Holder, Pool, Resource, Threads},
 };
 
 /// The one place that compiles.
@@ -98,24 +98,25 @@ impl Workshop {
 
     /// Compiles a component, or loads what was compiled before.
     pub(super) async fn component(&self, engine: &Engine, wasm: Bytes, turn: &Turn) -> Result<component::Component, AdmissionError> {
-        let Some(kept) = &self.kept else { return self.compile_and_load(engine, wasm).await };
+        let threads = self.settings.shares.threads(turn.account.holder());
+        let Some(kept) = &self.kept else { return self.compile_and_load(engine, wasm, &threads).await };
         let digest = Digest::of(&[&wasm]);
         let alone = self.alone(digest);
         let alone = alone.lock().await;
         let looked = {
             let (kept, engine, wasm) = (Arc::clone(kept), engine.clone(), wasm.clone());
-            apart(move || {
+            threads.run(move || {
                 let place = kept.place(&engine, &wasm, digest);
                 let is_sound = place.is_sound();
                 (place, is_sound)
             })
         };
-        let (place, is_sound) = looked.await?;
+        let (place, is_sound) = looked.await.map_err(panicked)?;
         if !is_sound {
             self.fill(kept, &place, (&wasm, digest), turn).await?;
         }
         drop(alone);
-        self.load(engine, wasm, place).await
+        self.load(engine, wasm, place, &threads).await
     }
 
     /// What whoever works on this digest holds.
@@ -134,44 +135,47 @@ impl Workshop {
         self.may_work_for(&turn.account)?;
         let mut marker = Marker::lay(kept.dir(), digest)?;
         let charge = self.charge(&turn.account);
-        let bounds = self.bounds();
+        let (bounds, threads) = (self.bounds(), self.settings.shares.threads(turn.account.holder()));
         let written = match &self.settings.compiler {
-            Compiler::Child(program) => cell::compile(program, wasm, bounds, (kept, &mut marker)).await?,
+            Compiler::Child(program) => cell::compile(program, (wasm, bounds), (kept, &mut marker), &threads).await?,
             Compiler::InProcess => {
                 let (kept, wasm) = (Arc::clone(kept), wasm.clone());
-                let compiling = apart(move || compile_here(&kept, &wasm, bounds));
-                let compiled = tokio::time::timeout(bounds.timeout, compiling).await.map_err(|_| bounds.timed_out())??;
+                let compiling = threads.run(move || compile_here(&kept, &wasm, bounds));
+                let compiled = tokio::time::timeout(bounds.timeout, compiling).await.map_err(|_| bounds.timed_out())?.map_err(panicked)?;
                 compiled.map_err(|error| AdmissionError::new("compile_failed", format!("{error:#}")))?
             }
         };
         drop(charge);
         let place = place.clone();
-        let is_kept = apart(move || place.keep(written)).await?;
+        let is_kept = threads.run(move || place.keep(written)).await.map_err(panicked)?;
         is_kept.map_err(|error| AdmissionError::new("compile_failed", format!("the code cannot be kept: {error}")))?;
         marker.acquit();
         Ok(())
     }
 
     /// Loads what is kept. The engine has no compiler, so what does not load is told and not compiled here.
-    async fn load(&self, engine: &Engine, wasm: Bytes, place: Place) -> Result<component::Component, AdmissionError> {
+    async fn load(&self, engine: &Engine, wasm: Bytes, place: Place, threads: &Threads) -> Result<component::Component, AdmissionError> {
         let _one = self.loading.acquire().await.ok();
         let engine = engine.clone();
-        let loaded = apart(move || {
+        let loaded = threads.run(move || {
             let loaded = component::Component::from_binary(&engine, &wasm);
             if loaded.is_err() {
                 place.forget();
             }
             loaded
         });
-        loaded.await?.map_err(|error| AdmissionError::new("compile_failed", format!("the compiled code does not load: {error:#}")))
+        loaded
+            .await
+            .map_err(panicked)?
+            .map_err(|error| AdmissionError::new("compile_failed", format!("the compiled code does not load: {error:#}")))
     }
 
     /// Where nothing is kept: in this process, on a thread of its own.
-    async fn compile_and_load(&self, engine: &Engine, wasm: Bytes) -> Result<component::Component, AdmissionError> {
+    async fn compile_and_load(&self, engine: &Engine, wasm: Bytes, threads: &Threads) -> Result<component::Component, AdmissionError> {
         let engine = engine.clone();
-        let compiling = apart(move || component::Component::from_binary(&engine, &wasm));
+        let compiling = threads.run(move || component::Component::from_binary(&engine, &wasm));
         let bounds = self.bounds();
-        let compiled = tokio::time::timeout(bounds.timeout, compiling).await.map_err(|_| bounds.timed_out())??;
+        let compiled = tokio::time::timeout(bounds.timeout, compiling).await.map_err(|_| bounds.timed_out())?.map_err(panicked)?;
         compiled.map_err(|error| AdmissionError::new("compile_failed", format!("{error:#}")))
     }
 
@@ -217,8 +221,7 @@ fn compile_here(kept: &Kept, wasm: &[u8], bounds: Bounds) -> anyhow::Result<Writ
     Ok(kept.write(&mut &code[..], bounds.code_bytes_max())?)
 }
 
-/// Does the work on a thread that may block.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AdmissionError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|panic| AdmissionError::new("compile_failed", format!("the compiler panicked: {panic}")))
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
+fn panicked(panic: JoinError) -> AdmissionError {
+    AdmissionError::new("compile_failed", format!("the compiler panicked: {panic}"))
 }

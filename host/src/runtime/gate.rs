@@ -159,7 +159,7 @@ impl Overlay {
             };
         }
         if let Gate::Live(outside) = &self.gate {
-            let step = outside.ledger.once_begin(&self.leg, key).await.map_err(|error| unavailable("once.begin", &error))?;
+            let step = outside.ledger.once_begin(&self.tenant, &self.leg, key).await.map_err(|error| unavailable("once.begin", &error))?;
             return if step == OnceStep::QuotaExceeded { Err(Denial::Quota) } else { Ok(step) };
         }
         match self.steps.get(key) {
@@ -183,7 +183,11 @@ impl Overlay {
             return recording.next(question).map_or(Ok(()), |failed| Err(Denial::recorded(Some(&failed))));
         }
         if let Gate::Live(outside) = &self.gate {
-            return outside.ledger.once_finish(&self.leg, key, answer).await.map_err(|error| unavailable("once.finish", &error));
+            return outside
+                .ledger
+                .once_finish(&self.tenant, &self.leg, key, answer)
+                .await
+                .map_err(|error| unavailable("once.finish", &error));
         }
         if !self.steps.contains_key(key) && self.steps.len() >= STEPS_MAX {
             return Err(Denial::Quota);

@@ -51,7 +51,7 @@ use crate::{
     },
     egress::{Egress, Standing},
     ledger::Ledger,
-    shares::{Held, Holder, Resource, Shares},
+    shares::{Held, Holder, Resource, Shares, Threads},
     tenants::Budget,
 };
 
@@ -301,6 +301,12 @@ impl Runtime {
     pub async fn prove_bounds(&self) -> anyhow::Result<()> {
         let probe = self.0.workshop.trusted(&self.0.sandbox.engine, selftest::PROBE).context("the self-test does not compile")?;
         selftest::prove(&self.0.sandbox.engine, &probe, &self.0.clock).await
+    }
+
+    /// The threads that may block, as the tenant has them.
+    #[must_use]
+    pub fn threads(&self, tenant: &TenantId) -> Threads {
+        self.0.shares.threads(Holder::tenant(tenant))
     }
 
     /// A turn at the compiler: one tenant has its share of them, and they go round between tenants.

@@ -11,6 +11,7 @@
 mod machine;
 mod pool;
 mod resource;
+mod threads;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -18,6 +19,7 @@ pub use self::{
     machine::Machine,
     pool::{Full, Held, Pool, Whose},
     resource::{AtBound, Resource, Row, Unit},
+    threads::Threads,
 };
 use crate::delivery::{SourceId, TenantId};
 

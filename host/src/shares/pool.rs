@@ -10,12 +10,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinError};
 
 use super::{Holder, Limit};
 
 /// How often others may pass one that waits for more than is free.
 const PASSED_MAX: u32 = 64;
+/// The last part of a bound, as its divisor: it is for holders that have less than an equal part, where one more than there are is counted in.
+/// Otherwise two holders at a share of a half would leave nothing to a third.
+const LAST_PART: u64 = 8;
 
 /// One resource; cheap to clone.
 #[derive(Clone)]
@@ -110,6 +113,25 @@ impl Pool {
         }
     }
 
+    /// Does `work` on a thread that may block, when it is this holder's turn for one unit. Whoever drops the future does not end what has begun:
+    /// the unit is given back when the work is over. An error is a panic of the work.
+    pub fn on_thread<T: Send + 'static>(
+        &self,
+        holder: &Holder,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, JoinError>> + Send {
+        // What the work holds can be large, and the futures of all callers would be.
+        let work: Box<dyn FnOnce() -> T + Send> = Box::new(work);
+        async move {
+            let held = self.take(holder, 1).await;
+            let counted = move || {
+                let _held = held;
+                work()
+            };
+            tokio::task::spawn_blocking(counted).await
+        }
+    }
+
     /// Whether `amount` more fits, where its owner keeps the count with [`Pool::set`].
     pub fn fits(&self, holder: &Holder, amount: u64) -> Result<(), Full> {
         self.room(&self.state(), holder, amount)
@@ -141,12 +163,15 @@ impl Pool {
     }
 
     fn room(&self, state: &State, holder: &Holder, amount: u64) -> Result<(), Full> {
-        let (share, used) = (self.share_of(holder), state.by_holder.get(holder).copied().unwrap_or(0));
-        if used.saturating_add(amount) > share {
+        let (share, bound, used) = (self.share_of(holder), self.0.limit.bound, state.by_holder.get(holder).copied().unwrap_or(0));
+        let (own, all) = (used.saturating_add(amount), state.all.saturating_add(amount));
+        if own > share {
             return Err(Full { whose: Whose::Share, used, bound: share });
         }
-        if state.all.saturating_add(amount) > self.0.limit.bound {
-            return Err(Full { whose: Whose::All, used: state.all, bound: self.0.limit.bound });
+        let others = (state.by_holder.len() - usize::from(used > 0)) as u64;
+        let is_last_part = *holder != Holder::Host && others > 0 && all > bound - bound / LAST_PART;
+        if all > bound || is_last_part && own > bound / (others + 2) {
+            return Err(Full { whose: Whose::All, used: state.all, bound });
         }
         Ok(())
     }

@@ -41,6 +41,10 @@ pub enum Resource {
     Lookups,
     /// Bytes that RabbitMQ's messages inflate to while they are opened.
     OpenedBytes,
+    /// Threads for work that would hold up others: compressing and unpacking documents, looking at folders, loading compiled code.
+    BlockingThreads,
+    /// Reads of the ledger under way.
+    LedgerReads,
 }
 
 /// In what a resource is counted.
@@ -86,7 +90,7 @@ pub struct Row {
 
 impl Resource {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::RunMemory,
         Self::RunSlots,
         Self::SlowLane,
@@ -103,6 +107,8 @@ impl Resource {
         Self::OutgoingRequests,
         Self::Lookups,
         Self::OpenedBytes,
+        Self::BlockingThreads,
+        Self::LedgerReads,
     ];
 
     /// The resource in words.
@@ -127,6 +133,8 @@ impl Resource {
             Self::OutgoingRequests => ("outgoing_requests", Count, "tenant", Wait),
             Self::Lookups => ("lookups", Count, "tenant", Wait),
             Self::OpenedBytes => ("opened_bytes", Bytes, "message", Wait),
+            Self::BlockingThreads => ("blocking_threads", Count, "tenant", Wait),
+            Self::LedgerReads => ("ledger_reads", Count, "tenant", Wait),
         };
         let (bound_key, share_key) = self.keys();
         Row { name, unit, holder, at_bound, bound_key, share_key }
@@ -151,6 +159,8 @@ impl Resource {
             Self::OutgoingRequests => ("shares.outgoing_requests_max", "shares.tenant_outgoing_requests_max"),
             Self::Lookups => ("shares.lookups_max", "shares.tenant_lookups_max"),
             Self::OpenedBytes => ("shares.opened_bytes_max", "shares.message_opened_bytes_max"),
+            Self::BlockingThreads => ("shares.blocking_threads_max", "shares.tenant_blocking_threads_max"),
+            Self::LedgerReads => ("shares.ledger_reads_max", "shares.tenant_ledger_reads_max"),
         }
     }
 
@@ -185,6 +195,8 @@ impl Resource {
             Self::Lookups => Limit::new(64, 16),
             // What one host gives away another takes, so a message's part does not follow the machine.
             Self::OpenedBytes => Limit::new((memory / 16).clamp(128 * MIB, 256 * MIB), 64 * MIB),
+            Self::BlockingThreads => Limit::new(64, 16),
+            Self::LedgerReads => Limit::new(4, 2),
         }
     }
 }

@@ -11,9 +11,17 @@ const LIMITS: &str = "docs/limits.md";
 const RESOURCES: &str = "host/src/shares/resource.rs";
 const HOST: &str = "host/src/";
 
-/// What makes something that fills up, as it is written in code.
-const MAKERS: [&str; 7] =
-    ["Semaphore::new(", "mpsc::channel(", "sync_channel(", "broadcast::channel(", "VecDeque<", "Mutex<HashMap<", "Mutex<BTreeMap<"];
+/// What makes something that fills up, or takes a thread of the many that may block, as it is written in code.
+const MAKERS: [&str; 8] = [
+    "spawn_blocking(",
+    "Semaphore::new(",
+    "mpsc::channel(",
+    "sync_channel(",
+    "broadcast::channel(",
+    "VecDeque<",
+    "Mutex<HashMap<",
+    "Mutex<BTreeMap<",
+];
 
 /// Every resource has a row in the table for people, and every row a resource.
 pub(super) fn check_resources(tree: &Tree, findings: &mut Vec<Finding>) {

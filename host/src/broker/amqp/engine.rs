@@ -28,7 +28,7 @@ use crate::{
     },
     ledger::{Ledger, LedgerError, RelayScope},
     observe::{Observer, Readiness},
-    shares::{Resource, Shares},
+    shares::{Holder, Resource, Shares},
     tasks::Tasks,
 };
 
@@ -207,7 +207,8 @@ impl Amqp {
             return true;
         }
         let document = offer.delivery.document.clone();
-        let compressed = tokio::task::spawn_blocking(move || zstd::bulk::compress(&document, 1).map(|bytes| bytes.len())).await;
+        let threads = self.settings.shares.threads(Holder::tenant(&offer.delivery.tenant));
+        let compressed = threads.run(move || zstd::bulk::compress(&document, 1).map(|bytes| bytes.len())).await;
         compressed.is_ok_and(|bytes| bytes.is_ok_and(|bytes| bytes < self.settings.message_bytes_max - 64 * 1024))
     }
 }

@@ -84,7 +84,7 @@ impl Raw {
 impl Handling {
     /// For what a relay's publisher and ledger belong to.
     pub(super) fn new(relay: Arc<Relay>, foreign: watch::Sender<bool>) -> Self {
-        Self { inbox: Arc::clone(&relay.inbox), opening: Opening::new(Arc::clone(&relay.decoder), relay.opened.clone()), relay, foreign }
+        Self { inbox: Arc::clone(&relay.inbox), opening: Opening::new(Arc::clone(&relay.decoder), relay.shares.clone()), relay, foreign }
     }
 
     /// The queue of a source.

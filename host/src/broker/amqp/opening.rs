@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ledger::Arrival,
-    shares::{Held, Holder, Pool},
+    shares::{Held, Holder, Resource, Shares},
 };
 
 /// A larger document is unpacked and hashed where it delays nobody.
@@ -22,7 +22,7 @@ const INLINE_BYTES_MAX: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) decoder: Arc<Decoder>,
-    budget: Pool,
+    shares: Shares,
 }
 
 /// A leg that was unpacked, and its part of the budget.
@@ -34,20 +34,21 @@ pub(super) struct Opened {
 }
 
 impl Opening {
-    pub(super) fn new(decoder: Arc<Decoder>, budget: Pool) -> Self {
-        Self { decoder, budget }
+    pub(super) fn new(decoder: Arc<Decoder>, shares: Shares) -> Self {
+        Self { decoder, shares }
     }
 
     /// The leg of a genuine message, as soon as there is room for its document.
     pub(super) async fn open(&self, genuine: &Genuine) -> Result<Opened, Unreadable> {
         let packed = self.decoder.read(genuine)?;
         let bytes = packed.document_bytes();
-        let held = self.budget.take(&Holder::Host, bytes as u64).await;
+        let held = self.shares.pool(Resource::OpenedBytes).take(&Holder::Host, bytes as u64).await;
         let arrival = if bytes <= INLINE_BYTES_MAX {
             self.decoder.unpack(packed)?
         } else {
             let decoder = Arc::clone(&self.decoder);
-            let unpacked = tokio::task::spawn_blocking(move || decoder.unpack(packed)).await;
+            let threads = self.shares.threads(Holder::tenant(packed.tenant()));
+            let unpacked = threads.run(move || decoder.unpack(packed)).await;
             unpacked.map_err(|_| Rejection::DocumentMismatch)??
         };
         Ok(Opened { arrival, held })

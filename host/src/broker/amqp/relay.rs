@@ -23,7 +23,7 @@ use crate::{
     delivery::{PluginName, TenantId},
     ledger::{Ledger, LedgerError, Outbound},
     observe::{Observer, Readiness},
-    shares::{Pool, Resource},
+    shares::Shares,
     tasks::Tasks,
 };
 
@@ -47,8 +47,8 @@ pub(super) struct Relay {
     pub(super) clock: Clock,
     /// Writes messages, and reads them.
     pub(super) decoder: Arc<Decoder>,
-    /// Room for documents that are unpacked.
-    pub(super) opened: Pool,
+    /// Room for documents that are unpacked, and threads to do it on.
+    pub(super) shares: Shares,
     /// This ledger's number.
     pub(super) origin: u64,
     /// Larger messages are not published.
@@ -88,7 +88,7 @@ impl Relay {
             waiters: Arc::default(),
             clock: clock.clone(),
             decoder: Arc::new(decoder),
-            opened: settings.shares.pool(Resource::OpenedBytes).clone(),
+            shares: settings.shares.clone(),
             origin,
             message_bytes_max: settings.message_bytes_max,
             runs_here: settings.works,

@@ -319,7 +319,7 @@ async fn messages_that_inflate_wait_for_each_other() {
     assert!(message.body.len() < 8_000, "{}", message.body.len());
     let mut limits = Limits::of(Machine { memory_bytes: 4 << 30, cores: 2 });
     limits.set(Resource::OpenedBytes, Limit::new(256 << 20, 64 << 20));
-    let opening = Arc::new(Opening::new(Arc::new(decoder()), Shares::new(&limits).pool(Resource::OpenedBytes).clone()));
+    let opening = Arc::new(Opening::new(Arc::new(decoder()), Shares::new(&limits)));
     let genuine = opening.decoder.open(&message.message_id, Some(&table(&message, &[])), &message.body).unwrap();
     let mut opened = tokio::task::JoinSet::new();
     for _ in 0..24 {

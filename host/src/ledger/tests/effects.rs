@@ -98,19 +98,19 @@ async fn a_step_is_begun_once_and_answers_what_it_answered() {
     let rig = Rig::new();
     let id = rig.accept(1, &["a"]).await;
     let leg = leg(id, "a");
-    assert!(rig.ledger.once_finish(&leg, "mail", vec![]).await.is_err());
-    assert_eq!(rig.ledger.once_begin(&leg, "mail").await.unwrap(), OnceStep::Begun);
-    assert_eq!(rig.ledger.once_begin(&leg, "mail").await.unwrap(), OnceStep::Unknown);
-    rig.ledger.once_finish(&leg, "mail", b"sent".to_vec()).await.unwrap();
+    assert!(rig.ledger.once_finish(&TenantId::default_tenant(), &leg, "mail", vec![]).await.is_err());
+    assert_eq!(rig.ledger.once_begin(&TenantId::default_tenant(), &leg, "mail").await.unwrap(), OnceStep::Begun);
+    assert_eq!(rig.ledger.once_begin(&TenantId::default_tenant(), &leg, "mail").await.unwrap(), OnceStep::Unknown);
+    rig.ledger.once_finish(&TenantId::default_tenant(), &leg, "mail", b"sent".to_vec()).await.unwrap();
     rig.run(DEAD).await;
     rig.offer(offer(1, &["a"])).await.unwrap();
     let restarted = rig.after_crash();
-    assert_eq!(restarted.ledger.once_begin(&leg, "mail").await.unwrap(), OnceStep::Done(b"sent".to_vec()));
+    assert_eq!(restarted.ledger.once_begin(&TenantId::default_tenant(), &leg, "mail").await.unwrap(), OnceStep::Done(b"sent".to_vec()));
     for step in 1..64 {
-        assert_eq!(rig.ledger.once_begin(&leg, &step.to_string()).await.unwrap(), OnceStep::Begun);
+        assert_eq!(rig.ledger.once_begin(&TenantId::default_tenant(), &leg, &step.to_string()).await.unwrap(), OnceStep::Begun);
     }
-    assert_eq!(rig.ledger.once_begin(&leg, "one too many").await.unwrap(), OnceStep::QuotaExceeded);
-    assert!(rig.ledger.once_begin(&self::leg(id, "b"), "mail").await.is_err());
+    assert_eq!(rig.ledger.once_begin(&TenantId::default_tenant(), &leg, "one too many").await.unwrap(), OnceStep::QuotaExceeded);
+    assert!(rig.ledger.once_begin(&TenantId::default_tenant(), &self::leg(id, "b"), "mail").await.is_err());
 }
 
 /// What one tenant's runs leave behind costs its own time; a neighbour's settlement and everybody's deliveries are committed meanwhile.

@@ -105,11 +105,11 @@ async fn a_damaged_value_is_handed_to_no_plugin() {
 async fn after_damage_no_step_of_the_leg_is_taken_for_done_or_for_new() {
     let rig = Rig::new();
     let leg = leg(rig.accept(1, &["a"]).await, "a");
-    rig.ledger.once_begin(&leg, "mail").await.unwrap();
-    rig.ledger.once_finish(&leg, "mail", b"sent".to_vec()).await.unwrap();
+    rig.ledger.once_begin(&TenantId::default_tenant(), &leg, "mail").await.unwrap();
+    rig.ledger.once_finish(&TenantId::default_tenant(), &leg, "mail", b"sent".to_vec()).await.unwrap();
     damage(rig.dir.path(), "UPDATE once SET key = 'nail'");
     for step in ["mail", "nail", "other"] {
-        assert_eq!(rig.ledger.once_begin(&leg, step).await.unwrap(), OnceStep::Unknown, "{step}");
+        assert_eq!(rig.ledger.once_begin(&TenantId::default_tenant(), &leg, step).await.unwrap(), OnceStep::Unknown, "{step}");
     }
 }
 

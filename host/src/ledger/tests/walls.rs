@@ -183,7 +183,7 @@ async fn a_run_over_its_tenants_share_settles_without_its_log_and_what_it_emits_
     assert_eq!(rig.ledger.settle(logs.clone(), record).await.unwrap(), Settled::Committed);
     let view = rig.ledger.delivery(logs.leg.delivery).await.unwrap().unwrap();
     assert_eq!((view.legs[0].state, view.legs[0].history[0].logs.len()), (LegState::Acked, 0));
-    let step = rig.ledger.once_begin(&logs.leg, "step").await.unwrap();
+    let step = rig.ledger.once_begin(&logs.delivery.tenant, &logs.leg, "step").await.unwrap();
     assert_eq!(step, OnceStep::Begun, "a step is small, and there is room for it");
     assert!(rig.stored("default") < 66 * KIB, "{}", rig.stored("default"));
     rig.assert_books_balance().await;
@@ -241,8 +241,8 @@ async fn the_sums_are_those_of_the_rows_after_every_kind_of_write_and_after_a_ki
         rig.send("default", 2, &["a", "b"]).await.unwrap();
         rig.lease().await
     };
-    rig.ledger.once_begin(&lease.leg, "mail").await.unwrap();
-    rig.ledger.once_finish(&lease.leg, "mail", b"sent".to_vec()).await.unwrap();
+    rig.ledger.once_begin(&TenantId::default_tenant(), &lease.leg, "mail").await.unwrap();
+    rig.ledger.once_finish(&TenantId::default_tenant(), &lease.leg, "mail", b"sent".to_vec()).await.unwrap();
     let write = |key: &str, value: Option<&[u8]>, expires_at| KvWrite { key: key.to_owned(), value: value.map(<[u8]>::to_vec), expires_at };
     let soon = Some(START.after(Duration::from_secs(1)));
     let kv_writes = vec![write("k", Some(b"long value"), None), write("gone", Some(b"1"), None), write("expires", Some(b"1"), soon)];
@@ -333,7 +333,7 @@ async fn steps_in_a_loop_wait_for_their_tenants_budget_before_they_are_written()
     let before = rig.ledger.log_bytes();
     let looped = tokio::spawn(async move {
         for step in 0..6 {
-            assert_eq!(ledger.once_begin(&leg, &step.to_string()).await.unwrap(), OnceStep::Begun);
+            assert_eq!(ledger.once_begin(&TenantId::default_tenant(), &leg, &step.to_string()).await.unwrap(), OnceStep::Begun);
         }
     });
     let steps = || {
@@ -344,7 +344,11 @@ async fn steps_in_a_loop_wait_for_their_tenants_budget_before_they_are_written()
     while steps() < 2 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(rig.ledger.once_begin(&neighbour.leg, "step").await.unwrap(), OnceStep::Begun, "a neighbour's budget is its own");
+    assert_eq!(
+        rig.ledger.once_begin(&neighbour.delivery.tenant, &neighbour.leg, "step").await.unwrap(),
+        OnceStep::Begun,
+        "a neighbour's budget is its own"
+    );
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
@@ -357,7 +361,7 @@ async fn steps_in_a_loop_wait_for_their_tenants_budget_before_they_are_written()
     }
     looped.await.unwrap();
     rig.clock.advance(Duration::from_mins(1));
-    assert_eq!(rig.ledger.once_begin(&looping.leg, "0").await.unwrap(), OnceStep::Unknown, "to look is free");
+    assert_eq!(rig.ledger.once_begin(&looping.delivery.tenant, &looping.leg, "0").await.unwrap(), OnceStep::Unknown, "to look is free");
     assert_eq!(rig.settle(&looping, Settlement::Ack, Effects::default()).await, Settled::Committed);
 }
 

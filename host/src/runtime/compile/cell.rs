@@ -21,7 +21,7 @@ use super::{
     kept::{Kept, Written},
     marker::Marker,
 };
-use crate::runtime::AdmissionError;
+use crate::{runtime::AdmissionError, shares::Threads};
 
 /// Bytes of a child's last words that are told.
 const STDERR_BYTES_MAX: u64 = 2048;
@@ -54,13 +54,13 @@ impl Bounds {
 /// Compiles in a child of `program`; what it did wrong is noted in `marker`. Whoever drops the future ends the child.
 pub(super) async fn compile(
     program: &Path,
-    wasm: &[u8],
-    bounds: Bounds,
+    (wasm, bounds): (&[u8], Bounds),
     (kept, marker): (&Arc<Kept>, &mut Marker),
+    threads: &Threads,
 ) -> Result<Written, AdmissionError> {
     let failed = |what: &str, error: io::Error| AdmissionError::new("compile_failed", format!("{what} {}: {error}", program.display()));
     let mut child = start(program).map_err(|error| failed("cannot start", error))?;
-    let talk = talk(&mut child, wasm, bounds, kept);
+    let talk = talk(&mut child, (wasm, bounds), kept, threads);
     match tokio::time::timeout(bounds.timeout, talk).await {
         Ok(Ok((status, Ok(written), _))) if status.success() => Ok(written),
         Ok(Ok((status, Err(error), _))) if status.success() => Err(failed("the code cannot be taken from", error)),
@@ -97,7 +97,12 @@ fn start(program: &Path) -> io::Result<Child> {
 }
 
 /// Gives the child its task and takes the code and its last words, all at once: whoever waits for one pipe while another is full waits for ever.
-async fn talk(child: &mut Child, wasm: &[u8], bounds: Bounds, kept: &Arc<Kept>) -> io::Result<(ExitStatus, io::Result<Written>, String)> {
+async fn talk(
+    child: &mut Child,
+    (wasm, bounds): (&[u8], Bounds),
+    kept: &Arc<Kept>,
+    threads: &Threads,
+) -> io::Result<(ExitStatus, io::Result<Written>, String)> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut head = serde_json::to_vec(&bounds.task(wasm)).unwrap_or_default();
     head.push(b'\n');
@@ -113,7 +118,7 @@ async fn talk(child: &mut Child, wasm: &[u8], bounds: Bounds, kept: &Arc<Kept>) 
         let Some(stdout) = stdout else { return Err(io::Error::other("it has no standard output")) };
         let (mut code, kept) = (File::from(stdout.into_owned_fd()?), Arc::clone(kept));
         // Compressing and writing is not for a thread that others wait for.
-        let taken = tokio::task::spawn_blocking(move || kept.write(&mut code, bounds.code_bytes_max()));
+        let taken = threads.run(move || kept.write(&mut code, bounds.code_bytes_max()));
         taken.await.unwrap_or_else(|_| Err(io::Error::other("the code was not written")))
     };
     let (stdin, written, words) = tokio::join!(give, take, last_words(stderr));

@@ -84,8 +84,8 @@ async fn a_live_step_is_durable_at_once_and_a_dry_one_never() {
     let leg = lease.leg.clone();
     play("once-twice", Run { gate: Gate::Dry, ..live(&ledger, &lease) }).await;
     play("once-twice", live(&ledger, &lease)).await;
-    assert_eq!(ledger.once_begin(&leg, "step").await.unwrap(), OnceStep::Unknown);
-    assert_eq!(ledger.once_begin(&leg, "other").await.unwrap(), OnceStep::Begun);
+    assert_eq!(ledger.once_begin(&TenantId::default_tenant(), &leg, "step").await.unwrap(), OnceStep::Unknown);
+    assert_eq!(ledger.once_begin(&TenantId::default_tenant(), &leg, "other").await.unwrap(), OnceStep::Begun);
     let report = play("once-twice", live(&ledger, &lease)).await;
     assert_eq!(report.host_calls[0].answer, "unknown");
     ledger.close().await;

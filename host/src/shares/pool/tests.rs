@@ -25,14 +25,14 @@ fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 
 #[test]
 fn a_holder_gets_its_share_only_all_get_the_bound_only_and_what_is_dropped_comes_back() {
-    let pool = pool(10, 6);
-    let first = pool.try_take(&tenant("a"), 6).unwrap();
-    assert_eq!(pool.try_take(&tenant("a"), 1).unwrap_err(), Full { whose: Whose::Share, used: 6, bound: 6 });
-    assert_eq!(pool.try_take(&tenant("b"), 5).unwrap_err(), Full { whose: Whose::All, used: 6, bound: 10 });
-    let _second = pool.try_take(&tenant("b"), 4).unwrap();
+    let pool = pool(7, 4);
+    let first = pool.try_take(&tenant("a"), 4).unwrap();
+    assert_eq!(pool.try_take(&tenant("a"), 1).unwrap_err(), Full { whose: Whose::Share, used: 4, bound: 4 });
+    assert_eq!(pool.try_take(&tenant("b"), 4).unwrap_err(), Full { whose: Whose::All, used: 4, bound: 7 });
+    let _second = pool.try_take(&tenant("b"), 3).unwrap();
     drop(first);
-    assert_eq!(pool.used(), [(tenant("b"), 4)]);
-    assert_eq!(pool.try_take(&Holder::Host, 6).unwrap().amount(), 6, "the host's share is the bound");
+    assert_eq!(pool.used(), [(tenant("b"), 3)]);
+    assert_eq!(pool.try_take(&Holder::Host, 4).unwrap().amount(), 4, "the host's share is the bound");
 }
 
 #[test]
@@ -47,12 +47,12 @@ fn what_is_held_grows_within_the_share_and_shrinks() {
 
 #[test]
 fn a_count_kept_elsewhere_is_asked_and_told() {
-    let pool = pool(10, 6);
-    pool.set(&tenant("a"), 5);
+    let pool = pool(7, 5);
+    pool.set(&tenant("a"), 4);
     assert!(pool.fits(&tenant("a"), 1).is_ok() && pool.fits(&tenant("a"), 2).is_err());
-    assert!(pool.fits(&tenant("b"), 5).is_ok() && pool.fits(&tenant("b"), 6).is_err());
+    assert!(pool.fits(&tenant("b"), 3).is_ok() && pool.fits(&tenant("b"), 4).is_err());
     pool.set(&tenant("a"), 0);
-    assert!(pool.used().is_empty() && pool.fits(&tenant("b"), 6).is_ok());
+    assert!(pool.used().is_empty() && pool.fits(&tenant("b"), 5).is_ok());
 }
 
 #[test]
@@ -73,13 +73,13 @@ fn who_waits_is_served_in_turns_between_holders() {
 
 #[test]
 fn a_holder_at_its_share_waits_for_itself_and_nobody_else_does() {
-    let pool = pool(10, 5);
-    let held = pool.try_take(&tenant("a"), 5).unwrap();
+    let pool = pool(7, 3);
+    let held = pool.try_take(&tenant("a"), 3).unwrap();
     let a = tenant("a");
     let mut waits = pin!(pool.take(&a, 1));
     assert!(poll(waits.as_mut()).is_none());
     let b = tenant("b");
-    assert!(poll(pin!(pool.take(&b, 5))).is_some());
+    assert!(poll(pin!(pool.take(&b, 3))).is_some());
     drop(held);
     assert!(poll(waits.as_mut()).is_some());
 }
@@ -141,4 +141,28 @@ fn more_than_a_share_is_taken_as_the_whole_share() {
     let pool = pool(10, 6);
     let a = tenant("a");
     assert_eq!(poll(pin!(pool.take(&a, 1_000))).unwrap().amount(), 6);
+}
+
+#[test]
+fn two_at_their_share_leave_something_to_a_third_who_comes_new() {
+    let pool = pool(64, 32);
+    let [red, blue, green] = ["red", "blue", "green"].map(tenant);
+    let _all_of_red = pool.try_take(&red, 32).unwrap();
+    let mut of_blue = pool.try_take(&blue, 24).unwrap();
+    // A third of 64 is an equal part where red and blue have some and one more may come.
+    assert_eq!(of_blue.grow(1).unwrap_err().whose, Whose::All);
+    let _of_green = pool.try_take(&green, 8).unwrap();
+    assert_eq!(pool.try_take(&green, 1).unwrap_err().whose, Whose::All, "the bound itself");
+}
+
+#[test]
+fn one_alone_and_the_host_have_the_last_part_too_and_a_small_bound_has_none() {
+    let all = pool(64, 64);
+    assert_eq!(all.try_take(&tenant("red"), 64).unwrap().amount(), 64);
+    let shared = pool(64, 64);
+    let _of_red = shared.try_take(&tenant("red"), 56).unwrap();
+    assert_eq!(shared.try_take(&Holder::Host, 8).unwrap().amount(), 8);
+    let small = pool(2, 1);
+    let _one = small.try_take(&tenant("red"), 1).unwrap();
+    assert_eq!(small.try_take(&tenant("blue"), 1).unwrap().amount(), 1);
 }
