@@ -114,6 +114,77 @@ fn plugins_are_listed_with_digest_and_last_refusal() {
     assert_eq!(of("broken")["refusal"]["code"], "world_mismatch");
 }
 
+/// Standard output of a list, of which no line is wider than a terminal.
+fn narrow(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.lines().all(|line| line.chars().count() <= 80), "{output:?}");
+    text
+}
+
+#[test]
+fn lists_fit_a_terminal_tell_whose_and_what_next_and_their_short_ids_are_taken() {
+    let desk = Desk::with(&[("ack", "ack"), ("later", "retry"), ("no", "reject")]);
+    // The newer files of a plugin that serves are no plugin.
+    desk.folder.deploy("default", "ack", &guests::component("wrong-world"), MANIFEST);
+    desk.first(&["plugins", "list", "--json"], |item| item["name"] == "ack" && item["refusal"].is_object());
+    let plugins = desk.run(&["plugins", "list"]);
+    let listed = narrow(&plugins);
+    for part in ["TENANT", "default", "active (newer refused)", "refused: world_mismatch: "] {
+        assert!(listed.contains(part), "{part:?} is not in {listed}");
+    }
+    assert!(String::from_utf8_lossy(&plugins.stderr).contains("next: hookyard plugins show ack"), "{plugins:?}");
+
+    assert!(desk.send("pull_request").status.success());
+    let waits = |item: &Value| {
+        let state = |plugin: &str| {
+            item["legs"].as_array().and_then(|legs| legs.iter().find(|leg| leg["plugin"] == plugin)).map(|leg| leg["state"].clone())
+        };
+        state("later") == Some("retry".into()) && state("no") == Some("dead".into())
+    };
+    let delivery = desk.first(&["deliveries", "list", "--json"], waits);
+    let id = delivery["delivery_id"].as_str().unwrap();
+    let deliveries = desk.run(&["deliveries", "list"]);
+    let listed = narrow(&deliveries);
+    for part in ["TENANT", &id[..12], "pull_request.opened", "ack=acked", "later=retry (", "next try "] {
+        assert!(listed.contains(part), "{part:?} is not in {listed}");
+    }
+    let next = format!("next: hookyard deliveries show {}", &id[..12]);
+    assert!(String::from_utf8_lossy(&deliveries.stderr).contains(&next), "{deliveries:?}");
+    assert_eq!(desk.json(&["deliveries", "show", &id[..12], "--json"])["delivery_id"], id);
+
+    let letters = desk.run(&["dead-letters", "list"]);
+    let letter = format!("{}.no", &id[..12]);
+    assert!(narrow(&letters).contains(&letter), "{letters:?}");
+    assert_eq!(desk.json(&["dead-letters", "show", &letter, "--json"])["reason"], "rejected");
+    assert!(desk.run(&["dead-letters", "replay", &letter]).status.success());
+    assert_eq!(desk.run(&["deliveries", "show", "0000000"]).status.code(), Some(5));
+}
+
+#[test]
+fn a_name_nobody_knows_is_not_found_instead_of_an_empty_list() {
+    let desk = Desk::with(&[("ack", "ack")]);
+    for list in ["deliveries", "dead-letters", "plugins", "emits"] {
+        let unknown = desk.run(&[list, "list", "--tenant", "nobody"]);
+        assert_eq!(unknown.status.code(), Some(5), "{list}: {unknown:?}");
+    }
+    for list in [
+        ["deliveries", "list", "--plugin"],
+        ["deliveries", "list", "--source"],
+        ["dead-letters", "list", "--plugin"],
+        ["emits", "list", "--plugin"],
+    ] {
+        assert_eq!(desk.run(&[list.as_slice(), &["akc"]].concat()).status.code(), Some(5), "{list:?}");
+    }
+    let empty = desk.run(&["dead-letters", "list", "--plugin", "ack"]);
+    assert!(empty.status.success() && String::from_utf8_lossy(&empty.stderr).contains("nothing was given up on"), "{empty:?}");
+    desk.folder.add_tenant("red", "");
+    desk.folder.deploy("red", "own", &guests::component("ack"), MANIFEST);
+    desk.first(&["plugins", "list", "--json"], |item| item["tenant"] == "red");
+    let other = desk.run(&["plugins", "show", "own"]);
+    assert_eq!(other.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("hookyard plugins show own --tenant red"), "{other:?}");
+}
+
 #[test]
 fn exit_codes_tell_what_went_wrong() {
     let desk = Desk::with(&[]);

@@ -11,7 +11,7 @@ use super::{
     Parts,
     json::Json,
     problem::Problem,
-    query::{known, limit, parse},
+    query::{Named, known, limit, parse},
 };
 use crate::{
     broker::{DeadLetterChange, DeadLetterFilter},
@@ -52,6 +52,12 @@ struct PluginQuery {
     limit: Option<usize>,
 }
 
+impl PluginQuery {
+    fn named(&self) -> Named {
+        Named { tenant: self.tenant.clone(), source: None, plugin: self.plugin.clone() }
+    }
+}
+
 /// What is to be done with a dead letter.
 #[derive(Clone, Copy)]
 enum Verb {
@@ -61,7 +67,7 @@ enum Verb {
 
 pub(super) async fn deliveries(State(parts): State<Parts>, uri: Uri) -> Answer<Page<DeliveryView>> {
     let query: DeliveryQuery = parse(&uri)?;
-    let tenant = query.tenant.clone();
+    let named = Named { tenant: query.tenant.clone(), source: query.source.clone(), plugin: query.plugin.clone() };
     let filter = DeliveryFilter {
         tenant: query.tenant,
         source: query.source,
@@ -74,7 +80,7 @@ pub(super) async fn deliveries(State(parts): State<Parts>, uri: Uri) -> Answer<P
         text: query.q,
     };
     let page = parts.ledger.deliveries(filter, query.cursor, limit(query.limit)?).await?;
-    known(&parts, tenant.as_ref(), page).map(Json)
+    known(&parts, &named, page).map(Json)
 }
 
 pub(super) async fn delivery(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<DeliveryView> {
@@ -121,9 +127,9 @@ pub(super) async fn discard_many(State(parts): State<Parts>, uri: Uri) -> Answer
 
 pub(super) async fn emits(State(parts): State<Parts>, uri: Uri) -> Answer<Page<EmitView>> {
     let query: PluginQuery = parse(&uri)?;
-    let tenant = query.tenant.clone();
+    let named = query.named();
     let page = parts.ledger.emits(query.tenant, query.plugin, query.cursor, limit(query.limit)?).await?;
-    known(&parts, tenant.as_ref(), page).map(Json)
+    known(&parts, &named, page).map(Json)
 }
 
 async fn find(parts: &Parts, id: &str) -> Result<DeliveryView, Problem> {
@@ -193,8 +199,8 @@ async fn change_many(parts: &Parts, uri: &Uri, verb: Verb) -> Answer<Value> {
 }
 
 async fn dead_page(parts: &Parts, query: PluginQuery) -> Result<Page<DeadLetterView>, Problem> {
-    let tenant = query.tenant.clone();
+    let named = query.named();
     let filter = DeadLetterFilter { tenant: query.tenant, plugin: query.plugin };
     let page = parts.dead_letters.page(filter, query.cursor, limit(query.limit)?).await?;
-    known(parts, tenant.as_ref(), page)
+    known(parts, &named, page)
 }

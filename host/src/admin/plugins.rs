@@ -10,7 +10,7 @@ use super::{
     host::{Answer, whole},
     json::Json,
     problem::Problem,
-    query::{known, parse},
+    query::{Named, known, parse},
 };
 use crate::{
     catalog::{ApprovalError, RollbackError},
@@ -37,7 +37,8 @@ struct Target {
 
 pub(super) async fn plugins(State(parts): State<Parts>, uri: Uri) -> Answer<Page<PluginView>> {
     let filter: Filter = parse(&uri)?;
-    known(&parts, filter.tenant.as_ref(), whole(parts.catalog.views(filter.tenant.as_ref()))).map(Json)
+    let page = whole(parts.catalog.views(filter.tenant.as_ref()));
+    known(&parts, &Named { tenant: filter.tenant, ..Named::default() }, page).map(Json)
 }
 
 pub(super) async fn plugin(State(parts): State<Parts>, Path((tenant, name)): Names) -> Answer<PluginView> {

@@ -5,7 +5,7 @@ use http_body::Body as _;
 use serde::de::DeserializeOwned;
 
 use super::{Parts, problem::Problem};
-use crate::delivery::{TenantId, view::Page};
+use crate::delivery::{PluginName, SourceId, TenantId, view::Page};
 
 /// Items of a page where the caller does not say.
 const LIMIT_DEFAULT: usize = 100;
@@ -44,17 +44,37 @@ pub(super) fn refuse_body(body: &axum::body::Body) -> Result<(), Problem> {
     Err(Problem::body_unexpected())
 }
 
-/// A page in which nothing is, of a tenant nobody knows, is a misspelt name rather than an empty answer.
-pub(super) fn known<T>(parts: &Parts, tenant: Option<&TenantId>, page: Page<T>) -> Result<Page<T>, Problem> {
-    match tenant.filter(|_| page.items.is_empty() && page.next_cursor.is_none()) {
-        Some(tenant) => is_known(parts, tenant).map(|()| page),
-        None => Ok(page),
-    }
+/// What a filter names that has to exist.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Named {
+    pub(super) tenant: Option<TenantId>,
+    pub(super) source: Option<SourceId>,
+    pub(super) plugin: Option<PluginName>,
 }
 
-fn is_known(parts: &Parts, tenant: &TenantId) -> Result<(), Problem> {
-    let is = parts.tenants.snapshot().tenants.contains_key(tenant) || !parts.catalog.views(Some(tenant)).is_empty();
-    if is { Ok(()) } else { Err(Problem::not_found("tenant", tenant.as_str())) }
+/// A page in which nothing is, of a tenant, a source or a plugin nobody knows, is a misspelt name rather than an empty answer.
+pub(super) fn known<T>(parts: &Parts, named: &Named, page: Page<T>) -> Result<Page<T>, Problem> {
+    if !page.items.is_empty() || page.next_cursor.is_some() {
+        return Ok(page);
+    }
+    let (tenants, plugins) = (parts.tenants.snapshot(), parts.catalog.views(named.tenant.as_ref()));
+    let unknown = |kind: &str, name: &str| Err(Problem::not_found(kind, name));
+    if let Some(tenant) = named.tenant.as_ref().filter(|tenant| !tenants.tenants.contains_key(*tenant) && plugins.is_empty()) {
+        return unknown("tenant", tenant.as_str());
+    }
+    let has = |source: &SourceId| {
+        tenants
+            .tenants
+            .values()
+            .any(|tenant| tenant.sources.contains_key(source) && named.tenant.as_ref().is_none_or(|named| *named == tenant.id))
+    };
+    if let Some(source) = named.source.as_ref().filter(|source| !has(source)) {
+        return unknown("source", source.as_str());
+    }
+    if let Some(plugin) = named.plugin.as_ref().filter(|name| !plugins.iter().any(|plugin| plugin.name == **name)) {
+        return unknown("plugin", plugin.as_str());
+    }
+    Ok(page)
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@ use serde_json::{Value, json};
 
 use super::{
     api::{self, Api, encoded, query},
-    deliveries::{done, history},
+    deliveries::{self, done, history},
     exit::Failure,
-    output::{field, say},
+    listing::{Columns, Row, time},
+    output::{field, next, say, short},
 };
+
+const COLUMNS: Columns<'_> = Columns { heads: &["died (utc)", "id", "tenant", "event", "reason", "tries", "gen"], soft: &[3, 2, 1] };
 
 /// Dead letters of one call of `replay --all`: few enough that it is answered well within the client's patience.
 const REPLAYED_AT_ONCE: &str = "200";
@@ -91,14 +94,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             if output.is_json() {
                 return output.object(&page, false);
             }
-            let names = ["died_at", "id", "event", "action", "reason", "attempts", "detail"];
-            let rows: Vec<Vec<String>> =
-                page["items"].as_array().into_iter().flatten().map(|item| names.map(|name| field(item, name)).to_vec()).collect();
-            output.table(&names, &rows)?;
-            if let Some(cursor) = page["next_cursor"].as_str() {
-                say(&format!("more: --cursor {cursor}"));
-            }
-            Ok(())
+            list(output, &page)
         }
         Verb::Show { id } => show(output, &api.get(&format!("dead-letters/{}", encoded(&id))).await?),
         Verb::Replay { id: Some(id), .. } => {
@@ -112,6 +108,36 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             done(output, &api.post(&format!("dead-letters/{}/discard", encoded(&id))).await?, &format!("{id} is discarded"))
         }
     }
+}
+
+fn list(output: super::Output, page: &Value) -> Result<(), Failure> {
+    let letters: Vec<&Value> = page["items"].as_array().into_iter().flatten().collect();
+    let row = |letter: &&Value| Row {
+        cells: vec![
+            time(letter, "died_at"),
+            short_id(letter),
+            field(letter, "tenant"),
+            deliveries::event(letter),
+            field(letter, "reason"),
+            field(letter, "attempts"),
+            field(letter, "generation"),
+        ],
+        notes: letter["detail"].as_str().filter(|detail| !detail.is_empty()).map(str::to_owned).into_iter().collect(),
+    };
+    COLUMNS.print(output, &letters.iter().map(row).collect::<Vec<_>>())?;
+    if let Some(cursor) = page["next_cursor"].as_str() {
+        say(&format!("more: --cursor {cursor}"));
+    }
+    match letters.first() {
+        Some(letter) => say(&next(&format!("hookyard dead-letters show {}", short_id(letter)))),
+        None => say("nothing was given up on"),
+    }
+    Ok(())
+}
+
+/// The first digits of the delivery's id with the plugin: every command takes it.
+fn short_id(letter: &Value) -> String {
+    format!("{}.{}", short(&field(letter, "delivery_id")), field(letter, "plugin"))
 }
 
 /// Page after page to the end: the answer tells where the next one begins. What dies again meanwhile is newer than that.

@@ -7,12 +7,14 @@ use serde_json::Value;
 use super::{
     api::{self, Api, encoded, query},
     exit::Failure,
-    output::{Output, field, say},
+    listing::{Columns, Row, time},
+    output::{Output, field, next, say, short},
     replay,
 };
 use crate::clock::Clock;
 
-const HEAD: [&str; 7] = ["received", "delivery", "event", "action", "repository", "status", "legs"];
+const COLUMNS: Columns<'_> =
+    Columns { heads: &["received (utc)", "delivery", "tenant", "event", "repository", "status"], soft: &[4, 3, 2] };
 const TAIL_EVERY: Duration = Duration::from_secs(1);
 
 /// The arguments of `deliveries`.
@@ -137,27 +139,57 @@ pub(super) fn history(output: Output, attempts: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-fn row(delivery: &Value) -> Vec<String> {
+/// What came, and beneath it what became of it.
+fn row(delivery: &Value) -> Row {
     let legs: Vec<String> = delivery["legs"].as_array().into_iter().flatten().map(leg).collect();
-    let mut cells: Vec<String> =
-        ["received_at", "delivery_id", "event", "action", "repository", "status"].iter().map(|name| field(delivery, name)).collect();
-    cells.push(legs.join(" "));
-    cells
+    let cells = vec![
+        time(delivery, "received_at"),
+        short(&field(delivery, "delivery_id")).to_owned(),
+        field(delivery, "tenant"),
+        event(delivery),
+        field(delivery, "repository"),
+        field(delivery, "status"),
+    ];
+    Row { cells, notes: if legs.is_empty() { Vec::new() } else { vec![legs.join("  ")] } }
 }
 
+/// Event and action as manifests write them: `pull_request.opened`.
+pub(super) fn event(delivery: &Value) -> String {
+    match delivery["action"].as_str() {
+        Some(action) => format!("{}.{action}", field(delivery, "event")),
+        None => field(delivery, "event"),
+    }
+}
+
+/// A leg in a word, and what is still to be known of it: `sizes=retry (attempt 3, next try 11-28 05:42:10)`.
 fn leg(leg: &Value) -> String {
-    format!("{}={}/{}", field(leg, "plugin"), field(leg, "state"), field(leg, "attempts"))
+    let (attempts, generation) = (leg["attempts"].as_u64().unwrap_or(0), leg["generation"].as_u64().unwrap_or(0));
+    let known = [
+        (attempts > 1).then(|| format!("attempt {attempts}")),
+        (generation > 0).then(|| format!("generation {generation}")),
+        leg["due_at"].is_string().then(|| format!("next try {}", time(leg, "due_at"))),
+    ];
+    let known: Vec<String> = known.into_iter().flatten().collect();
+    let rest = if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) };
+    format!("{}={}{rest}", field(leg, "plugin"), field(leg, "state"))
 }
 
 fn list(output: Output, page: &Value) -> Result<(), Failure> {
     if output.is_json() {
         return output.object(page, false);
     }
-    let rows: Vec<Vec<String>> = page["items"].as_array().into_iter().flatten().map(row).collect();
-    output.table(&HEAD, &rows)?;
+    let deliveries: Vec<&Value> = page["items"].as_array().into_iter().flatten().collect();
+    COLUMNS.print(output, &deliveries.iter().copied().map(row).collect::<Vec<_>>())?;
     if let Some(cursor) = page["next_cursor"].as_str() {
         say(&format!("more: --cursor {cursor}"));
     }
+    // What is dead is what one who looks is after.
+    let wanted = deliveries.iter().find(|delivery| delivery["status"] == "dead").or(deliveries.first());
+    if wanted.is_none() {
+        say("no such delivery is kept");
+    }
+    let show = |delivery: &&Value| format!("hookyard deliveries show {}", short(&field(delivery, "delivery_id")));
+    say(&next(&wanted.map_or_else(|| "hookyard send --event push".to_owned(), show)));
     Ok(())
 }
 
@@ -172,10 +204,10 @@ fn show(output: Output, delivery: &Value) -> Result<(), Failure> {
     }
     for item in delivery["legs"].as_array().into_iter().flatten() {
         output.line(&format!(
-            "  {} outcome={} digest={} reason={}",
+            "  {} outcome={} version={} reason={}",
             leg(item),
             field(item, "outcome"),
-            field(item, "digest"),
+            short(&field(item, "digest")),
             field(item, "reason")
         ))?;
         history(output, &item["history"])?;
@@ -191,7 +223,8 @@ async fn tail(output: Output, api: &mut Api, filter: Filter) -> Result<(), Failu
             if output.is_json() {
                 output.object(delivery, true)?;
             } else {
-                output.line(&row(delivery).join("  "))?;
+                let row = row(delivery);
+                output.line(&row.cells.iter().chain(&row.notes).cloned().collect::<Vec<_>>().join("  "))?;
             }
         }
         clock.sleep(TAIL_EVERY).await;
@@ -200,7 +233,7 @@ async fn tail(output: Output, api: &mut Api, filter: Filter) -> Result<(), Failu
 
 /// What is new or different since the last look, oldest first; `seen` becomes this look, so it never holds more than one page.
 fn changed<'a>(page: &'a Value, seen: &mut HashMap<String, String>) -> Vec<&'a Value> {
-    let look = |delivery: &Value| (field(delivery, "delivery_id"), row(delivery).join(" "));
+    let look = |delivery: &Value| (field(delivery, "delivery_id"), format!("{:?}", row(delivery)));
     let items: Vec<&Value> = page["items"].as_array().into_iter().flatten().collect();
     let fresh = items.iter().rev().copied().filter(|item| seen.get(&look(item).0) != Some(&look(item).1)).collect();
     *seen = items.into_iter().map(look).collect();
@@ -216,6 +249,13 @@ mod tests {
     fn page(items: &[(&str, &str)]) -> Value {
         let items: Vec<Value> = items.iter().map(|(id, status)| json!({ "delivery_id": id, "status": status })).collect();
         json!({ "items": items, "next_cursor": null })
+    }
+
+    #[test]
+    fn a_leg_tells_what_is_still_to_come_of_it() {
+        let waits = json!({"plugin": "sizes", "state": "retry", "attempts": 3, "generation": 1, "due_at": "2026-11-28T05:42:10.000Z"});
+        assert_eq!(leg(&waits), "sizes=retry (attempt 3, generation 1, next try 11-28 05:42:10)");
+        assert_eq!(leg(&json!({"plugin": "sizes", "state": "acked", "attempts": 1, "generation": 0, "due_at": null})), "sizes=acked");
     }
 
     #[test]

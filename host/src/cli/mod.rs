@@ -10,6 +10,7 @@ mod dead_letters;
 mod deliveries;
 mod exit;
 mod init;
+mod listing;
 mod output;
 mod plugin;
 mod plugins;

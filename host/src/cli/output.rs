@@ -44,6 +44,14 @@ impl Output {
         Ok(writeln!(io::stdout().lock(), "{}", harmless(text))?)
     }
 
+    /// The heads of a list's columns.
+    pub(super) fn heading(self, text: &str) -> Result<(), Failure> {
+        if self.colour {
+            return Ok(writeln!(io::stdout().lock(), "\x1b[1m{}\x1b[0m", harmless(text))?);
+        }
+        self.line(text)
+    }
+
     /// Bytes of data as they are: for completions, which are ours.
     pub(super) fn raw(self, bytes: &[u8]) -> Result<(), Failure> {
         Ok(io::stdout().lock().write_all(bytes)?)

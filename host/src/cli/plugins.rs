@@ -5,19 +5,25 @@ use serde_json::Value;
 use super::{
     api::{self, Api, encoded, query},
     deliveries::done,
-    exit::Failure,
-    output::{Output, field},
+    exit::{Exit, Failure},
+    listing::{Columns, Row, time},
+    output::{Output, field, next, say, short},
     plugin::print_admission,
 };
+
+const COLUMNS: Columns<'_> = Columns { heads: &["name", "tenant", "status", "version", "since (utc)", "events"], soft: &[5, 0, 1] };
+const EMITS: Columns<'_> = Columns { heads: &["emitted (utc)", "id", "tenant", "name", "body"], soft: &[4, 1, 3, 2] };
+/// Whose plugin is meant where nobody is named.
+const TENANT: &str = "default";
 
 /// The arguments of `plugins`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     host: api::Args,
-    /// Whose plugins
-    #[arg(long, global = true, default_value = "default")]
-    tenant: String,
+    /// Whose plugins; `list` has those of all tenants without it, the others take `default`
+    #[arg(long, global = true)]
+    tenant: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -84,13 +90,14 @@ enum EmitsVerb {
 /// Does what is asked.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let (output, mut api) = (args.host.output(), Api::new(&args.host)?);
-    let path = |name: &str| format!("plugins/{}/{}", encoded(&args.tenant), encoded(name));
+    let path = |name: &str| format!("plugins/{}/{}", encoded(args.tenant.as_deref().unwrap_or(TENANT)), encoded(name));
     match &args.verb {
-        Verb::List => {
-            let page = api.get(&format!("plugins{}", query(&[("tenant", Some(&args.tenant))]))).await?;
-            list(output, &page, &["name", "status", "digest", "since", "events", "refusal"])
-        }
-        Verb::Show { name } => show(output, &api.get(&path(name)).await?),
+        Verb::List => list(output, &api.get(&format!("plugins{}", query(&[("tenant", args.tenant.as_deref())]))).await?),
+        Verb::Show { name } => match api.get(&path(name)).await {
+            Ok(plugin) => show(output, &plugin),
+            Err(failure) if failure.exit == Exit::NotFound && args.tenant.is_none() => Err(elsewhere(&mut api, name, failure).await),
+            Err(failure) => Err(failure),
+        },
         Verb::Pause { name } => done(output, &api.post(&format!("{}/pause", path(name))).await?, &format!("{name} is paused")),
         Verb::Resume { name } => done(output, &api.post(&format!("{}/resume", path(name))).await?, &format!("{name} is resumed")),
         Verb::Approve { name } => {
@@ -112,17 +119,72 @@ pub(super) async fn emits(args: EmitsArgs) -> Result<(), Failure> {
     let pairs =
         [("tenant", tenant.as_deref()), ("plugin", plugin.as_deref()), ("cursor", cursor.as_deref()), ("limit", Some(limit.as_str()))];
     let page = api.get(&format!("emits{}", query(&pairs))).await?;
-    list(output, &page, &["emitted_at", "id", "name", "content_type", "body"])
+    if output.is_json() {
+        return output.object(&page, false);
+    }
+    let row = |emit: &Value| {
+        let whole = field(emit, "id");
+        let id = whole.split_once('.').map_or_else(|| whole.clone(), |(delivery, rest)| format!("{}.{rest}", short(delivery)));
+        let cells = vec![time(emit, "emitted_at"), id, field(emit, "tenant"), field(emit, "name"), field(emit, "body")];
+        Row { cells, notes: Vec::new() }
+    };
+    let rows: Vec<Row> = page["items"].as_array().into_iter().flatten().map(row).collect();
+    EMITS.print(output, &rows)?;
+    match page["next_cursor"].as_str() {
+        Some(cursor) => say(&format!("more: --cursor {cursor}")),
+        None if rows.is_empty() => say("no plugin has emitted such an event"),
+        None => {}
+    }
+    Ok(())
 }
 
-/// A page as a table of these fields, or unchanged.
-pub(super) fn list(output: Output, page: &Value, names: &[&str]) -> Result<(), Failure> {
+/// Where a plugin that `default` has not is another tenant's, that is told.
+async fn elsewhere(api: &mut Api, name: &str, failure: Failure) -> Failure {
+    let Ok(page) = api.get("plugins").await else { return failure };
+    let others = page["items"].as_array().into_iter().flatten().filter(|plugin| plugin["name"] == name);
+    match others.map(|plugin| field(plugin, "tenant")).next() {
+        Some(tenant) => failure.hint(format!("`{tenant}` has one: hookyard plugins show {name} --tenant {tenant}")),
+        None => failure.hint("`hookyard plugins list` has those of all tenants"),
+    }
+}
+
+fn list(output: Output, page: &Value) -> Result<(), Failure> {
     if output.is_json() {
         return output.object(page, false);
     }
-    let rows: Vec<Vec<String>> =
-        page["items"].as_array().into_iter().flatten().map(|item| names.iter().map(|name| cell(item, name)).collect()).collect();
-    output.table(names, &rows)
+    let plugins: Vec<&Value> = page["items"].as_array().into_iter().flatten().collect();
+    let row = |plugin: &&Value| Row {
+        cells: vec![
+            field(plugin, "name"),
+            field(plugin, "tenant"),
+            status(plugin),
+            short(&field(plugin, "digest")).to_owned(),
+            time(plugin, "since"),
+            field(plugin, "events"),
+        ],
+        notes: plugin["refusal"].is_object().then(|| format!("refused: {}", cell(plugin, "refusal"))).into_iter().collect(),
+    };
+    COLUMNS.print(output, &plugins.iter().map(row).collect::<Vec<_>>())?;
+    let refused = plugins.iter().find(|plugin| plugin["refusal"].is_object()).or(plugins.first());
+    say(&next(&refused.map_or_else(
+        || "hookyard plugin new NAME, then copy NAME.toml and NAME.wasm into the tenant's plugins folder".to_owned(),
+        |plugin| match (field(plugin, "name"), field(plugin, "tenant")) {
+            (name, tenant) if tenant == TENANT => format!("hookyard plugins show {name}"),
+            (name, tenant) => format!("hookyard plugins show {name} --tenant {tenant}"),
+        },
+    )));
+    Ok(())
+}
+
+/// The status in words: a version that serves may have a newer one behind it, which does not.
+fn status(plugin: &Value) -> String {
+    let status = field(plugin, "status");
+    let serves = plugin["digest"].is_string();
+    match (plugin["compiling_since"].is_string(), plugin["refusal"].is_object()) {
+        (true, _) if serves => format!("{status} (newer compiling)"),
+        (_, true) if serves => format!("{status} (newer refused)"),
+        _ => status,
+    }
 }
 
 /// A refusal is its code and words, everything else is its text.
@@ -132,6 +194,7 @@ fn cell(item: &Value, name: &str) -> String {
             let part = |key: &str| refusal.get(key).and_then(Value::as_str).unwrap_or("-");
             format!("{}: {}", part("code"), part("reason"))
         }
+        _ if name == "status" => status(item),
         _ => field(item, name),
     }
 }
