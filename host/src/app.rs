@@ -20,7 +20,7 @@ use crate::{
     delivery::LegId,
     ingest::Door,
     ledger::Ledger,
-    observe::{Observer, Readiness, StreamBoard},
+    observe::{DroppedLines, Observer, Readiness, StreamBoard},
     runtime::Compiler,
     tasks::Tasks,
     tenants::Tenants,
@@ -44,6 +44,8 @@ pub struct Options {
     pub config_file: Option<PathBuf>,
     /// What the process could not give up on this machine, in words; a note of `readyz`.
     pub unconfined: Vec<String>,
+    /// Lines of the log that were dropped, for the metrics.
+    pub dropped_lines: DroppedLines,
 }
 
 /// Why a host ended.
@@ -157,7 +159,7 @@ impl Host {
             None => Vec::new(),
         };
         for leg in &orphans {
-            tracing::warn!(leg = %leg, "run_abandoned");
+            tracing::warn!(leg_id = %leg, "run_abandoned");
         }
         self.queue.stop().await;
         if let Some(admin) = self.admin {

@@ -1,10 +1,13 @@
-//! Disks that fail, fill up and come back, and a host that was stopped in the middle: nothing that was answered is lost.
+//! Disks that fail, fill up and come back, a log that nobody takes, and a host that was stopped in the middle: nothing that was answered is
+//! lost, and nobody goes without an answer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -17,7 +20,7 @@ use system_tests::{
     guests,
     host::TestHost,
     load,
-    process::{ProcessHost, Signal},
+    process::{self, ProcessHost, Signal},
     sender::{Post, Sender},
     trace,
 };
@@ -116,7 +119,7 @@ impl SmallDisk {
     fn fill(&self, bytes: u64) {
         let mut filler = fs::File::create(self.0.join("filler")).expect("a file");
         let block = vec![1; 64 * 1024];
-        while std::io::Write::write_all(&mut filler, &block).is_ok() {}
+        while filler.write_all(&block).is_ok() {}
         let full = filler.metadata().expect("a size").len();
         filler.set_len(full.saturating_sub(bytes)).expect("a shorter file");
     }
@@ -198,4 +201,62 @@ async fn a_second_host_on_the_folder_is_refused_in_words_and_the_first_goes_on()
     let refused = ProcessHost::try_start_under(&folder, &[]).expect_err("one host at a time");
     assert!(refused.contains("in use by another hookyard process"), "{refused}");
     sender(&host).send(Post::json("push", "{}")).await.accepted();
+}
+
+/// A host whose standard error is `log`, and where its two listeners are.
+fn logging_to(log: Stdio, folder: &Folder) -> (Child, [SocketAddr; 2]) {
+    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let addresses = free.each_ref().map(|listener| listener.local_addr().expect("its address"));
+    drop(free);
+    let mut command = Command::new(process::binary());
+    command.args(["serve", "--config"]).arg(folder.config_file()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.env("HOOKYARD_INGEST__LISTEN", addresses[0].to_string()).env("HOOKYARD_ADMIN__LISTEN", addresses[1].to_string());
+    (command.spawn().expect("the host starts"), addresses)
+}
+
+/// Waits until a listener answers; its answer to `GET` of the path.
+async fn get(address: SocketAddr, path: &str) -> String {
+    let ask = || -> io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answered = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            looks.tick().await;
+            if let Ok(answer) = ask() {
+                return answer;
+            }
+        }
+    };
+    tokio::time::timeout(END_MAX, answered).await.expect("the host answers")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_takes_costs_no_answer_and_no_orderly_end() {
+    let (unread, to_unread) = io::pipe().expect("a pipe");
+    let (gone, to_gone) = io::pipe().expect("a pipe");
+    drop(gone);
+    let full = fs::File::options().write(true).open("/dev/full").expect("a full disk");
+    for (log, loses_lines) in [(Stdio::from(full), true), (to_gone.into(), true), (to_unread.into(), false)] {
+        let folder = folder("");
+        let (host, [ingest, admin]) = logging_to(log, &folder);
+        assert!(get(ingest, "/readyz").await.starts_with("HTTP/1.1 200"));
+        let sender = Sender::new(ingest, "default", "github", SECRET);
+        // Each leaves two lines of some 400 bytes; a pipe holds 64 KiB.
+        let (promised, stopped) = load::send(&sender, 4, 100, 100).await;
+        assert_eq!((promised.len(), stopped), (400, 0), "senders without an answer");
+        let metrics = get(admin, "/metrics").await;
+        let dropped = metrics.lines().find_map(|line| line.strip_prefix("hookyard_log_lines_dropped_total ")).expect("a count");
+        assert_eq!(dropped.parse::<u64>().expect("a number") > 0, loses_lines, "{dropped}");
+        process::signal(&host, Signal::TERM);
+        let ended = tokio::task::spawn_blocking(|| process::ended(host));
+        let status = tokio::time::timeout(END_MAX, ended).await.expect("the host ends though nobody reads its log").expect("an end");
+        assert!(status.success(), "{status}");
+        assert_kept(folder, &promised).await;
+    }
+    drop(unread);
 }

@@ -10,6 +10,7 @@ use hookyard::{
         DeliveryId, PluginName, TenantId,
         view::{DeliveryView, EmitView, LegView, PluginView},
     },
+    observe::DroppedLines,
     runtime::Compiler,
 };
 
@@ -110,7 +111,14 @@ impl TestHost {
     async fn start_in(folder: Folder, clock: Clock, env: BTreeMap<String, String>) -> Self {
         let file = folder.config_file();
         let config = config::load(Some(&file), &env).unwrap_or_else(|problems| panic!("configuration: {problems:#?}"));
-        let options = Options { clock: clock.clone(), compiler: Compiler::InProcess, env, config_file: Some(file), unconfined: Vec::new() };
+        let options = Options {
+            clock: clock.clone(),
+            compiler: Compiler::InProcess,
+            env,
+            config_file: Some(file),
+            unconfined: Vec::new(),
+            dropped_lines: DroppedLines::default(),
+        };
         let host = Host::start(config, options).await.expect("the host starts");
         Self { host: Some(host), folder: Some(folder), clock }
     }

@@ -61,13 +61,13 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
     parts.readiness.clear("starting");
     let (ingest_at, admin_at) = (door.as_ref().map(|door| door.address), admin.as_ref().map(|admin| admin.address));
     let (ingest, admin_listener) = (ingest_at.map(tracing::field::display), admin_at.map(tracing::field::display));
-    tracing::info!(ingest, admin = admin_listener, ?roles, "host_started");
+    tracing::info!(ingest, admin = admin_listener, %roles, "host_started");
     let Foundation { config, options, ledger, queue, tenants, observer, readiness, board, catalog, .. } = parts;
     Ok(Host { ledger, catalog, tenants, observer, readiness, board, config, options, tasks, queue, workers, admin, door })
 }
 
 async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
-    let observer = Observer::new(options.clock.clone());
+    let observer = Observer::of(options.clock.clone(), options.dropped_lines.clone());
     config::keep_admin_token(&config).context("the admin token")?;
     config::keep_amqp_key(&config).context("the key of messages at RabbitMQ")?;
     let ledger = {

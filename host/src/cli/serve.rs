@@ -7,7 +7,6 @@ use super::{
     check::print_problems,
     environment,
     exit::{Exit, Failure},
-    output::say,
 };
 use crate::{
     app::{Ended, Host, Options, Signals, WaitsElsewhere},
@@ -15,7 +14,7 @@ use crate::{
     clock::Clock,
     config::{self, Config, Problem, Roles},
     confine,
-    observe::logging,
+    observe::logging::{self, Log},
     runtime::Compiler,
     tenants::Directory,
 };
@@ -64,34 +63,54 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         return Err(keyless());
     }
     config.ledger.accept_loss = args.accept_loss;
-    logging::start(logging::Format::choose(config.log_format.as_deref())?, &config.log_filter)?;
+    let format = logging::Format::choose(config.log_format.as_deref())?;
     let unconfined = confine(&config)?;
+    let log = logging::start(format, &config.log_filter)?;
     for words in &unconfined {
-        tracing::warn!("{words}");
+        tracing::warn!(detail = words.as_str(), "not_confined");
     }
-    let options =
-        Options { clock: Clock::system(), compiler: Compiler::Child(confine::this_program()), env, config_file: args.config, unconfined };
-    block_on(serve(config, options))
+    let options = Options {
+        clock: Clock::system(),
+        compiler: Compiler::Child(confine::this_program()),
+        env,
+        config_file: args.config,
+        unconfined,
+        dropped_lines: log.dropped(),
+    };
+    block_on(serve(config, options, &log)).map_err(|failure| told(&failure, &log))
 }
 
-async fn serve(config: Config, options: Options) -> Result<(), Failure> {
+/// From here on words for people take the way of the log: whoever writes to standard error himself waits for its reader.
+fn told(failure: &Failure, log: &Log) -> Failure {
+    log.say(&format!("error: {failure}"));
+    if let Some(hint) = &failure.hint {
+        log.say(&format!("hint: {hint}"));
+    }
+    Failure::silent(failure.exit)
+}
+
+async fn serve(config: Config, options: Options, log: &Log) -> Result<(), Failure> {
     let signals = Signals::catch()?;
     let token_file = config.data_dir.join("admin.token");
     let token_is_given = options.env.get("HOOKYARD_ADMIN_TOKEN").is_some_and(|token| !token.is_empty());
     let Some((host, signals)) = Host::start_unless_stopped(config, options, signals).await.map_err(|error| not_started(&error))? else {
-        say("stopped while it started");
+        log.say("stopped while it started");
         return Ok(());
     };
     if let Some(address) = host.ingest_address() {
-        say(&format!("deliveries: http://{address}/webhooks/{{source}}"));
+        log.say(&format!("deliveries: http://{address}/webhooks/{{source}}"));
     }
     if let Some(address) = host.admin_address() {
-        say(&format!("admin:      http://{address}/api/v1"));
+        log.say(&format!("admin:      http://{address}/api/v1"));
     }
     if !token_is_given && token_file.exists() {
-        say(&format!("token:      in {}", token_file.display()));
+        log.say(&format!("token:      in {}", token_file.display()));
     }
-    ended(&host.run(signals).await)
+    let how = host.run(signals).await;
+    if let Ended::Stopped { orphans: orphans @ 1.. } = how {
+        log.say(&format!("stopped with {orphans} tasks still running; what they held runs again at the next start"));
+    }
+    ended(&how)
 }
 
 /// Gives up every file that the configuration does not name; tells what this machine does not have for that, and for the compile child.
@@ -138,11 +157,7 @@ fn not_started(error: &anyhow::Error) -> Failure {
 
 fn ended(how: &Ended) -> Result<(), Failure> {
     match how {
-        Ended::Stopped { orphans: 0 } => Ok(()),
-        Ended::Stopped { orphans } => {
-            say(&format!("stopped with {orphans} tasks still running; what they held runs again at the next start"));
-            Ok(())
-        }
+        Ended::Stopped { .. } => Ok(()),
         Ended::Poisoned(why) => Err(Failure::new(Exit::Failed, format!("the ledger cannot be trusted any more: {why}"))
             .hint("nothing that was accepted is lost; look at the disk, then start again")),
         Ended::TaskFailed => Err(Failure::new(Exit::Failed, "a part of the host failed; its log line `task_panicked` names it")

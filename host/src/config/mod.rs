@@ -16,7 +16,7 @@ mod tenant;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fmt, fs,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
@@ -102,6 +102,14 @@ pub struct Roles {
 impl Roles {
     /// Everything.
     pub const ALL: Self = Self { ingest: true, work: true, admin: true };
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [(self.ingest, "ingest"), (self.work, "work"), (self.admin, "admin")];
+        let names: Vec<_> = names.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
+        f.write_str(&names.join(","))
+    }
 }
 
 /// One thing wrong in one file.

@@ -25,6 +25,7 @@ use prometheus_client::{
 use super::{
     broker_gauges::BrokerGauges,
     labels::{AttemptLabels, DeliveryLabels, HostCallLabels, Known, PluginLabels, QueueLabels, ResultLabels, StreamLabels, VersionLabels},
+    lines::DroppedLines,
     share_gauges::ShareGauges,
 };
 use crate::{
@@ -92,6 +93,7 @@ pub struct Metrics {
     books_gap: Gauge,
     ledger_log_bytes: Gauge,
     log_lines_suppressed: Counter,
+    log_lines_dropped: DroppedLines,
     series_refused: Counter,
     series: AtomicUsize,
     serving: Mutex<HashMap<PluginLabels, Digest>>,
@@ -115,6 +117,13 @@ const AGE_SECONDS: Buckets =
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(DroppedLines::default())
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet but what is counted elsewhere: lines of the log that were dropped.
+    pub(super) fn new(dropped: DroppedLines) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("hookyard"),
             deliveries: Family::default(),
@@ -145,6 +154,7 @@ impl Default for Metrics {
             shares: ShareGauges::default(),
             ledger_log_bytes: Gauge::default(),
             log_lines_suppressed: Counter::default(),
+            log_lines_dropped: dropped,
             series_refused: Counter::default(),
             series: AtomicUsize::new(0),
             serving: Mutex::default(),
@@ -156,9 +166,7 @@ impl Default for Metrics {
         metrics.shares.register(&mut metrics.registry);
         metrics
     }
-}
 
-impl Metrics {
     fn register_pipeline(&mut self) {
         let registry = &mut self.registry;
         registry.register("deliveries", "Calls at the door, by answer", self.deliveries.clone());
@@ -191,6 +199,11 @@ impl Metrics {
         registry.register("books_gap", "What does not add up between the two counts of everything; must be 0", self.books_gap.clone());
         registry.register_with_unit("ledger_log", "In the write-ahead log after a commit", Unit::Bytes, self.ledger_log_bytes.clone());
         registry.register("log_lines_suppressed", "Sampled log lines that were not written", self.log_lines_suppressed.clone());
+        registry.register(
+            "log_lines_dropped",
+            "Log lines that nobody took in time, or that could not be written",
+            self.log_lines_dropped.0.clone(),
+        );
         registry.register("series_refused", "Observations dropped because their metric has too many series", self.series_refused.clone());
     }
 

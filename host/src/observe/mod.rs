@@ -7,6 +7,7 @@ mod board;
 mod broker_gauges;
 pub mod facts;
 mod labels;
+mod lines;
 pub mod logging;
 mod metrics;
 mod readiness;
@@ -20,6 +21,7 @@ use tokio::sync::broadcast;
 use crate::{clock::Clock, delivery::Timestamp};
 
 pub use board::{StreamBoard, StreamStatus};
+pub use lines::DroppedLines;
 pub use metrics::{Metrics, SERIES_MAX, Scrape};
 pub use readiness::Readiness;
 
@@ -98,8 +100,14 @@ impl Observer {
     /// An observer that has seen nothing.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
+        Self::of(clock, DroppedLines::default())
+    }
+
+    /// The same, which also tells how many lines of the log were dropped.
+    #[must_use]
+    pub fn of(clock: Clock, dropped: DroppedLines) -> Self {
         let (live, _) = broadcast::channel(LIVE_EVENTS_MAX);
-        Self(Arc::new(State { metrics: Metrics::default(), live, strangers: sampling::Sampler::default(), clock }))
+        Self(Arc::new(State { metrics: Metrics::new(dropped), live, strangers: sampling::Sampler::default(), clock }))
     }
 
     /// Counts a fact, writes its line and shows it to who looks on.
