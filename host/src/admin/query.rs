@@ -5,12 +5,13 @@ use http_body::Body as _;
 use serde::de::DeserializeOwned;
 
 use super::{Parts, problem::Problem};
-use crate::delivery::{PluginName, SourceId, TenantId, view::Page};
+use crate::{
+    delivery::{PluginName, SourceId, TenantId, view::Page},
+    ledger::PAGE_MAX,
+};
 
 /// Items of a page where the caller does not say.
 const LIMIT_DEFAULT: usize = 100;
-/// Items of a page at most.
-const LIMIT_MAX: usize = 1000;
 /// Characters of a query that are quoted.
 const SHOWN_MAX: usize = 80;
 
@@ -20,8 +21,8 @@ pub(super) fn parse<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
 
 pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     match asked.unwrap_or(LIMIT_DEFAULT) {
-        limit @ 1..=LIMIT_MAX => Ok(limit),
-        other => Err(Problem::bad_parameter(format!("`limit` is {other}; expected 1 to {LIMIT_MAX}"))),
+        limit @ 1..=PAGE_MAX => Ok(limit),
+        other => Err(Problem::bad_parameter(format!("`limit` is {other}; expected 1 to {PAGE_MAX}"))),
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     exit::Failure,
     listing::{Columns, Row, time},
     output::{field, next, say, short},
+    page::Page,
 };
 
 const COLUMNS: Columns<'_> = Columns { heads: &["died (utc)", "id", "tenant", "event", "reason", "tries", "gen"], soft: &[3, 2, 1] };
@@ -30,11 +31,8 @@ enum Verb {
     List {
         #[command(flatten)]
         filter: Filter,
-        /// The `next_cursor` of the page before
-        #[arg(long)]
-        cursor: Option<String>,
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-        limit: u16,
+        #[command(flatten)]
+        page: Page,
     },
     /// One dead letter with its attempts
     Show {
@@ -82,7 +80,7 @@ struct Filter {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let (output, mut api) = (args.host.output(), Api::new(&args.host)?);
     match args.verb {
-        Verb::List { filter, cursor, limit } => {
+        Verb::List { filter, page: Page { cursor, limit } } => {
             let limit = limit.to_string();
             let pairs = [
                 ("tenant", filter.tenant.as_deref()),

@@ -9,6 +9,7 @@ use super::{
     exit::Failure,
     listing::{Columns, Row, time},
     output::{Output, field, next, say, short},
+    page::{Page, Since},
     replay,
 };
 use crate::clock::Clock;
@@ -62,25 +63,23 @@ struct Filter {
     status: Option<String>,
     #[arg(long)]
     plugin: Option<String>,
-    /// RFC 3339, received at or after
+    /// Received since: `24h`, `30m`, `7d` ago, or RFC 3339
     #[arg(long)]
-    since: Option<String>,
-    /// RFC 3339, received before
+    since: Option<Since>,
+    /// Received before, said in the same way
     #[arg(long)]
-    until: Option<String>,
+    until: Option<Since>,
     /// Part of an id or of the repository's name
     #[arg(long, short)]
     q: Option<String>,
-    /// The `next_cursor` of the page before
-    #[arg(long)]
-    cursor: Option<String>,
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    limit: u16,
+    #[command(flatten)]
+    page: Page,
 }
 
 impl Filter {
     fn path(&self) -> String {
-        let limit = self.limit.to_string();
+        let limit = self.page.limit.to_string();
+        let (since, until) = (self.since.map(Since::for_api), self.until.map(Since::for_api));
         let pairs = [
             ("tenant", &self.tenant),
             ("source", &self.source),
@@ -88,10 +87,10 @@ impl Filter {
             ("action", &self.action),
             ("status", &self.status),
             ("plugin", &self.plugin),
-            ("since", &self.since),
-            ("until", &self.until),
+            ("since", &since),
+            ("until", &until),
             ("q", &self.q),
-            ("cursor", &self.cursor),
+            ("cursor", &self.page.cursor),
         ];
         let mut pairs: Vec<(&str, Option<&str>)> = pairs.iter().map(|(name, value)| (*name, value.as_deref())).collect();
         pairs.push(("limit", Some(&limit)));
@@ -110,7 +109,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             let id = id.unwrap_or_default();
             done(output, &api.post(&format!("deliveries/{}/replay", encoded(&id))).await?, &format!("{id} runs again"))
         }
-        Verb::Tail(filter) => tail(output, &mut api, Filter { limit: 1000, ..filter }).await,
+        Verb::Tail(filter) => tail(output, &mut api, Filter { page: Page { limit: 1000, ..filter.page }, ..filter }).await,
     }
 }
 

@@ -12,6 +12,7 @@ mod exit;
 mod init;
 mod listing;
 mod output;
+mod page;
 mod plugin;
 mod plugins;
 mod queue;
@@ -190,6 +191,19 @@ mod tests {
             assert!(Cli::try_parse_from(typed).is_ok(), "{line}");
         }
         assert!(help.find("Usage:") > help.find(examples[2]), "{help}");
+    }
+
+    #[test]
+    fn every_list_has_the_same_limit_and_the_same_grammar_of_time() {
+        let parse = |list: &str, more: &[&str]| Cli::try_parse_from(["hookyard", list, "list"].iter().chain(more)).is_ok();
+        for list in ["deliveries", "dead-letters", "emits"] {
+            assert!(parse(list, &["--limit", "1000"]), "{list}");
+            assert!(!parse(list, &["--limit", "1001"]) && !parse(list, &["--limit", "0"]), "{list}");
+        }
+        for time in ["24h", "30m", "7d", "2026-01-31T12:00:00Z"] {
+            assert!(parse("deliveries", &["--since", time, "--until", time]), "{time}");
+        }
+        assert!(!parse("deliveries", &["--since", "yesterday"]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     exit::{Exit, Failure},
     listing::{Columns, Row, time},
     output::{Output, field, next, say, short},
+    page::Page,
     plugin::print_admission,
 };
 
@@ -79,11 +80,8 @@ enum EmitsVerb {
         tenant: Option<String>,
         #[arg(long)]
         plugin: Option<String>,
-        /// The `next_cursor` of the page before
-        #[arg(long)]
-        cursor: Option<String>,
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-        limit: u16,
+        #[command(flatten)]
+        page: Page,
     },
 }
 
@@ -114,7 +112,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 /// Lists what plugins emitted.
 pub(super) async fn emits(args: EmitsArgs) -> Result<(), Failure> {
     let (output, mut api) = (args.host.output(), Api::new(&args.host)?);
-    let EmitsVerb::List { tenant, plugin, cursor, limit } = args.verb;
+    let EmitsVerb::List { tenant, plugin, page: Page { cursor, limit } } = args.verb;
     let limit = limit.to_string();
     let pairs =
         [("tenant", tenant.as_deref()), ("plugin", plugin.as_deref()), ("cursor", cursor.as_deref()), ("limit", Some(limit.as_str()))];

@@ -77,6 +77,7 @@ pub use inspect::Damage;
 pub use keeper::KeptElsewhere;
 use lanes::Lane;
 pub use portions::{Emitted, Portion, PortionMax};
+pub use queries::PAGE_MAX;
 pub use quota::{AtStoredBytesMax, Quota};
 use readers::READ_MAX;
 pub use recall::Unaccounted;

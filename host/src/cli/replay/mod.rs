@@ -7,17 +7,17 @@
 mod candidate;
 mod changes;
 mod past;
-mod since;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use self::{candidate::Candidate, changes::Comparison, past::Past, since::Since};
+use self::{candidate::Candidate, changes::Comparison, past::Past};
 use super::{
     api::{Api, encoded, query},
     exit::{Exit, Failure},
     output::{Output, say},
+    page::Since,
     read_bounded,
 };
 use crate::{

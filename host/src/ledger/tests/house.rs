@@ -155,6 +155,16 @@ async fn a_backup_is_put_back_and_the_ledger_that_was_there_is_moved_aside() {
 }
 
 #[tokio::test]
+async fn a_page_has_as_many_as_were_asked_for_up_to_the_one_limit_of_all_lists() {
+    let rig = Rig::new();
+    for number in 0..u32::try_from(PAGE_MAX).unwrap() + 1 {
+        rig.accept(number, &[]).await;
+    }
+    let page = rig.ledger.deliveries(DeliveryFilter::default(), None, PAGE_MAX).await.unwrap();
+    assert_eq!((page.items.len(), page.next_cursor.is_some()), (1000, true));
+}
+
+#[tokio::test]
 async fn pages_show_each_delivery_once_newest_first_and_filters_hold() {
     let rig = Rig::new();
     for number in 0..5 {

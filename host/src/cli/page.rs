@@ -1,12 +1,23 @@
-//! "Since": so long ago, or a point in time.
+//! What all lists are asked with: a time is so long ago or a point in time, and a page has a beginning and a size.
 
 use std::{str::FromStr, time::Duration};
 
-use crate::delivery::Timestamp;
+use crate::{clock::Clock, delivery::Timestamp, ledger::PAGE_MAX};
+
+/// Which part of a list.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Page {
+    /// The `next_cursor` of the page before
+    #[arg(long)]
+    pub(super) cursor: Option<String>,
+    /// How many at most, up to 1000
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=PAGE_MAX as i64))]
+    pub(super) limit: u16,
+}
 
 /// How far back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Since {
+pub(super) enum Since {
     /// So long before now.
     Ago(Duration),
     /// From then on.
@@ -20,6 +31,13 @@ impl Since {
             Self::Ago(span) => now.before(span),
             Self::At(time) => time,
         }
+    }
+}
+
+impl Since {
+    /// The point in time, seen from now, as the API takes it.
+    pub(super) fn for_api(self) -> String {
+        self.before(Clock::system().now()).to_string()
     }
 }
 
