@@ -24,6 +24,14 @@ pub fn harmless(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// The beginning of a stranger's words for a line or a list, harmless, with `…` where they go on.
+#[must_use]
+pub fn beginning(words: &[u8], bytes_max: usize) -> String {
+    let shown = words.get(..bytes_max).unwrap_or(words);
+    let end = if shown.len() < words.len() { "…" } else { "" };
+    format!("{}{end}", harmless(&String::from_utf8_lossy(shown)))
+}
+
 /// A JSON text, or a line of a log, with escapes in place of what would be obeyed and JSON leaves as it is. Reads as the same value: outside
 /// strings there is nothing of the kind. The C0 characters stay: JSON has escaped them in strings, and outside they lay it out.
 #[must_use]
@@ -54,6 +62,14 @@ mod tests {
     fn a_strangers_text_cannot_drive_the_terminal() {
         assert_eq!(harmless("a\x1b[2Jb\x07\u{9b}c\u{202e}d\r\ne\x7f\u{2028}\u{200f}"), "a·[2Jb··c·d  e· ·");
         assert_eq!(harmless("größer 🦀"), "größer 🦀");
+    }
+
+    #[test]
+    fn the_beginning_of_foreign_words_is_bounded_and_harmless_also_where_it_is_no_text() {
+        assert_eq!(beginning(b"/webhooks/a\x1b[2J", 64), "/webhooks/a·[2J");
+        assert_eq!(beginning(b"/webhooks/abc", 10), "/webhooks/…");
+        assert_eq!(beginning("größer".as_bytes(), 3), "gr\u{fffd}…");
+        assert_eq!(beginning(&[0xff; 1 << 20], 2).chars().count(), 3);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | slugs, metrics | code and documents name the same things |
 //! | guests | every hostile guest is run |
 //! | limits | every shared resource, and whatever else fills up, has its bound on the page |
+//! | lines | what the log says stands on its page, and no field has the name of another |
 //! | links, places | what a page points at is there, and on every machine |
 //! | contract | a released contract does not change |
 
@@ -18,6 +19,7 @@ mod documents;
 mod floors;
 mod lexer;
 mod limits;
+mod lines;
 mod sizes;
 mod tree;
 mod words;
@@ -77,6 +79,7 @@ fn findings(root: &Path) -> anyhow::Result<Vec<Finding>> {
         documents::check_guests,
         limits::check_resources,
         limits::check_queues,
+        lines::check,
         documents::check_links,
         documents::check_places,
     ];

@@ -35,7 +35,11 @@ use crate::{
     shares::Resource,
     tasks::Tasks,
     tenants::Tenants,
+    text::beginning,
 };
+
+/// Of a stranger's path and of his delivery's id, so much is told.
+const TOLD_BYTES_MAX: usize = 128;
 
 /// Which plugins want a delivery: [`crate::catalog::Catalog::route`], and nothing else of the catalog.
 pub(super) type Routes = Arc<dyn Fn(&TenantId, &SourceId, &str, Option<&str>) -> Vec<PluginName> + Send + Sync>;
@@ -214,7 +218,11 @@ impl Acceptor {
         let known = Path::parse(call.head.uri.path()).ok().and_then(|path| Recipient::known(path, &self.tenants));
         let (tenant, source) = known.map(|(tenant, source)| (tenant.id.clone(), source.id.clone())).unzip();
         let took = self.clock.instant().saturating_duration_since(call.began);
-        self.observer.record(&DeliveryRefused { code: refusal.slug(), tenant, source, took });
+        let client = Origin::of(call.peer, &call.head.headers, &self.settings.trusted_proxies).client.address();
+        // Never the query: some put a secret there.
+        let path = beginning(call.head.uri.path().as_bytes(), TOLD_BYTES_MAX);
+        let provider_id = call.head.headers.get(head::PROVIDER_ID).map(|id| beginning(id.as_bytes(), TOLD_BYTES_MAX));
+        self.observer.record(&DeliveryRefused { code: refusal.slug(), tenant, source, path, client, provider_id, took });
     }
 }
 

@@ -42,6 +42,11 @@ impl Client {
         Self(cidr::customer(address))
     }
 
+    /// The address limits know it by.
+    pub(super) fn address(self) -> IpAddr {
+        self.0
+    }
+
     /// Who has its shares.
     pub(super) fn holder(self) -> Holder {
         Holder::Address(self.0)

@@ -21,6 +21,9 @@ const KEPT: [&str; 9] = [
     "x-github-enterprise-version",
 ];
 
+/// Where GitHub says its own id of a delivery.
+pub(super) const PROVIDER_ID: &str = "X-GitHub-Delivery";
+
 /// The names in a webhook's path, as they stand there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Path<'a> {
@@ -86,7 +89,7 @@ impl Meta {
         let hook = |text: &str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_digit());
         Ok(Self {
             event: only(headers, "X-GitHub-Event", event)?.ok_or(Refusal::HeaderInvalid("X-GitHub-Event"))?,
-            provider_id: only(headers, "X-GitHub-Delivery", id)?.ok_or(Refusal::HeaderInvalid("X-GitHub-Delivery"))?,
+            provider_id: only(headers, PROVIDER_ID, id)?.ok_or(Refusal::HeaderInvalid(PROVIDER_ID))?,
             hook_id: only(headers, "X-GitHub-Hook-ID", hook)?,
         })
     }

@@ -34,7 +34,7 @@ impl Ledger {
         let mut damage = Damage::new();
         match shared.read(BOOKS_MAX, of_pages).await {
             Ok(found) => add(&mut damage, found),
-            Err(LedgerError::Interrupted(bound)) => tracing::warn!(?bound, "pages_not_inspected"),
+            Err(LedgerError::Interrupted(bound)) => tracing::warn!(bound_s = bound.as_secs_f64(), "pages_not_inspected"),
             Err(error) => return Err(error),
         }
         let mut after = Some(i64::MIN);
@@ -54,7 +54,7 @@ impl Ledger {
         match self.recount_stored_bytes().await {
             Ok(0) => {}
             Ok(wrong) => tracing::error!(bytes = wrong, "stored_bytes_miscounted"),
-            Err(LedgerError::Interrupted(bound)) => tracing::warn!(?bound, "stored_bytes_not_counted"),
+            Err(LedgerError::Interrupted(bound)) => tracing::warn!(bound_s = bound.as_secs_f64(), "stored_bytes_not_counted"),
             Err(error) => tracing::warn!(%error, "stored_bytes_not_counted"),
         }
         Ok(damage)

@@ -40,7 +40,7 @@ pub(super) fn look(conn: &Connection, place: &Place, key: &str) -> rusqlite::Res
         .query_row([seq, queue], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if damaged > 0 {
         // Which step it was, and how it ended, is not known any more.
-        tracing::error!(%leg, "once_row_damaged");
+        tracing::error!(leg_id = %leg, "once_row_damaged");
         return Ok(Some(OnceStep::Unknown));
     }
     let known: Option<Option<Vec<u8>>> = conn

@@ -58,6 +58,12 @@ pub struct DeliveryRefused {
     pub tenant: Option<TenantId>,
     /// Known source.
     pub source: Option<SourceId>,
+    /// The path that was asked for, without a query: a stranger's words, shortened and harmless.
+    pub path: String,
+    /// Who asked, as far as trusted proxies vouch for it; a v6 address is its /64.
+    pub client: std::net::IpAddr,
+    /// The provider's id of the delivery, where the call says one: a stranger's words, shortened and harmless.
+    pub provider_id: Option<String>,
     /// From the first byte of the head to the answer.
     pub took: Duration,
 }

@@ -1,15 +1,14 @@
 //! What facts count, log and show.
 
-use std::{
-    io::{self, Write},
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+mod lines;
+
+use std::time::Duration;
 
 use super::{
     facts::{
-        AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, HostCallTally, MessageRejected, PluginBreaker,
-        PluginRefused, PluginRemoved, PluginSwapped, SettingsReloaded, SettlementVoid, StreamConnected, StreamFailed, StreamPublished,
+        AdminTokenRefused, AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, HostCallTally, MessageRejected,
+        PluginBreaker, PluginRefused, PluginRemoved, PluginRolledBack, PluginSwapped, SettingsReloaded, SettlementVoid, StreamConnected,
+        StreamFailed, StreamPublished,
     },
     *,
 };
@@ -18,6 +17,7 @@ use crate::{
         DeliveryId, Digest, LegId, PluginName, StreamName, TenantId,
         view::{QueueView, StreamView},
     },
+    ledger::Refund,
     shares::{Holder, Limit, Limits, Machine, Resource, Shares},
 };
 
@@ -57,7 +57,15 @@ fn finished() -> AttemptFinished {
 }
 
 fn refused() -> DeliveryRefused {
-    DeliveryRefused { code: "signature_mismatch", tenant: None, source: None, took: Duration::from_micros(90) }
+    DeliveryRefused {
+        code: "signature_mismatch",
+        tenant: None,
+        source: None,
+        path: "/webhooks/github".into(),
+        client: [203, 0, 113, 7].into(),
+        provider_id: None,
+        took: Duration::from_micros(90),
+    }
 }
 
 fn swapped(version: u32) -> PluginSwapped {
@@ -88,6 +96,17 @@ fn state_everything(observer: &Observer) {
     observer.record(&refused());
     observer.record(&finished());
     observer.record(&SettlementVoid { leg: leg(), tenant: tenant(), attempt: 1, cause: "stale", detail: String::new() });
+    observer.record(&removed());
+    observer.record(&PluginRolledBack {
+        tenant: tenant(),
+        plugin: plugin(),
+        from: Some(digest(2)),
+        to: digest(1),
+        cause: "watch",
+        reason: String::new(),
+        refund: Refund { requeued: 1, refunded: 2 },
+    });
+    observer.record(&AdminTokenRefused { address: [203, 0, 113, 7].into() });
     observer.record(&swapped(1));
     observer.record(&PluginRefused { tenant: tenant(), plugin: plugin(), code: "too_large", reason: "too large".into() });
     observer.record(&PluginBreaker { tenant: tenant(), plugin: plugin(), digest: Digest::of(&[b"1"]), state: "open", faults: 20 });
@@ -278,78 +297,4 @@ fn more_series_than_the_bound_are_refused_and_counted() {
     assert_eq!(text.lines().filter(|line| line.starts_with("hookyard_host_calls_total{")).count(), SERIES_MAX);
     assert_has(&text, "hookyard_series_refused_total 5");
     assert_has(&text, r#"hookyard_host_calls_total{call="call-0",result="ok"} 2"#);
-}
-
-#[test]
-fn strangers_write_ten_lines_a_second_and_are_all_counted() {
-    let clock = Clock::manual(Timestamp::from_unix_ms(0));
-    let observer = Observer::new(clock.clone());
-    let lines = lines_of(|| (0..100_000).for_each(|_| observer.record(&refused())));
-    assert_eq!(lines.lines().count(), 10);
-    clock.advance(Duration::from_secs(1));
-    assert_eq!(lines_of(|| observer.record(&refused())).lines().count(), 1);
-    let text = observer.encode(&Scrape::default());
-    assert_has(&text, r#"hookyard_deliveries_total{tenant="unknown",source="unknown",code="signature_mismatch"} 100001"#);
-    assert_has(&text, "hookyard_log_lines_suppressed_total 99990");
-}
-
-#[test]
-fn a_line_and_an_event_say_the_same_under_the_facts_one_name() {
-    let observer = Observer::default();
-    let mut onlooker = observer.subscribe();
-    let lines = lines_of(|| observer.record(&finished()));
-    let line: serde_json::Value = serde_json::from_str(lines.trim_end()).unwrap();
-    let event = onlooker.try_recv().unwrap();
-    assert_eq!(line["message"], event.kind);
-    for (field, value) in &event.fields {
-        if *field != "delivery_id" {
-            assert_eq!(&line[*field], value, "{field}");
-        }
-    }
-}
-
-#[test]
-fn control_bytes_of_a_plugin_do_not_reach_a_persons_terminal() {
-    let written = Written::default();
-    let lines = tracing_subscriber::fmt().with_writer(written.clone()).with_ansi(false).finish();
-    tracing::subscriber::with_default(lines, || Observer::default().record(&finished()));
-    let text = written.text();
-    assert!(text.contains("attempt_finished") && text.contains("well"), "{text}");
-    assert!(!text.contains('\u{1b}') && text.lines().count() == 1, "{text:?}");
-}
-
-/// What `act` logs, as the collector sees it.
-fn lines_of(act: impl FnOnce()) -> String {
-    let written = Written::default();
-    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_writer(written.clone()).finish();
-    tracing::subscriber::with_default(lines, act);
-    written.text()
-}
-
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl Written {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap()
-    }
-}
-
-impl Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl tracing_subscriber::fmt::MakeWriter<'_> for Written {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
 }

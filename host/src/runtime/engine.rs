@@ -44,12 +44,7 @@ impl Sandbox {
         let (engine, allocator) = match Engine::new(&config) {
             Ok(engine) => (engine, "pooling"),
             Err(error) => {
-                tracing::warn!(
-                    concurrency_max,
-                    error = %format!("{error:#}"),
-                    "the address space does not hold the instance pool: every run allocates its memory on demand, which is slower; raise \
-                     `ulimit -v` or lower `concurrency_max`"
-                );
+                tracing::warn!(concurrency_max, error = %format!("{error:#}"), "instance_pool_not_reserved");
                 config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
                 (Engine::new(&config)?, "on_demand")
             }

@@ -117,7 +117,7 @@ pub(super) fn niceness() -> i32 {
 pub(super) fn give_way(niceness: i32) {
     // On Linux the call is about the thread, and lowering needs no right.
     if let Err(error) = rustix::process::setpriority_process(None, niceness) {
-        tracing::warn!(%error, "the threads for long runs keep their priority");
+        tracing::warn!(%error, "slow_lane_keeps_its_priority");
     }
 }
 

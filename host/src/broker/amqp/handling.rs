@@ -144,7 +144,7 @@ impl Handling {
             Ok(opened) if source.may_hold(&opened.arrival) => Ok(self.arrive(opened, genuine.headers(), message).await),
             Ok(_) => Err(Rejection::Misplaced("it says it is another queue's")),
             Err(newer @ Unreadable::Newer(_)) => {
-                tracing::warn!(message = genuine.id(), %newer, "envelope_left_to_others");
+                tracing::warn!(message_id = genuine.id(), %newer, "envelope_left_to_others");
                 self.pass_on(genuine, Some(Rung::not_before(Duration::from_secs(NEWER_S)))).await
             }
             Err(Unreadable::Rejected(rejection)) => Err(rejection),
@@ -187,7 +187,7 @@ impl Handling {
                 Fate::Again
             }
             Err(error) => {
-                tracing::warn!(%leg, %error, "leg_not_taken_in");
+                tracing::warn!(leg_id = %leg, %error, "leg_not_taken_in");
                 self.inbox.let_go(&leg, message);
                 Fate::Again
             }
@@ -211,7 +211,7 @@ impl Handling {
     /// queue that it was deleted where another of the same name is there before it has: they would hold its messages and never see them.
     async fn unrouted(&self, genuine: &Genuine) -> Result<Fate, Rejection> {
         let (tenant, plugin) = genuine.headers().queue()?;
-        tracing::warn!(%tenant, %plugin, message = genuine.id(), "leg_found_no_queue");
+        tracing::warn!(%tenant, %plugin, message_id = genuine.id(), "leg_found_no_queue");
         tokio::time::sleep(PAUSE).await;
         self.relay.queues.forget();
         if let Err(lost) = self.relay.lay(&tenant, &plugin).await {
@@ -223,7 +223,7 @@ impl Handling {
     async fn archive(&self, genuine: &Genuine) -> Result<Fate, Rejection> {
         let Some(death) = genuine.headers().death()? else {
             // RabbitMQ gave up on it, we did not: our own count of attempts decides.
-            tracing::warn!(message = genuine.id(), "dead_letter_of_the_broker_put_back");
+            tracing::warn!(message_id = genuine.id(), "dead_letter_of_the_broker_put_back");
             return self.pass_on(genuine, Some(RUNGS[0])).await;
         };
         let opened = match self.opening.open(genuine).await {
@@ -237,7 +237,7 @@ impl Handling {
             Ok(true) => Ok(Fate::Done),
             Ok(false) => Ok(Fate::Again),
             Err(error) => {
-                tracing::warn!(message = genuine.id(), %error, "dead_letter_not_archived");
+                tracing::warn!(message_id = genuine.id(), %error, "dead_letter_not_archived");
                 Ok(Fate::Again)
             }
         }
@@ -271,7 +271,7 @@ impl Handling {
     pub(super) async fn lost(&self, channel: u64) {
         for leg in self.inbox.lost(channel) {
             if let Err(error) = self.relay.ledger.retract(&leg).await {
-                tracing::warn!(%leg, %error, "leg_not_retracted");
+                tracing::warn!(leg_id = %leg, %error, "leg_not_retracted");
             }
         }
     }
@@ -286,7 +286,7 @@ impl Handling {
                     }
                 }
                 Ok(false) => {}
-                Err(error) => tracing::warn!(%leg, %error, "leg_not_retracted"),
+                Err(error) => tracing::warn!(leg_id = %leg, %error, "leg_not_retracted"),
             }
         }
     }

@@ -173,14 +173,14 @@ impl Relay {
                 match self.marks.mark(outbound.mark()).await {
                     Ok(()) => self.waiters.marked(outbound.leg.delivery),
                     Err(error) => {
-                        tracing::warn!(leg = %outbound.leg, %error, "relayed_leg_not_marked");
+                        tracing::warn!(leg_id = %outbound.leg, %error, "relayed_leg_not_marked");
                         self.ledger.not_relayed(outbound, Some(self.clock.instant() + PAUSE));
                     }
                 }
             }
             Published::Refused => {
                 let back_off = self.queues.refused(&queue);
-                tracing::debug!(queue, ?back_off, "queue_refused");
+                tracing::debug!(queue, back_off_s = back_off.as_secs_f64(), "queue_refused");
                 if back_off == BACK_OFF_MAX {
                     self.publisher.renew();
                 }
@@ -188,7 +188,7 @@ impl Relay {
                 self.waiters.refused(outbound.leg.delivery);
             }
             Published::Unknown(why) | Published::NotSent(why) => {
-                tracing::debug!(leg = %outbound.leg, why, "leg_not_relayed");
+                tracing::debug!(leg_id = %outbound.leg, why, "leg_not_relayed");
                 self.queues.forget();
                 self.ledger.not_relayed(outbound, Some(self.clock.instant() + PAUSE));
             }
@@ -208,7 +208,7 @@ impl Relay {
         for outbound in &dead {
             let message = self.decoder.encode(outbound, self.origin, (self.topology.names.dead(), String::new()));
             if !self.decoder.may_travel(outbound) || message.body.len() + MESSAGE_OVERHEAD_BYTES > self.message_bytes_max {
-                tracing::error!(leg = %outbound.leg, "dead_letter_too_big_for_rabbitmq");
+                tracing::error!(leg_id = %outbound.leg, "dead_letter_too_big_for_rabbitmq");
                 continue;
             }
             let published = self.publisher.publish(message).await;
@@ -218,7 +218,7 @@ impl Relay {
             }
             match self.marks.mark(outbound.mark()).await {
                 Ok(()) => buried += 1,
-                Err(error) => tracing::warn!(leg = %outbound.leg, %error, "relayed_leg_not_marked"),
+                Err(error) => tracing::warn!(leg_id = %outbound.leg, %error, "relayed_leg_not_marked"),
             }
             for message in self.inbox.handed_over(&outbound.leg) {
                 message.ack().await;
@@ -243,7 +243,7 @@ impl Relay {
             return self.ledger.run_here(outbound);
         }
         let (leg, bytes_max) = (&outbound.leg, self.message_bytes_max);
-        tracing::error!(%leg, bytes, bytes_max, "leg_too_big_for_rabbitmq");
+        tracing::error!(leg_id = %leg, bytes, bytes_max, "leg_too_big_for_rabbitmq");
         self.ledger.not_relayed(outbound, Some(self.clock.instant() + BACK_OFF_MAX));
     }
 

@@ -77,7 +77,10 @@ impl Fact for DeliveryRefused {
 
     fn log(&self) {
         let (tenant, source) = (self.tenant.as_ref().map(tracing::field::display), self.source.as_ref().map(tracing::field::display));
-        tracing::warn!(code = self.code, tenant, source, duration_ms = ms(self.took), "delivery_refused");
+        tracing::warn!(
+            code = self.code, tenant, source, path = self.path.as_str(), client = %self.client,
+            provider_delivery_id = self.provider_id.as_deref(), duration_ms = ms(self.took), "delivery_refused"
+        );
     }
 
     fn fields(&self) -> Fields {
@@ -85,6 +88,9 @@ impl Fact for DeliveryRefused {
             ("code", json!(self.code)),
             ("tenant", json!(self.tenant)),
             ("source", json!(self.source)),
+            ("path", json!(self.path)),
+            ("client", json!(self.client)),
+            ("provider_delivery_id", json!(self.provider_id)),
             ("duration_ms", json!(ms(self.took))),
         ])
     }
