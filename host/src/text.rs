@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(beginning(b"/webhooks/a\x1b[2J", 64), "/webhooks/a·[2J");
         assert_eq!(beginning(b"/webhooks/abc", 10), "/webhooks/…");
         assert_eq!(beginning("größer".as_bytes(), 3), "gr\u{fffd}…");
-        assert_eq!(beginning(&[0xff; 1 << 20], 2).chars().count(), 3);
+        assert_eq!(beginning(&vec![0xff; 1 << 20], 2).chars().count(), 3);
     }
 
     #[test]

@@ -224,7 +224,7 @@ mod tests {
             lines.put(format!("{number}\n").into_bytes());
         }
         assert!(lines.flush(LONG));
-        assert_eq!(sink.text(), (0..100).map(|number| format!("{number}\n")).collect::<String>());
+        assert_eq!(sink.text(), (0..100).map(|number| format!("{number}\n")).collect::<Vec<_>>().concat());
         assert_eq!(dropped.0.get(), 0);
     }
 

@@ -157,7 +157,7 @@ async fn a_backup_is_put_back_and_the_ledger_that_was_there_is_moved_aside() {
 #[tokio::test]
 async fn a_page_has_as_many_as_were_asked_for_up_to_the_one_limit_of_all_lists() {
     let rig = Rig::new();
-    for number in 0..u32::try_from(PAGE_MAX).unwrap() + 1 {
+    for number in 0..=u32::try_from(PAGE_MAX).unwrap() {
         rig.accept(number, &[]).await;
     }
     let page = rig.ledger.deliveries(DeliveryFilter::default(), None, PAGE_MAX).await.unwrap();
