@@ -52,6 +52,30 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// The one of `words` that `word` was probably meant to be: a few edits away, and more alike than not. Of two that are as far away the one that it
+/// begins.
+#[must_use]
+pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let (edits, _, near) = words.into_iter().map(|known| (distance(known, word), !known.starts_with(word), known)).min()?;
+    (edits <= 3 && 2 * edits <= word.len().max(near.len())).then_some(near)
+}
+
+/// Edits between two words (Levenshtein), for "did you mean".
+#[must_use]
+pub fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -70,6 +94,14 @@ mod tests {
         assert_eq!(beginning(b"/webhooks/abc", 10), "/webhooks/…");
         assert_eq!(beginning("größer".as_bytes(), 3), "gr\u{fffd}…");
         assert_eq!(beginning(&vec![0xff; 1 << 20], 2).chars().count(), 3);
+    }
+
+    #[test]
+    fn a_misspelt_word_has_a_nearest_one_and_another_word_has_none() {
+        let words = ["github", "gitlab", "push", "wall_ms", "fuel"];
+        for (word, near) in [("gitub", Some("github")), ("fule", Some("fuel")), ("wall", Some("wall_ms")), ("slack", None), ("x", None)] {
+            assert_eq!(nearest(word, words), near, "{word}");
+        }
     }
 
     #[test]

@@ -220,6 +220,11 @@ fn check_names_every_problem_with_file_key_found_and_expected() {
     let folder = Folder::lay(&Layout::default());
     let sound = hookyard(folder.path()).args(["check", "--config", "hookyard.toml"]).output().unwrap();
     assert!(sound.status.success(), "{sound:?}");
+    let line = String::from_utf8_lossy(&sound.stdout).into_owned();
+    assert!(line.starts_with("ok: 1 tenant, 0 plugins, POST to http://127.0.0.1:") && line.lines().count() == 1, "{line}");
+    let all = hookyard(folder.path()).args(["check", "--config", "hookyard.toml", "--all"]).output().unwrap();
+    let table = String::from_utf8_lossy(&all.stdout).into_owned();
+    assert!(table.contains("run_memory") && table.lines().last().unwrap().starts_with("ok: "), "{table}");
 
     folder::write(&folder.path().join("tenants/default/tenant.toml"), b"[sources.github]\nscheme = \"github\"\nsecrets = []\n");
     folder::write(
@@ -229,9 +234,12 @@ fn check_names_every_problem_with_file_key_found_and_expected() {
     let checked = hookyard(folder.path()).args(["check", "--config", "bad.toml", "--json"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(78));
     let text = String::from_utf8_lossy(&checked.stdout).into_owned();
-    for part in ["ingest.listen", "nowhere", "lissten"] {
+    for part in ["ingest.listen", "nowhere", "lissten", "sources.github.secrets"] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    let in_words = hookyard(folder.path()).args(["check", "--config", "bad.toml"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&in_words.stderr).into_owned();
+    assert!(in_words.stdout.is_empty() && errors.trim_end().ends_with("error: 3 problems in 2 files"), "{errors}");
     let empty = hookyard(folder.path()).args(["check", "--config", "hookyard.toml"]).output().unwrap();
     assert_eq!(empty.status.code(), Some(78), "a source without a secret is no open door");
 }

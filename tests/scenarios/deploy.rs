@@ -66,6 +66,8 @@ fn every_example_is_a_configuration_that_check_accepts() {
         let mut check = Command::new(binary());
         check.arg("check").arg("--config").arg(example.join("hookyard.toml")).envs(ENV);
         check.env("HOOKYARD_SECRET_DIRS", format!("[\"{}\"]", secrets.display()));
+        // Another user's, on the machines these are for.
+        check.env("HOOKYARD_DATA_DIR", copy.path().join("data"));
         succeed(&mut check);
         let without =
             check.env_remove("HOOKYARD_SECRET_DEFAULT_GITHUB").env_remove("HOOKYARD_SECRET_DIRS").output().expect("a program that starts");

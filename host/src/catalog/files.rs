@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Where a tenant's plugins lie in its folder.
-const PLUGINS: &str = "plugins";
+pub(super) const PLUGINS: &str = "plugins";
 /// Entries of one folder that are looked at; a folder with more is not read at all, rather than half.
 const ENTRIES_MAX: usize = 20_000;
 
@@ -82,6 +82,18 @@ pub(super) fn scan(home: &Path) -> io::Result<BTreeMap<PluginName, Stamps>> {
         }
     }
     Ok(found)
+}
+
+/// Files of a plugin by their ending, and of none by their name. Dot files are nobody's: editors and tools make them.
+pub(super) fn misnamed(home: &Path) -> io::Result<Vec<String>> {
+    let names = Folder::open(home)?.names(Path::new(PLUGINS), ENTRIES_MAX).map_err(io::Error::other)?;
+    let is_misnamed = |name: &String| match name.rsplit_once('.') {
+        Some((stem, "wasm" | "toml")) => !name.starts_with('.') && stem.parse::<PluginName>().is_err(),
+        _ => false,
+    };
+    let mut names: Vec<_> = names.into_iter().filter_map(|name| name.into_string().ok()).filter(is_misnamed).collect();
+    names.sort();
+    Ok(names)
 }
 
 /// None only where the file is known to be gone. What is there but cannot be looked at (no permission, a link that leads out, an I/O error)
@@ -153,6 +165,7 @@ mod tests {
         }
         let found = scan(&tenant).unwrap();
         assert_eq!(found.keys().map(PluginName::as_str).collect::<Vec<_>>(), ["good", "half"]);
+        assert_eq!(misnamed(&tenant).unwrap(), ["Bad.wasm", "a.b.wasm"]);
         assert!(found[&"half".parse().unwrap()].manifest.is_none());
         assert!(scan(&tenant.join("nowhere")).is_err(), "a folder that is not there is no empty folder");
     }

@@ -16,7 +16,10 @@ use super::{
     exit::{Exit, Failure},
     output::Output,
 };
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    signature::Secret,
+};
 
 /// Which host to talk to.
 #[derive(Clone, Debug, clap::Args)]
@@ -51,13 +54,18 @@ pub(super) struct Api {
 impl Api {
     /// Finds out where it is and who we are; connects at the first call.
     pub(super) fn new(args: &Args) -> Result<Self, Failure> {
-        let local = config::load(args.config.as_deref(), &environment()).ok();
-        let listen = local.as_ref().map(|config| config.admin.listen);
-        let target = Target::parse(&args.admin.clone().unwrap_or_else(|| format!("http://{}", reachable(listen))))?;
-        let given = environment().remove("HOOKYARD_ADMIN_TOKEN").filter(|token| !token.is_empty());
+        // What is wrong with the rest of it is no matter here, and a file of another user's need not be readable.
+        let local = config::read(args.config.as_deref(), &environment()).config;
+        let target = Target::parse(&args.admin.clone().unwrap_or_else(|| format!("http://{}", reachable(local.admin.listen))))?;
+        let given = environment().remove("HOOKYARD_ADMIN_TOKEN").and_then(Secret::new);
+        if let Some(around) = given.as_ref().and_then(Secret::surrounded_by) {
+            let message = format!("the variable HOOKYARD_ADMIN_TOKEN has {around}, which is no part of the token");
+            return Err(Failure::new(Exit::Usage, message).hint(Secret::WITHOUT));
+        }
+        let given = given.and_then(|token| String::from_utf8(token.expose().to_vec()).ok());
         // The token of this machine's host is for this machine's host: it is never shown to another one.
-        let token = given.or_else(|| target.is_loopback().then(|| local.as_ref().and_then(local_token)).flatten());
-        Ok(Self { prefix: format!("{}/api/v1", target.path), wire: Wire::new(target), token })
+        let token = given.or_else(|| target.is_loopback().then(|| local_token(&local)).flatten());
+        Ok(Self { prefix: format!("{}/api/v1", target.path.trim_end_matches('/')), wire: Wire::new(target), token })
     }
 
     /// The host whose admin listener is there.
@@ -134,8 +142,7 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
 }
 
 /// Where a listener of this machine is reached: one that listens everywhere, over loopback.
-pub(super) fn reachable(listen: Option<SocketAddr>) -> SocketAddr {
-    let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)));
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, listen.port())),
         IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, listen.port())),
@@ -161,9 +168,8 @@ mod tests {
 
     #[test]
     fn a_listener_is_asked_where_it_listens_and_over_loopback_where_that_is_everywhere() {
-        let at = |listen: &str| reachable(Some(listen.parse().unwrap())).to_string();
+        let at = |listen: &str| reachable(listen.parse().unwrap()).to_string();
         assert_eq!([at("127.0.0.1:18082"), at("0.0.0.0:1"), at("[::]:2")], ["127.0.0.1:18082", "127.0.0.1:1", "[::1]:2"]);
-        assert_eq!(reachable(None).to_string(), "127.0.0.1:9090");
     }
 
     #[test]

@@ -1,8 +1,12 @@
-//! `check`: every problem of all files at once, then the limits in force and the table of shares. Touches nothing.
+//! `check`: every problem of all files at once, each file looked at whatever is wrong with the others. Touches nothing.
+//!
+//! What is good ends in one line. What is wrong stands last, where a terminal still shows it; the numbers in force are only there for who asks.
 
-use std::path::PathBuf;
+mod limits;
 
-use serde_json::{Value, json};
+use std::{collections::BTreeSet, path::PathBuf};
+
+use serde_json::json;
 
 use super::{
     environment,
@@ -10,11 +14,12 @@ use super::{
     output::{Output, say},
 };
 use crate::{
-    config::{self, Config, Problem},
+    config::{self, Problem, Survey},
     confine,
-    shares::{Resource, Shares},
-    tenants::Directory,
 };
+
+/// URLs that are named in the one line.
+const DOORS_SHOWN: usize = 3;
 
 /// The arguments of `check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,6 +27,9 @@ pub(super) struct Args {
     /// The host's configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Print the limits in force and the table of shares, too
+    #[arg(long)]
+    all: bool,
     /// Print objects
     #[arg(long)]
     json: bool,
@@ -30,34 +38,32 @@ pub(super) struct Args {
 /// Checks; exit 78 where there is a problem.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let env = environment();
-    let (problems, limits, shares) = match config::load(args.config.as_deref(), &env) {
-        Ok(config) => (config::load_tenants(&config, &env, &Directory::default()).1, limits(&config), Some(config.shares)),
-        Err(problems) => (problems, json!({}), None),
-    };
+    let reading = config::read(args.config.as_deref(), &env);
+    let survey = config::survey(&reading, &env);
+    let problems: Vec<Problem> = reading.problems.iter().chain(&survey.problems).cloned().collect();
+    // No problems of a file, and yet to be known before the host is started here.
+    let mut notes: Vec<String> = survey.notes.iter().cloned().chain(confine::missing()).collect();
+    if !reading.is_whole {
+        notes.push("the host's file could not be read, so everything else was looked at with its defaults".to_owned());
+    }
     let output = Output::new(args.json);
     if output.is_json() {
-        output.object(&json!({ "problems": problems, "limits": limits, "shares": shares.as_ref().map(objects) }), false)?;
-    } else {
-        print_problems(&problems);
-        let rows: Vec<Vec<String>> = limits
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| vec![name.clone(), value.as_str().unwrap_or_default().to_owned()])
-            .collect();
-        if !rows.is_empty() {
-            output.table(&["limit", "value"], &rows)?;
-        }
-        if let Some(shares) = shares {
-            output.line("")?;
-            output.table(&["resource", "for all", "share", "of each", "at the bound"], &rows_of(&shares))?;
-        }
+        let (limits, shares) = (limits::in_force(&reading.config), limits::objects(&reading.config.shares));
+        let found = json!({ "tenants": survey.tenants, "plugins": survey.plugins, "urls": survey.doors, "notes": notes });
+        output.object(&json!({ "problems": problems, "found": found, "limits": limits, "shares": shares }), false)?;
+        return if problems.is_empty() { Ok(()) } else { Err(Failure::silent(Exit::ConfigInvalid)) };
     }
-    // No problem of a file, and yet to be known before the host is started here.
-    for words in confine::missing() {
-        say(&format!("note: {words}"));
+    if args.all {
+        limits::print(&reading.config, output)?;
     }
-    if problems.is_empty() { Ok(()) } else { Err(Failure::silent(Exit::ConfigInvalid)) }
+    for note in notes {
+        say(&format!("note: {note}"));
+    }
+    if problems.is_empty() {
+        return output.line(&all_is_well(&survey));
+    }
+    print_problems(&problems);
+    Err(Failure::new(Exit::ConfigInvalid, summary(&problems)))
 }
 
 /// Says each problem, with what to do.
@@ -71,28 +77,40 @@ pub(super) fn print_problems(problems: &[Problem]) {
     }
 }
 
-fn limits(config: &Config) -> Value {
-    config.effective.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<serde_json::Map<_, _>>().into()
+fn all_is_well(survey: &Survey) -> String {
+    let doors = match survey.doors.as_slice() {
+        [] => "no source yet: nothing can be sent".to_owned(),
+        doors if doors.len() <= DOORS_SHOWN => format!("POST to {}", doors.join(", ")),
+        doors => format!("POST to {} and {} more", doors[..DOORS_SHOWN].join(", "), doors.len() - DOORS_SHOWN),
+    };
+    format!("ok: {}, {}, {doors}", counted(survey.tenants, "tenant"), counted(survey.plugins, "plugin"))
 }
 
-/// The table of shares, for people.
-fn rows_of(shares: &Shares) -> Vec<Vec<String>> {
-    let row = |resource: Resource| {
-        let (row, limit) = (resource.row(), shares.pool(resource).limit());
-        let words = [row.name.to_owned(), row.unit.shown(limit.bound), row.unit.shown(limit.share), row.holder.to_owned()];
-        words.into_iter().chain([row.at_bound.words().to_owned()]).collect()
-    };
-    Resource::ALL.into_iter().map(row).collect()
+fn summary(problems: &[Problem]) -> String {
+    let files: BTreeSet<_> = problems.iter().map(|problem| &problem.file).collect();
+    format!("{} in {}", counted(problems.len(), "problem"), counted(files.len(), "file"))
 }
 
-/// The same for programs: plain numbers, and the keys that change them.
-fn objects(shares: &Shares) -> Vec<Value> {
-    let object = |resource: Resource| {
-        let (row, limit) = (resource.row(), shares.pool(resource).limit());
-        json!({
-            "resource": row.name, "bound": limit.bound, "share": limit.share, "holder": row.holder,
-            "at_bound": row.at_bound.words(), "bound_key": row.bound_key, "share_key": row.share_key,
-        })
-    };
-    Resource::ALL.into_iter().map(object).collect()
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_good_is_one_line_and_what_is_wrong_is_counted() {
+        let doors = |count: usize| (0..count).map(|n| format!("http://h/webhooks/s{n}")).collect();
+        let line = |tenants, plugins, count| all_is_well(&Survey { tenants, plugins, doors: doors(count), ..Survey::default() });
+        assert_eq!(line(2, 3, 1), "ok: 2 tenants, 3 plugins, POST to http://h/webhooks/s0");
+        assert_eq!(
+            line(1, 1, 5),
+            "ok: 1 tenant, 1 plugin, POST to http://h/webhooks/s0, http://h/webhooks/s1, http://h/webhooks/s2 and 2 more"
+        );
+        assert_eq!(line(0, 0, 0), "ok: 0 tenants, 0 plugins, no source yet: nothing can be sent");
+        let problem =
+            |file: &str| Problem { file: file.into(), key: String::new(), found: String::new(), expected: String::new(), hint: None };
+        assert_eq!(summary(&[problem("a"), problem("b"), problem("a")]), "3 problems in 2 files");
+    }
 }

@@ -33,7 +33,7 @@ pub(super) struct Target {
     /// The name or address alone, without brackets.
     pub host: String,
     port: u16,
-    /// Path and query of the URL, without a slash at the end.
+    /// Path and query of the URL, as they stand there.
     pub path: String,
     tls: Option<Arc<ClientConfig>>,
 }
@@ -58,7 +58,7 @@ impl Target {
                 .unwrap_or_default(),
             host: host.trim_matches(['[', ']']).to_owned(),
             port: uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 }),
-            path: uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).trim_end_matches('/').to_owned(),
+            path: uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned(),
             tls,
         })
     }
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_url_is_taken_apart_and_what_is_not_one_is_refused() {
         let target = Target::parse("http://[::1]:8080/webhooks/github/").unwrap();
-        assert_eq!((target.host.as_str(), target.port, target.path.as_str()), ("::1", 8080, "/webhooks/github"));
+        assert_eq!((target.host.as_str(), target.port, target.path.as_str()), ("::1", 8080, "/webhooks/github/"));
         assert!(target.is_loopback());
         assert!(!Target::parse("http://hooks.example").unwrap().is_loopback());
         for bad in ["", "8080", "ftp://x/", "/webhooks", "http://"] {

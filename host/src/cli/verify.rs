@@ -15,7 +15,7 @@ pub(super) struct Args {
     /// How the source signs
     #[arg(long, default_value = "github")]
     source: super::Scheme,
-    /// A file with the secret; one line end at its end is left out, as the host does
+    /// A file with the secret; line ends at its end and a byte order mark are left out, as the host does
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
     /// A file with the request's headers, one `Name: value` a line
@@ -75,7 +75,7 @@ fn explain(headers: &[(String, String)], payload: &[u8], secret_file: &[u8]) -> 
         return steps;
     };
     steps.push(Step::new(true, "it is `sha256=` and 64 hexadecimal digits"));
-    let Some(secret) = Secret::new(without_line_end(secret_file)) else {
+    let Some(secret) = Secret::in_file(secret_file) else {
         steps.push(Step::new(false, "the secret file is empty"));
         return steps;
     };
@@ -98,7 +98,7 @@ fn signature_header(headers: &[(String, String)]) -> Result<&str, Step> {
         ([value], _) => Ok(value),
         ([], false) => Err(Step::new(
             false,
-            "`X-Hub-Signature-256` is missing; only the SHA-1 header `X-Hub-Signature` is there, which is never trusted",
+            "`X-Hub-Signature-256` is missing; only the SHA-1 header `X-Hub-Signature` is there, which is never trusted; look for the sender's setting for SHA-256",
         )),
         ([], true) => Err(Step::new(false, "`X-Hub-Signature-256` is missing: the hook has no secret, or a proxy removed the header")),
         (several, _) => Err(Step::new(
@@ -110,11 +110,21 @@ fn signature_header(headers: &[(String, String)]) -> Result<&str, Step> {
 
 /// The usual mistakes, each tried: which change makes the signature hold?
 fn mistake(header: &SignatureHeader, payload: &[u8], secret_file: &[u8]) -> Option<&'static str> {
-    let secret = without_line_end(secret_file);
+    let in_file = Secret::in_file(secret_file)?;
+    let secret = in_file.expose();
+    let with = |before: &[u8], after: &[u8]| [before, secret, after].concat();
+    let (lf, crlf, double, single) = (with(b"", b"\n"), with(b"", b"\r\n"), with(b"\"", b"\""), with(b"'", b"'"));
+    let marked = with(b"\xef\xbb\xbf", b"");
     let holds = |secret: &[u8], body: &[u8]| Secret::new(secret).is_some_and(|secret| header.verify(&[secret], body).is_some());
     let with_end = [payload, b"\n"].concat();
-    let tries: [(&'static str, &[u8], &[u8]); 7] = [
-        ("it is with the line end of the secret file: the provider was given the secret with it", secret_file, payload),
+    let tries: [(&'static str, &[u8], &[u8]); 13] = [
+        ("it is with all of the secret file's bytes: the signer was given the secret with what an editor adds", secret_file, payload),
+        ("it is with a line feed after the secret: the signer has it with one, from a file or a variable", &lf, payload),
+        ("it is with CR LF after the secret: the signer has it with them, from a file or a variable", &crlf, payload),
+        ("it is with quotes around the secret: the signer was given them as part of it", &double, payload),
+        ("it is with quotes around the secret: the signer was given them as part of it", &single, payload),
+        ("it is with a byte order mark before the secret: the signer was given it as part of it", &marked, payload),
+        ("it is without the quotes around the secret: they are in the file, and the signer has it without", unquoted(secret), payload),
         ("it is with the blanks around the secret removed: the file has too many", secret.trim_ascii(), payload),
         ("it is without the line end at the body's end: an editor or `echo` added it", secret, without_line_end(payload)),
         ("it is with a line end after the body: something removed it", secret, &with_end),
@@ -136,6 +146,11 @@ fn mistake(header: &SignatureHeader, payload: &[u8], secret_file: &[u8]) -> Opti
 fn parse_headers(text: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(text);
     text.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
+}
+
+fn unquoted(bytes: &[u8]) -> &[u8] {
+    let inside = |quote: &[u8]| bytes.strip_prefix(quote).and_then(|bytes| bytes.strip_suffix(quote));
+    inside(b"\"").or_else(|| inside(b"'")).unwrap_or(bytes)
 }
 
 fn without_line_end(bytes: &[u8]) -> &[u8] {
@@ -190,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_good_signature_holds_with_and_without_the_files_line_end() {
-        for file in [b"s3cret".as_slice(), b"s3cret\n", b"s3cret\r\n"] {
+        for file in [b"s3cret".as_slice(), b"s3cret\n", b"s3cret\r\n", b"\xef\xbb\xbfs3cret"] {
             assert!(explain(&signed("s3cret", b"{}"), b"{}", file).iter().all(|step| step.holds));
         }
     }
@@ -200,7 +215,12 @@ mod tests {
         for (headers, body, secret, words) in [
             (signed("s", b"{}"), b"{}\n".as_slice(), b"s".as_slice(), "without the line end at the body"),
             (signed("s", b"{}\n"), b"{}", b"s", "something removed it"),
-            (signed("s\n", b"{}"), b"{}", b"s\n", "line end of the secret file"),
+            (signed("s\n", b"{}"), b"{}", b"s\n", "with what an editor adds"),
+            (signed("s\n", b"{}"), b"{}", b"s", "line feed after the secret"),
+            (signed("s\r\n", b"{}"), b"{}", b"s", "CR LF after the secret"),
+            (signed("\"s\"", b"{}"), b"{}", b"s", "quotes around the secret"),
+            (signed("\u{feff}s", b"{}"), b"{}", b"s", "byte order mark"),
+            (signed("s", b"{}"), b"{}", b"'s'", "without the quotes"),
             (signed("s", b"{}"), b"{}", b" s ", "blanks around the secret"),
             (signed("s", b"{\n}"), b"{\r\n}", b"s", "CR LF made LF"),
             (signed("s", b"{\r\n}"), b"{\n}", b"s", "LF made CR LF"),

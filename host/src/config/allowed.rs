@@ -90,9 +90,9 @@ fn credential(reader: &mut Reader, name: &str, places: Places<'_>) -> Option<Cre
         "url" => ("url", Credential::url(&secret(reader, "url")?)),
         "hmac" => ("key", Credential::hmac(&secret(reader, "key")?)),
         "github-app" => {
-            let (app_id, installations) = (app_id(reader, &key("app_id"))?, installations(reader, &key("installations"))?);
+            let (issuer, installations) = (issuer(reader, name)?, installations(reader, &key("installations"))?);
             let api_url = reader.text(&key("api_url")).unwrap_or_else(|| GITHUB_API_URL.to_owned());
-            let app = GithubApp::new(app_id, &secret(reader, "private_key")?, installations, &api_url);
+            let app = GithubApp::new(&issuer, &secret(reader, "private_key")?, installations, &api_url);
             ("private_key", app.map(|app| Credential::GithubApp(Arc::new(app))))
         }
         _ => {
@@ -103,12 +103,28 @@ fn credential(reader: &mut Reader, name: &str, places: Places<'_>) -> Option<Cre
     made.map_err(|why| reader.problem(&key(field), why, "a value that can be sent and recognised")).ok()
 }
 
-fn app_id(reader: &mut Reader, key: &str) -> Option<u64> {
-    if reader.value(key).is_none() {
-        reader.problem(key, "nothing", "the app's id, a number");
-        return None;
+/// Who the app is: its id, or its client id, by which GitHub knows it as well.
+fn issuer(reader: &mut Reader, credential: &str) -> Option<String> {
+    const EXPECTED: &str = "`app_id`, a number, or `client_id`, such as \"Iv23liAbCdEf\": both stand on the app's page of settings";
+    let [id, client] = ["app_id", "client_id"].map(|field| format!("credentials.{credential}.{field}"));
+    let (app_id, client_id) = (reader.value(&id), reader.value(&client));
+    match (app_id, client_id) {
+        (None, None) => reader.problem(&id, "nothing", EXPECTED),
+        (Some(_), Some(_)) => reader.problem(&client, "both `app_id` and `client_id`", "one of them"),
+        (Some(toml::Value::String(text)), None) if is_client_id(&text) => {
+            let told = ("a client id".to_owned(), EXPECTED.to_owned());
+            reader.problem_with_hint(&id, told, Some("call it `client_id`".to_owned()));
+        }
+        (Some(_), None) => return Some(reader.number(&id, 0, 1..=i64::MAX.unsigned_abs()).to_string()).filter(|id| id != "0"),
+        (None, Some(toml::Value::String(text))) if is_client_id(&text) => return Some(text),
+        (None, Some(_)) => reader.problem(&client, "another value", EXPECTED),
     }
-    Some(reader.number(key, 0, 1..=i64::MAX.unsigned_abs()))
+    None
+}
+
+fn is_client_id(text: &str) -> bool {
+    let is_long = (8..=64).contains(&text.len());
+    is_long && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.') && !text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn installations(reader: &mut Reader, key: &str) -> Option<Vec<u64>> {
@@ -133,6 +149,7 @@ mod tests {
         let env = BTreeMap::from([
             ("HOOKYARD_SECRET_DEFAULT_TOKEN".to_owned(), "ghp_0123456789".to_owned()),
             ("HOOKYARD_SECRET_DEFAULT_SHORT".to_owned(), "short".to_owned()),
+            ("HOOKYARD_SECRET_DEFAULT_KEY".to_owned(), include_str!("../../../tests/fixtures/github-app.pem").to_owned()),
             ("HOOKYARD_SECRET_DEFAULT_SLACK".to_owned(), "https://hooks.slack.com/services/T/B/x".to_owned()),
         ]);
         let home = tempfile::tempdir().unwrap();
@@ -180,6 +197,27 @@ mod tests {
         )
         .unwrap();
         assert_eq!((allowed.credentials.len(), allowed.http.len(), allowed.secrets.len(), allowed.addresses.len()), (4, 2, 1, 1));
+    }
+
+    #[test]
+    fn an_app_is_known_by_its_id_or_by_its_client_id() {
+        let app = |who: &str| {
+            let key = "private_key = { env = \"KEY\" }";
+            allowed(&format!("[credentials.a]\nkind = \"github-app\"\n{who}\ninstallations = [7]\n{key}")).map(drop)
+        };
+        for good in ["app_id = 1", "client_id = \"Iv23liAbCdEf\"", "client_id = \"Iv1.0123456789abcdef\""] {
+            assert_eq!(app(good), Ok(()), "{good}");
+        }
+        for (bad, part) in [
+            ("", "`client_id`"),
+            ("app_id = \"Iv23liAbCdEf\"", "a client id"),
+            ("app_id = 1\nclient_id = \"Iv23liAbCdEf\"", "both"),
+            ("client_id = 12345", "another value"),
+            ("client_id = \"12345678\"", "another value"),
+        ] {
+            let problems = app(bad).unwrap_err().join("\n");
+            assert!(problems.contains(part), "{bad}: {problems}");
+        }
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use toml::Value;
+use toml::{Table, Value};
 
-use super::{reader::Reader, secrets::resolve_host_value};
+use super::{pem, reader::Reader, secrets::resolve_host_value};
 use crate::{
     broker::{
         Kind,
@@ -32,7 +32,7 @@ pub(super) fn read(reader: &mut Reader, env: &BTreeMap<String, String>) -> (Kind
     let kind = reader.word("broker.kind", "embedded", &["embedded", "rabbitmq"]);
     let ack_after = reader.word("broker.ack_after", "disk", &["disk", "broker"]);
     let is_rabbitmq = kind == "rabbitmq";
-    let ca = pem(reader, "broker.rabbitmq.ca");
+    let ca = certificates(reader, "broker.rabbitmq.ca");
     let management = management(reader, env, (ca.as_deref(), is_rabbitmq));
     let address = address(reader, env, (ca, is_rabbitmq));
     let prefix = reader.text("broker.rabbitmq.prefix").unwrap_or_else(|| "hookyard".to_owned());
@@ -113,10 +113,16 @@ fn own_key(file: &Path) -> Result<Secret, String> {
 fn address(reader: &mut Reader, env: &BTreeMap<String, String>, (ca, is_needed): (Option<String>, bool)) -> Option<Address> {
     let key = UrlKey { key: "broker.rabbitmq.url", otherwise: Some(URL_VARIABLE), expected: "amqp://user:password@host:5672/vhost" };
     let url = url(reader, env, key, is_needed);
-    let certificate = pem(reader, "broker.rabbitmq.certificate");
-    let key = pem(reader, "broker.rabbitmq.key");
-    if certificate.is_some() != key.is_some() {
-        reader.problem("broker.rabbitmq.certificate", "only one of `certificate` and `key`", "both, or neither");
+    let certificate = certificates(reader, "broker.rabbitmq.certificate");
+    let key = file(reader, "broker.rabbitmq.key");
+    match (&certificate, &key) {
+        (Some(certificate), Some(key)) => {
+            if let Err(found) = pem::pair(certificate.as_bytes(), key.as_bytes()) {
+                reader.problem("broker.rabbitmq.certificate", found, "a certificate and its key, both in PEM");
+            }
+        }
+        (None, None) => {}
+        _ => reader.problem("broker.rabbitmq.certificate", "only one of `certificate` and `key`", "both, or neither"),
     }
     let mut address =
         Address::parse(&url?).map_err(|expected| reader.problem("broker.rabbitmq.url", "another text (not shown)", expected)).ok()?;
@@ -155,38 +161,35 @@ fn url(
     UrlKey { key, otherwise, expected }: UrlKey,
     is_needed: bool,
 ) -> Option<String> {
-    let value = reader.value(key);
-    let named = |kind: &str| value.as_ref().and_then(|value| value.get(kind)).and_then(Value::as_str);
-    if let Some(path) = named("file") {
-        let path = reader.beside(path);
-        return fs::read_to_string(&path)
-            .map_err(|error| reader.problem(key, format!("{}: {error}", path.display()), "a readable file"))
-            .ok();
-    }
-    if let Some(Value::String(url)) = &value {
-        return Some(url.clone());
-    }
-    let Some(variable) = value.as_ref().map_or(otherwise, |_| named("env")).map(str::to_owned) else {
-        if value.is_some() {
-            reader.problem(key, "a value of another shape (not shown)", "{ env = \"NAME\" }, { file = \"path\" }, or a URL");
+    let value = match (reader.value(key), otherwise) {
+        (Some(Value::String(url)), _) => return Some(url),
+        (Some(value), _) => value,
+        (None, Some(variable)) => Value::Table(Table::from_iter([("env".to_owned(), Value::from(variable))])),
+        (None, None) => return None,
+    };
+    if let Some(variable) = value.get("env").and_then(Value::as_str).filter(|name| env.get(*name).is_none_or(String::is_empty)) {
+        if is_needed {
+            reader.problem(key, format!("the variable `{variable}` is not set or empty"), expected);
         }
         return None;
-    };
-    let url = env.get(&variable).filter(|url| !url.is_empty()).cloned();
-    if url.is_none() && is_needed {
-        reader.problem(key, format!("the variable `{variable}` is not set or empty"), expected);
     }
-    url
+    let url = resolve_host_value(reader, key, &value, env)?;
+    String::from_utf8(url.expose().to_vec()).map_err(|_| reader.problem(key, "bytes that are no UTF-8 (not shown)", expected)).ok()
 }
 
-fn pem(reader: &mut Reader, key: &str) -> Option<String> {
+fn certificates(reader: &mut Reader, key: &str) -> Option<String> {
+    let text = file(reader, key)?;
+    match pem::certificates(text.as_bytes()) {
+        Ok(_) => Some(text),
+        Err(found) => {
+            reader.problem(key, found, "a PEM file of certificates (-----BEGIN CERTIFICATE-----)");
+            None
+        }
+    }
+}
+
+fn file(reader: &mut Reader, key: &str) -> Option<String> {
     let name = reader.text(key)?;
     let path: PathBuf = reader.beside(&name);
-    let text =
-        fs::read_to_string(&path).map_err(|error| reader.problem(key, format!("{}: {error}", path.display()), "a readable file")).ok()?;
-    if !text.contains("-----BEGIN ") {
-        reader.problem(key, format!("{}: no PEM", path.display()), "a PEM file (-----BEGIN …)");
-        return None;
-    }
-    Some(text)
+    fs::read_to_string(&path).map_err(|error| reader.problem(key, format!("{}: {error}", path.display()), "a readable file")).ok()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -28,8 +28,6 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// GitHub sends documents of at most 25 MB.
 const JSON_BYTES_DEFAULT: usize = 25 * MIB;
-/// The same document form-encoded: 1.48 times as long in the worst of GitHub's published examples.
-const FORM_BYTES_DEFAULT: usize = 37 * MIB;
 
 pub(super) fn read(reader: &mut Reader, token: Secret, (broker, streams): (Kind, Vec<StreamSettings>)) -> Config {
     let data_dir = reader.path("data_dir", "data");
@@ -81,6 +79,7 @@ pub(super) fn read(reader: &mut Reader, token: Secret, (broker, streams): (Kind,
         log_format: reader.text("log.format").and_then(|format| log_format(reader, format)),
         log_filter: reader.text("log.filter").unwrap_or_else(|| "info".to_owned()),
         landlock: reader.truth("sandbox.landlock", true),
+        file: PathBuf::new(),
         named: Vec::new(),
         effective: Vec::new(),
         data_dir,
@@ -111,19 +110,37 @@ fn budget(reader: &mut Reader, table: &str, default: Budget) -> Budget {
 }
 
 fn ingest(reader: &mut Reader, shares: &Shares) -> ingest::Settings {
+    let budget_bytes = bound(shares, Resource::BodyBytes);
+    let json_bytes_max = reader.size("ingest.json_bytes_max", JSON_BYTES_DEFAULT, KIB..=256 * MIB);
+    // The same document percent-encoded. On a small machine half of the budget, so that one form does not fill it, but never less than GitHub's
+    // own documents need, which are in Latin letters.
+    let form_default = ingest::form_bytes_of(json_bytes_max).min((budget_bytes / 2).max(json_bytes_max + json_bytes_max / 2));
+    let form_bytes_max = reader.size("ingest.form_bytes_max", form_default, KIB..=ingest::form_bytes_of(256 * MIB));
+    for (key, bytes) in [("ingest.json_bytes_max", json_bytes_max), ("ingest.form_bytes_max", form_bytes_max)] {
+        if bytes > budget_bytes {
+            reader.problem(key, bytes, format!("at most `ingest.body_budget_bytes_max`, {budget_bytes}: a larger body is never taken"));
+        }
+    }
+    let accept_timeout = reader.millis("ingest.accept_timeout_ms", Duration::from_secs(8), 100..=600_000);
+    let body_timeout = reader.millis("ingest.body_timeout_ms", accept_timeout, 100..=600_000);
+    if body_timeout > accept_timeout {
+        let (body_ms, accept_ms) = (body_timeout.as_millis(), accept_timeout.as_millis());
+        let expected = format!("at most `ingest.accept_timeout_ms`, {accept_ms}: the body's time is part of it, and is cut off there");
+        reader.problem_with_hint("ingest.body_timeout_ms", (body_ms.to_string(), expected), Some("leave it out, or raise both".to_owned()));
+    }
     ingest::Settings {
         shares: shares.clone(),
         trusted_proxies: cidrs(reader, "ingest.trusted_proxies"),
         tls: tls(reader),
-        json_bytes_max: reader.size("ingest.json_bytes_max", JSON_BYTES_DEFAULT, KIB..=256 * MIB),
-        form_bytes_max: reader.size("ingest.form_bytes_max", FORM_BYTES_DEFAULT, KIB..=384 * MIB),
+        json_bytes_max,
+        form_bytes_max,
         head_bytes_max: reader.size("ingest.head_bytes_max", 16 * KIB, 8 * KIB..=256 * KIB),
         head_timeout: reader.millis("ingest.head_timeout_ms", Duration::from_secs(10), 100..=600_000),
-        body_timeout: reader.millis("ingest.body_timeout_ms", Duration::from_secs(30), 100..=600_000),
+        body_timeout,
         body_bytes_per_s_min: reader.size("ingest.body_bytes_per_s_min", KIB, 0..=MIB),
         address_rate_per_s_max: rate(reader, "ingest.address_rate_per_s_max", 5_000),
         address_failures_per_min_max: rate(reader, "ingest.address_failures_per_min_max", 300),
-        accept_timeout: reader.millis("ingest.accept_timeout_ms", Duration::from_secs(8), 100..=600_000),
+        accept_timeout,
         listen: reader.address("ingest.listen", SocketAddr::from(([127, 0, 0, 1], 8080))),
     }
 }

@@ -7,11 +7,14 @@
 mod allowed;
 mod broker;
 mod host;
+mod machine;
 mod overlay;
+mod pem;
 mod reader;
 mod secrets;
 mod shares;
 mod streams;
+mod survey;
 mod tenant;
 
 use std::{
@@ -35,6 +38,7 @@ use crate::{
 };
 
 pub use secrets::{SecretPlaces, SecretSources};
+pub use survey::{Survey, survey};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "hookyard.toml";
@@ -82,6 +86,8 @@ pub struct Config {
     pub log_filter: String,
     /// Whether the process gives up every file its configuration does not name.
     pub landlock: bool,
+    /// The host's file, also where it is not there.
+    pub file: PathBuf,
     /// Every file and folder the host's file names, and that file itself.
     pub named: Vec<PathBuf>,
     /// Every key and the value in force, for people.
@@ -127,14 +133,26 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-/// Reads `file` (or [`DEFAULT_FILE`], or only defaults where that does not exist) and the `HOOKYARD_…` variables of `env`. All problems at
-/// once. Paths in the file are relative to it.
-pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
+/// What was read of the host's file and the environment.
+#[derive(Debug)]
+pub struct Reading {
+    /// As far as it is sound; defaults in the place of what is not. Good for looking on, never for starting.
+    pub config: Config,
+    /// All problems at once.
+    pub problems: Vec<Problem>,
+    /// Whether the file itself could be read as TOML, or is not there and need not be.
+    pub is_whole: bool,
+}
+
+/// Reads `file` (or [`DEFAULT_FILE`], or only defaults where that does not exist) and the `HOOKYARD_…` variables of `env`. Paths in the file
+/// are relative to it.
+#[must_use]
+pub fn read(file: Option<&Path>, env: &BTreeMap<String, String>) -> Reading {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-    let mut table =
-        if file.is_none() && !path.exists() { toml::Table::new() } else { secrets::read_toml(path).map_err(|problem| vec![problem])? };
-    overlay::apply(&mut table, env);
-    let mut reader = reader::Reader::new(path, table);
+    let found = if file.is_none() && !path.exists() { Ok(toml::Table::new()) } else { secrets::read_toml(path) };
+    let (mut table, unreadable) = found.map_or_else(|problem| (toml::Table::new(), Some(problem)), |table| (table, None));
+    let variables = overlay::apply(&mut table, env);
+    let mut reader = reader::Reader::overlaid(path, (table, variables));
     let token = admin_token(&mut reader, env);
     let (broker, own_amqp_key) = broker::read(&mut reader, env);
     let parts = (broker, streams::read(&mut reader, env));
@@ -142,8 +160,18 @@ pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Confi
     config.named = std::mem::take(&mut reader.named);
     config.named.extend(config.secrets.dirs());
     config.named.push(path.to_owned());
-    let (effective, problems) = reader.finish();
+    path.clone_into(&mut config.file);
+    reader.misspelt_variables(env);
+    let (effective, mut problems) = reader.finish();
     config.effective = effective;
+    let is_whole = unreadable.is_none();
+    problems.extend(unreadable);
+    Reading { config, problems, is_whole }
+}
+
+/// The same, and the configuration only where nothing is wrong with it.
+pub fn load(file: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
+    let Reading { config, problems, .. } = read(file, env);
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
@@ -201,32 +229,35 @@ fn keep(data_dir: &Path, path: &Path, secret: &Secret) -> io::Result<()> {
 
 /// The token: from the variable or file that is named, else the one made at an earlier start, else a new one.
 fn admin_token(reader: &mut reader::Reader, env: &BTreeMap<String, String>) -> Secret {
-    let named = reader.value("admin.token");
-    let variable = named.as_ref().map_or(Some("HOOKYARD_ADMIN_TOKEN"), |value| value.get("env").and_then(toml::Value::as_str));
-    let file = named.as_ref().and_then(|value| value.get("file")).and_then(toml::Value::as_str).map(|path| reader.beside(path));
-    if named.is_some() && variable.is_none() && file.is_none() {
-        reader.problem("admin.token", "a value of another shape (not shown)", "{ env = \"NAME\" } or { file = \"path\" }");
-    }
-    let from_file = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| Secret::new(text.trim()));
-    let token = match file {
-        Some(path) => {
-            reader.named.push(path.clone());
-            let token = from_file(path.clone());
-            if token.is_none() {
-                reader.problem("admin.token", format!("{} cannot be read or is empty", path.display()), "a readable file");
-            }
-            token
-        }
-        None => variable.and_then(|name| env.get(name)).and_then(|value| Secret::new(value.as_str())),
-    };
-    let data_dir = reader.path("data_dir", "data");
-    let token = token.or_else(|| from_file(admin_token_file(&data_dir))).or_else(random_token).unwrap_or_else(|| {
-        reader.problem("admin.token", "no random bytes from the system", "{ env = \"NAME\" } or { file = \"path\" }");
+    const KEY: &str = "admin.token";
+    let problems_before = reader.problems.len();
+    let default = || toml::Value::Table(toml::Table::from_iter([("env".to_owned(), toml::Value::from("HOOKYARD_ADMIN_TOKEN"))]));
+    let named = reader.value(KEY).unwrap_or_else(default);
+    let is_unset = named.get("env").and_then(toml::Value::as_str).is_some_and(|name| env.get(name).is_none_or(String::is_empty));
+    let given = if is_unset { None } else { secrets::resolve_host_value(reader, KEY, &named, env) };
+    let file = admin_token_file(&reader.path("data_dir", "data"));
+    let token = given.or_else(|| made_before(reader, &file)).or_else(random_token).unwrap_or_else(|| {
+        reader.problem(KEY, "no random bytes from the system", "{ env = \"NAME\" } or { file = \"path\" }");
         // Never used: a configuration with a problem starts nothing.
         Secret::from_nonempty([0; secrets::BYTES_MIN])
     });
-    secrets::check_length(reader, "admin.token", &token);
+    if reader.problems.len() == problems_before {
+        secrets::check_length(reader, KEY, &token);
+    }
     token
+}
+
+/// The token of an earlier start. One that cannot be read is no reason for another: nobody would find the new one there.
+fn made_before(reader: &mut reader::Reader, file: &Path) -> Option<Secret> {
+    match fs::read(file) {
+        Ok(bytes) => Secret::new(bytes.trim_ascii()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            let told = (format!("{}: {error}", file.display()), "the token of an earlier start, readable for the host's user".to_owned());
+            reader.problem_with_hint("admin.token", told, Some("run this as the user the host runs as".to_owned()));
+            None
+        }
+    }
 }
 
 fn random_token() -> Option<Secret> {

@@ -1,21 +1,46 @@
 //! `HOOKYARD_INGEST__LISTEN=…` overrides `ingest.listen`: the environment laid over the file, before anything is checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-use super::reader::distance;
+use crate::text::distance;
 
 /// The keys outside of any section.
 const ROOT_KEYS: [&str; 5] = ["data_dir", "tenants_dir", "secret_dirs", "secret_env_allow", "grace_ms"];
 
-/// Lays every `HOOKYARD_…` setting over the table. Two underscores part the keys; a value is TOML where it reads as TOML, else a text.
-pub(super) fn apply(table: &mut Table, env: &BTreeMap<String, String>) {
+/// Variables that are no settings, and are read all the same.
+const READ: [&str; 3] = ["HOOKYARD_ADMIN_TOKEN", "HOOKYARD_ADMIN_URL", "HOOKYARD_AMQP_URL"];
+
+/// Lays every `HOOKYARD_…` setting over the table, and tells which key is from which variable. Two underscores part the keys; a value is TOML
+/// where it reads as TOML, else a text.
+pub(super) fn apply(table: &mut Table, env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
     for (name, value) in env {
         if let Some(path) = path_of(name) {
-            set(table, &path.split("__").collect::<Vec<_>>(), parse(value));
+            let parts: Vec<_> = path.split("__").collect();
+            set(table, &parts, parse(value));
+            variables.insert(parts.join("."), name.clone());
         }
     }
+    variables
+}
+
+/// The variable that sets a key.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("HOOKYARD_{}", key.to_ascii_uppercase().replace('.', "__"))
+}
+
+/// Whether a variable bears our name, and nobody reads it.
+pub(super) fn is_unread(name: &str) -> bool {
+    name.starts_with("HOOKYARD_") && !name.starts_with("HOOKYARD_SECRET_") && !READ.contains(&name) && path_of(name).is_none()
+}
+
+/// The key that such a variable would set if it parted its words as it should.
+pub(super) fn meant<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
+    let words = name.strip_prefix("HOOKYARD_")?.to_ascii_lowercase();
+    let (edits, key) = known.iter().map(|key| (distance(&key.replace('.', "_"), &words), key)).min()?;
+    (edits <= 1).then_some(key)
 }
 
 /// Whether a variable is a setting of the host.
@@ -81,7 +106,8 @@ mod tests {
             ("HOOKYARD_SECRET_DEFAULT_GITHUB", "a tenant's secret"),
             ("PATH", "/bin"),
         ];
-        apply(&mut table, &env.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        let variables = apply(&mut table, &env.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        assert_eq!(variables["ingest.listen"], "HOOKYARD_INGEST__LISTEN");
         assert_eq!(table.keys().collect::<Vec<_>>(), ["data_dir", "ingest", "tenant_dir"]);
         let ingest = table["ingest"].as_table().unwrap();
         assert_eq!(ingest["listen"].as_str(), Some("0.0.0.0:80"));

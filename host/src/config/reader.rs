@@ -5,7 +5,7 @@
 //! exactly one place, with its default and bounds beside it, and is noted with its effective value.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Display,
     net::SocketAddr,
     ops::RangeInclusive,
@@ -15,13 +15,16 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::Problem;
+use super::{Problem, overlay};
+use crate::text::nearest;
 
 /// A file being read.
 #[derive(Debug)]
 pub(super) struct Reader {
     file: PathBuf,
     table: Table,
+    /// The keys that a variable has set, and its name.
+    variables: BTreeMap<String, String>,
     known: BTreeSet<String>,
     /// Every file and folder that was named.
     pub(super) named: Vec<PathBuf>,
@@ -33,7 +36,13 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(file: &Path, table: Table) -> Self {
-        Self { file: file.to_owned(), table, known: BTreeSet::new(), named: Vec::new(), effective: Vec::new(), problems: Vec::new() }
+        Self::overlaid(file, (table, BTreeMap::new()))
+    }
+
+    /// A file over which variables have laid some of its keys.
+    pub(super) fn overlaid(file: &Path, (table, variables): (Table, BTreeMap<String, String>)) -> Self {
+        let (known, named, effective, problems) = (BTreeSet::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { file: file.to_owned(), table, variables, known, named, effective, problems }
     }
 
     /// The raw value of a dotted key.
@@ -55,7 +64,14 @@ impl Reader {
 
     /// A problem, and what to do about it.
     pub(super) fn problem_with_hint(&mut self, key: &str, (found, expected): (String, String), hint: Option<String>) {
-        self.problems.push(Problem { file: self.file.clone(), key: key.to_owned(), found, expected, hint });
+        let file = self.origin(key).map_or_else(|| self.file.clone(), |variable| PathBuf::from(format!("the variable {variable}")));
+        self.problems.push(Problem { file, key: key.to_owned(), found, expected, hint });
+    }
+
+    /// The variable a key comes from, where it is not from the file.
+    fn origin(&self, key: &str) -> Option<&str> {
+        let is_of = |set: &str| key.strip_prefix(set).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        self.variables.iter().find(|(set, _)| is_of(set)).map(|(_, variable)| variable.as_str())
     }
 
     /// A whole number within bounds.
@@ -162,11 +178,23 @@ impl Reader {
         let mut unknown = Vec::new();
         self.unknown("", &self.table, &mut unknown);
         for key in unknown {
-            let hint = self.nearest(&key).map(|known| format!("did you mean `{known}`?"));
-            let (file, expected) = (self.file.clone(), "a key this version knows".to_owned());
-            self.problems.push(Problem { file, found: format!("unknown key `{key}`"), key, expected, hint });
+            let spelt = |known: &str| if self.origin(&key).is_some() { overlay::variable_of(known) } else { known.to_owned() };
+            let hint = nearest(&key, self.known.iter().map(String::as_str)).map(|known| format!("did you mean `{}`?", spelt(known)));
+            let told = (format!("unknown key `{key}`"), "a key this version knows".to_owned());
+            self.problem_with_hint(&key, told, hint);
         }
         (self.effective, self.problems)
+    }
+
+    /// Tells of variables that set nothing and were probably meant to: those that are a key but for the underscores that part it.
+    pub(super) fn misspelt_variables(&mut self, env: &BTreeMap<String, String>) {
+        for name in env.keys().filter(|name| overlay::is_unread(name) && !names(&self.table, name)) {
+            let Some(key) = overlay::meant(name, &self.known) else { continue };
+            let found = "a variable that sets nothing: two underscores part the words of a key".to_owned();
+            let hint = Some(format!("did you mean `{}`?", overlay::variable_of(key)));
+            let (file, key, expected) = (PathBuf::from(format!("the variable {name}")), key.clone(), "a variable of a key".to_owned());
+            self.problems.push(Problem { file, key, found, expected, hint });
+        }
     }
 
     fn unknown(&self, prefix: &str, table: &Table, found: &mut Vec<String>) {
@@ -182,11 +210,19 @@ impl Reader {
             }
         }
     }
+}
 
-    fn nearest(&self, key: &str) -> Option<&String> {
-        let near = self.known.iter().map(|known| (distance(known, key), known)).min()?;
-        (near.0 <= 3).then_some(near.1)
+/// Whether a value of the table is this text, as where a secret names its variable.
+fn names(table: &Table, text: &str) -> bool {
+    fn is_in(value: &Value, text: &str) -> bool {
+        match value {
+            Value::String(found) => found == text,
+            Value::Array(items) => items.iter().any(|item| is_in(item, text)),
+            Value::Table(table) => names(table, text),
+            _ => false,
+        }
     }
+    table.values().any(|value| is_in(value, text))
 }
 
 /// A value for a message: never more than a line of it, and no table, because a secret may stand in one.
@@ -197,21 +233,6 @@ pub(super) fn shown(value: &Value) -> String {
         Value::Array(items) => format!("a list of {}", items.len()),
         other => other.to_string(),
     }
-}
-
-/// Edits between two words (Levenshtein), for "did you mean".
-pub(super) fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ impl Places<'_> {
         let wrong = |what: &str, expected: &str| Wrong::new(format!("{}: {what}", shown.display()), expected);
         let Some((folder, inside)) = self.locate(Path::new(path)) else { return Err(self.outside(&shown)) };
         match Folder::open(&folder).map_err(NotRead::from).and_then(|folder| folder.read(&inside, SECRET_BYTES_MAX)) {
-            Ok(bytes) => trimmed(bytes).ok_or_else(|| wrong("is empty", "at least one byte")),
+            Ok(bytes) => of_file(&bytes, &shown),
             Err(NotRead::Outside(_)) => Err(self.outside(&shown)),
             Err(NotRead::NotRegular | NotRead::TooLarge { .. }) => {
                 Err(wrong("no regular file, or too large", "a regular file of at most 64 KiB"))
@@ -237,7 +237,19 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 fn read_env(name: &str, env: &BTreeMap<String, String>) -> Result<Secret, Wrong> {
     let value = env.get(name).ok_or_else(|| Wrong::new(format!("the variable `{name}` is not set"), "a set variable"))?;
-    Secret::new(value.as_str()).ok_or_else(|| Wrong::new(format!("the variable `{name}` is empty"), "at least one byte"))
+    let secret = Secret::new(value.as_str()).ok_or_else(|| Wrong::new(format!("the variable `{name}` is empty"), "at least one byte"))?;
+    let found = |around: &str| format!("the variable `{name}` with {around}");
+    alone(secret, found).map_err(|wrong| Wrong { hint: Some(Secret::WITHOUT.to_owned()), ..wrong })
+}
+
+/// A secret with nothing around it that the other side does not have. What is in PEM ends with a line end, and it means nothing there.
+fn alone(secret: Secret, found: impl Fn(&str) -> String) -> Result<Secret, Wrong> {
+    match secret.surrounded_by() {
+        Some(around) if !secret.expose().starts_with(b"-----BEGIN ") => {
+            Err(Wrong::new(found(around), "the secret alone: the other side would use another one"))
+        }
+        _ => Ok(secret),
+    }
 }
 
 /// Reads a file of the operator's own, wherever it lies.
@@ -248,15 +260,14 @@ fn read_file(path: &Path) -> Result<Secret, Wrong> {
         return Err(wrong("no regular file, or too large", "a regular file of at most 64 KiB"));
     }
     let bytes = fs::read(path).map_err(|error| wrong(&error.to_string(), "a readable file"))?;
-    trimmed(bytes).ok_or_else(|| wrong("is empty", "at least one byte"))
+    of_file(&bytes, path)
 }
 
-/// Without the line break that editors leave at the end.
-fn trimmed(mut bytes: Vec<u8>) -> Option<Secret> {
-    while bytes.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-        bytes.pop();
-    }
-    Secret::new(bytes)
+/// The secret in a file's bytes.
+fn of_file(bytes: &[u8], path: &Path) -> Result<Secret, Wrong> {
+    let empty = || Wrong::new(format!("{}: is empty", path.display()), "at least one byte");
+    let secret = Secret::in_file(bytes).ok_or_else(empty)?;
+    alone(secret, |around| format!("{}: a secret with {around}", path.display()))
 }
 
 /// Everything wrong with a list of secrets that must not be empty.

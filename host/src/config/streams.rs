@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, sync::Arc};
 
-use super::{reader::Reader, secrets};
+use super::{pem, reader::Reader, secrets};
 use crate::{
     broker::amqp::Address,
     delivery::{StreamName, TenantId},
@@ -163,16 +163,24 @@ fn template(reader: &mut Reader, key: &str, default: &str, followed: Followed) -
 /// The authority to trust, and our certificate and key.
 fn tls(reader: &mut Reader, name: &StreamName, env: &BTreeMap<String, String>) -> OutletTls {
     let key = |part: &str| format!("streams.{name}.tls.{part}");
-    let pem = |reader: &mut Reader, key: &str| {
+    let file = |reader: &mut Reader, key: &str| {
         reader.value(key)?;
         let path = reader.path(key, "");
         fs::read(&path).map_err(|error| reader.problem(key, format!("{}: {error}", path.display()), "a readable PEM file")).ok()
     };
-    let ca = pem(reader, &key("ca"));
-    let certificate = pem(reader, &key("certificate"));
+    let ca = file(reader, &key("ca"));
+    if let Some(Err(found)) = ca.as_deref().map(pem::certificates) {
+        reader.problem(&key("ca"), found, "a PEM file of certificates");
+    }
+    let certificate = file(reader, &key("certificate"));
     let private = secrets::resolve_host(reader, &key("key"), env);
     if certificate.is_some() != private.is_some() {
         reader.problem(&key("certificate"), "one of certificate and key", "both: a PEM file, and its key as { file = \"path\" }");
+    }
+    if let (Some(certificate), Some(private)) = (&certificate, &private)
+        && let Err(found) = pem::pair(certificate, private.expose())
+    {
+        reader.problem(&key("certificate"), found, "a certificate and its key, both in PEM");
     }
     OutletTls { ca, client: certificate.zip(private) }
 }

@@ -36,7 +36,10 @@ pub(super) fn load_all(config: &Config, env: &BTreeMap<String, String>, current:
     };
     for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
         let name = entry.file_name();
-        let Some(id) = name.to_str().and_then(|name| name.parse::<TenantId>().ok()) else { continue };
+        let Some(id) = name.to_str().and_then(|name| name.parse::<TenantId>().ok()) else {
+            problems.extend(misnamed(&entry.path()));
+            continue;
+        };
         match load(config, env, &id, &entry.path()) {
             Ok(tenant) => {
                 directory.tenants.insert(id, Arc::new(tenant));
@@ -50,6 +53,15 @@ pub(super) fn load_all(config: &Config, env: &BTreeMap<String, String>, current:
         }
     }
     (directory, problems)
+}
+
+/// A folder that was probably meant to be a tenant's, and has no name of one. Others (`lost+found`, a `ConfigMap`'s `..data`) are nobody's.
+fn misnamed(home: &Path) -> Option<Problem> {
+    let is_meant = home.join("tenant.toml").exists() || home.join("plugins").exists();
+    let is_hidden = home.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let found = "a folder with no tenant's name, which no host looks at".to_owned();
+    let expected = "a name of small letters, digits, `-` and `_`".to_owned();
+    (is_meant && !is_hidden).then(|| Problem { file: home.to_owned(), key: String::new(), found, expected, hint: None })
 }
 
 fn load(config: &Config, env: &BTreeMap<String, String>, id: &TenantId, home: &Path) -> Result<Tenant, Vec<Problem>> {

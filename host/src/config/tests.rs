@@ -1,6 +1,7 @@
 //! Whole files, as an operator writes them.
 
 mod streams;
+mod survey;
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -148,6 +149,86 @@ fn a_host_alone_makes_its_own_key_and_one_of_several_is_told_that_it_needs_the_o
             (loaded, _) => panic!("{more}: {loaded:?}"),
         }
     }
+}
+
+#[test]
+fn a_wrong_variable_is_told_of_by_its_name_and_with_the_one_that_was_meant() {
+    let folder = Folder::with(&[("hookyard.toml", "[streams.s]\nurl = { env = \"HOOKYARD_INGESTLISTEN\" }\n")]);
+    let env = [
+        ("HOOKYARD_INGEST_LISTEN", "127.0.0.1:1"),
+        ("HOOKYARD_INGEST__LISTENN", "127.0.0.1:1"),
+        ("HOOKYARD_GRACE_MS", "soon"),
+        ("HOOKYARD_INGESTLISTEN", "redis://named.in.the.file"),
+        ("HOOKYARD_SERVICE_PORT", "8080"),
+        ("HOOKYARD_ADMIN_URL", "http://elsewhere"),
+    ];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let problems = load(Some(&folder.0.path().join("hookyard.toml")), &env).unwrap_err();
+    let told = |variable: &str| {
+        let problem = problems.iter().find(|problem| problem.file.ends_with(format!("the variable {variable}")))?;
+        Some((problem.key.as_str(), problem.hint.as_deref().unwrap_or_default()))
+    };
+    assert_eq!(told("HOOKYARD_INGEST_LISTEN"), Some(("ingest.listen", "did you mean `HOOKYARD_INGEST__LISTEN`?")));
+    assert_eq!(told("HOOKYARD_INGEST__LISTENN"), Some(("ingest.listenn", "did you mean `HOOKYARD_INGEST__LISTEN`?")));
+    assert_eq!(told("HOOKYARD_GRACE_MS"), Some(("grace_ms", "")));
+    for unconcerned in ["HOOKYARD_INGESTLISTEN", "HOOKYARD_SERVICE_PORT", "HOOKYARD_ADMIN_URL"] {
+        assert_eq!(told(unconcerned), None);
+    }
+}
+
+#[test]
+fn a_time_or_size_that_another_number_cuts_off_is_a_problem() {
+    for (text, key) in [
+        ("body_timeout_ms = 30000", "ingest.body_timeout_ms"),
+        ("accept_timeout_ms = 5000\nbody_timeout_ms = 8000", "ingest.body_timeout_ms"),
+        ("body_budget_bytes_max = 1048576\nform_bytes_max = 1024", "ingest.json_bytes_max"),
+    ] {
+        let problems = Folder::with(&[("hookyard.toml", &format!("[ingest]\n{text}\n"))]).load().unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), [key], "{text}: {problems:?}");
+    }
+    let config = Folder::with(&[("hookyard.toml", "[ingest]\naccept_timeout_ms = 5000\n")]).load().unwrap();
+    assert_eq!(config.ingest.body_timeout.as_millis(), 5000, "the one follows the other");
+    // On the smallest machine a form has half of the budget, or what GitHub's own documents need.
+    let small = "[ingest]\nbody_budget_bytes_max = 67108864\n";
+    let config = Folder::with(&[("hookyard.toml", small)]).load().unwrap();
+    assert_eq!(config.ingest.form_bytes_max, 26_214_400 * 3 / 2);
+}
+
+#[test]
+fn what_an_editor_adds_to_a_secret_is_left_out_of_a_file_and_refused_in_a_variable() {
+    let secret = "a-secret-of-enough-bytes";
+    let around = [("\n", true), ("\r\n", true), ("\u{feff}", true), ("\"", false)];
+    for (what, is_taken_from_a_file) in around {
+        let before = if matches!(what, "\"" | "\u{feff}") { what } else { "" };
+        let after = if what == "\u{feff}" { "" } else { what };
+        let text = format!("{before}{secret}{after}");
+        let source = |value: &str| format!("[sources.github]\nscheme = \"github\"\nsecrets = [{value}]\n");
+        let (by_file, by_variable) = (source("{ file = \"s\" }"), source("{ env = \"HOOKYARD_SECRET_DEFAULT_S\" }"));
+        let of_file = Folder::with(&[("hookyard.toml", ""), ("tenants/default/tenant.toml", &by_file), ("tenants/default/s", &text)]);
+        let (directory, problems) = of_file.tenants(&[]);
+        assert_eq!(problems.is_empty(), is_taken_from_a_file, "{text:?}: {problems:?}");
+        if is_taken_from_a_file {
+            assert_eq!(directory.tenants[&tenant()].sources[&"github".parse().unwrap()].secrets[0].expose(), secret.as_bytes());
+        }
+        let of_variable = Folder::with(&[("hookyard.toml", ""), ("tenants/default/tenant.toml", &by_variable)]);
+        let problems = of_variable.tenants(&[("HOOKYARD_SECRET_DEFAULT_S", &text)]).1;
+        assert!(problems[0].found.contains("HOOKYARD_SECRET_DEFAULT_S` with "), "{text:?}: {problems:?}");
+        let env = BTreeMap::from([("HOOKYARD_ADMIN_TOKEN".to_owned(), text.clone())]);
+        let admin = load(Some(&of_variable.0.path().join("hookyard.toml")), &env).unwrap_err();
+        assert!(admin.len() == 1 && admin[0].key == "admin.token" && !format!("{admin:?}{problems:?}").contains(secret), "{admin:?}");
+    }
+    // A key in PEM ends with a line end wherever it comes from.
+    let key = Folder::with(&[("hookyard.toml", "[broker]\nkind = \"rabbitmq\"\n[broker.rabbitmq]\nurl = { file = \"url\" }\n")]);
+    fs::write(key.0.path().join("url"), "amqp://user:password@rabbit:5672/%2f\r\n").unwrap();
+    assert!(key.load().is_ok(), "the broker's URL is read like every other secret");
+}
+
+#[test]
+fn a_token_of_an_earlier_start_that_cannot_be_read_is_not_replaced() {
+    let folder = Folder::with(&[("hookyard.toml", "")]);
+    fs::create_dir_all(folder.0.path().join("data/admin.token")).unwrap();
+    let problems = folder.load().unwrap_err();
+    assert!(problems.len() == 1 && problems[0].key == "admin.token" && problems[0].found.contains("admin.token"), "{problems:?}");
 }
 
 #[test]

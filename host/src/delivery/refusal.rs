@@ -22,6 +22,8 @@ pub enum Refusal {
     },
     /// The signature header is absent.
     SignatureMissing,
+    /// The signature header is absent, and the older one with SHA-1 is there.
+    SignatureSha1Only,
     /// The signature header is not `sha256=` and 64 hexadecimal digits, or stands there twice.
     SignatureMalformed,
     /// No active secret of the source gives this signature; also the answer for an unknown tenant or source.
@@ -72,7 +74,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every slug, in the order of the enum; the documents are checked against it.
-    pub const SLUGS: [&'static str; 27] = [
+    pub const SLUGS: [&'static str; 28] = [
         "route_not_found",
         "method_not_allowed",
         "https_required",
@@ -80,6 +82,7 @@ impl Refusal {
         "content_encoding_unsupported",
         "body_too_large",
         "signature_missing",
+        "signature_sha1_only",
         "signature_malformed",
         "signature_mismatch",
         "header_invalid",
@@ -113,6 +116,7 @@ impl Refusal {
             Self::ContentEncodingUnsupported => "content_encoding_unsupported",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::SignatureMissing => "signature_missing",
+            Self::SignatureSha1Only => "signature_sha1_only",
             Self::SignatureMalformed => "signature_malformed",
             Self::SignatureMismatch => "signature_mismatch",
             Self::HeaderInvalid(_) => "header_invalid",

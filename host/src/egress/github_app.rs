@@ -17,10 +17,9 @@ use ring::{
     rand::SystemRandom,
     signature::{RSA_PKCS1_SHA256, RsaKeyPair},
 };
-use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use tokio::sync::Mutex;
 
-use super::{Response, SendError, credential::SecretHeader, target::Target};
+use super::{Response, SendError, app_key, credential::SecretHeader, target::Target};
 use crate::{delivery::Timestamp, signature::Secret};
 
 /// Where GitHub's API is, unless the operator names an Enterprise Server's.
@@ -36,7 +35,8 @@ const JWT_USED: Duration = Duration::from_mins(4);
 
 /// An app as one tenant may use it.
 pub struct GithubApp {
-    app_id: u64,
+    /// The app's id, or its client id.
+    issuer: String,
     key: RsaKeyPair,
     installations: BTreeMap<u64, Mutex<Option<Arc<Token>>>>,
     jwt: sync::Mutex<Option<Jwt>>,
@@ -77,20 +77,19 @@ pub(super) struct Mint {
 }
 
 impl GithubApp {
-    /// An app from its id, its private key in PEM (PKCS#1 as GitHub hands it out, or PKCS#8), the tenant's installations and the API's URL; the
-    /// error says what is wrong and shows nothing of the key.
-    pub fn new(app_id: u64, private_key: &Secret, installations: Vec<u64>, api_url: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{why}; expected the PEM file GitHub hands out (`BEGIN RSA PRIVATE KEY`), at least 2048 bits");
-        let der = PrivateKeyDer::from_pem_slice(private_key.expose()).map_err(|_| wrong("no private key in PEM"))?;
-        let key = match &der {
-            PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
-            PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
-            _ => return Err(wrong("a key of another kind")),
-        }
-        .map_err(|error| wrong(&format!("no usable RSA key ({error})")))?;
+    /// An app from its id or client id, its private key as GitHub hands it out or in one line, the tenant's installations and the API's URL;
+    /// the error says what is wrong and shows nothing of the key.
+    pub fn new(issuer: &str, private_key: &Secret, installations: Vec<u64>, api_url: &str) -> Result<Self, String> {
+        let key = app_key::read(private_key.expose())?;
         Target::parse(api_url)?;
         let installations = installations.into_iter().map(|id| (id, Mutex::new(None))).collect();
-        Ok(Self { app_id, key, installations, jwt: sync::Mutex::default(), api_url: api_url.trim_end_matches('/').to_owned() })
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            key,
+            installations,
+            jwt: sync::Mutex::default(),
+            api_url: api_url.trim_end_matches('/').to_owned(),
+        })
     }
 
     /// The header for a delivery's installation: kept from before, or made by `send`. Where GitHub answers that it is asked too often, its answer
@@ -174,7 +173,7 @@ impl GithubApp {
     fn jwt(&self, now: Timestamp) -> Result<String, String> {
         let seconds = |time: Timestamp| time.unix_ms() / 1000;
         let (issued, expires) = (seconds(now.before(CLOCK_SKEW)), seconds(now.after(JWT_LIFETIME)));
-        let claims = format!(r#"{{"iat":{issued},"exp":{expires},"iss":"{}"}}"#, self.app_id);
+        let claims = format!(r#"{{"iat":{issued},"exp":{expires},"iss":"{}"}}"#, self.issuer);
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","typ":"JWT"}"#), URL_SAFE_NO_PAD.encode(claims));
         let mut signature = vec![0; self.key.public().modulus_len()];
         self.key
@@ -203,7 +202,7 @@ fn token_of(answer: Response) -> Result<Token, Refused> {
         }
         403 | 429 => Err(Refused::Answer(answer)),
         status => Err(error(format!(
-            "GitHub gave no installation token ({status}); check `app_id`, the private key and whether the app is still installed"
+            "GitHub gave no installation token ({status}); check `app_id` or `client_id`, the private key and whether the app is still installed"
         ))),
     }
 }
@@ -221,6 +220,6 @@ impl Token {
 
 impl fmt::Debug for GithubApp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GithubApp").field("app_id", &self.app_id).field("installations", &self.installations.keys()).finish_non_exhaustive()
+        f.debug_struct("GithubApp").field("issuer", &self.issuer).field("installations", &self.installations.keys()).finish_non_exhaustive()
     }
 }

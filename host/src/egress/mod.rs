@@ -13,9 +13,10 @@
 //! | names, without holding a thread | `names` |
 //! | connections, apart by tenant and credential | `connection` |
 //! | header lines that cross | `headers` |
-//! | what is sent and never shown | `credential`, `github_app`, `known`, `scrub` |
+//! | what is sent and never shown | `credential`, `github_app`, `app_key`, `known`, `scrub` |
 
 mod address;
+mod app_key;
 mod connection;
 mod credential;
 mod exchange;
@@ -54,6 +55,7 @@ use self::{
     target::Target,
 };
 pub use self::{
+    app_key::unusable_key,
     credential::{Credential, SecretHeader, SecretUrl},
     github_app::{API_URL as GITHUB_API_URL, GithubApp},
     grant::{Allowed, Asked, HttpGrant, Purpose, Reach, SecretGrant, Standing},

@@ -47,8 +47,9 @@ pub(super) struct Meta {
 }
 
 impl<'a> Path<'a> {
-    /// The names in `/webhooks/{source}` or `/t/{tenant}/webhooks/{source}`.
+    /// The names in `/webhooks/{source}` or `/t/{tenant}/webhooks/{source}`. One slash at the end says nothing: proxies and people add it.
     pub(super) fn parse(path: &'a str) -> Result<Self, Refusal> {
+        let path = path.strip_suffix('/').unwrap_or(path);
         let (tenant, source) = match path.strip_prefix("/t/") {
             Some(rest) => {
                 let (tenant, source) = rest.split_once("/webhooks/").ok_or(Refusal::RouteNotFound)?;
@@ -98,7 +99,11 @@ impl Meta {
 /// The signature header: there once, and well formed.
 pub(super) fn signature(headers: &HeaderMap) -> Result<SignatureHeader, Refusal> {
     let mut lines = headers.get_all("x-hub-signature-256").iter();
-    let line = lines.next().ok_or(Refusal::SignatureMissing)?;
+    let Some(line) = lines.next() else {
+        // A sender that signs has a secret: to be told to set one would send its operator the wrong way.
+        let signs_with_sha1 = headers.contains_key("x-hub-signature");
+        return Err(if signs_with_sha1 { Refusal::SignatureSha1Only } else { Refusal::SignatureMissing });
+    };
     if lines.next().is_some() {
         return Err(Refusal::SignatureMalformed);
     }

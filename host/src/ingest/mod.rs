@@ -112,8 +112,7 @@ pub struct Door {
 impl Settings {
     /// The defaults.
     ///
-    /// A JSON body may have GitHub's cap of 25 MiB. A form carries the same document percent-encoded, which for GitHub's documents makes it at
-    /// most 1.46 times as long (a quote, brace or colon is three bytes): 37 MiB.
+    /// A JSON body may have GitHub's cap of 25 MiB. A form may carry the same document percent-encoded, whatever it is written in.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
         Self {
@@ -121,7 +120,7 @@ impl Settings {
             trusted_proxies: Vec::new(),
             tls: None,
             json_bytes_max: 26_214_400,
-            form_bytes_max: 38_797_312,
+            form_bytes_max: form_bytes_of(26_214_400),
             head_bytes_max: 16 * 1024,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
@@ -132,6 +131,12 @@ impl Settings {
             shares: Shares::default(),
         }
     }
+}
+
+/// Bytes of a form with a document of so many: each byte of a text that is not Latin is three of the form.
+#[must_use]
+pub const fn form_bytes_of(json_bytes: usize) -> usize {
+    3 * json_bytes + "payload=".len()
 }
 
 impl Door {

@@ -80,6 +80,10 @@ fn words(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::ContentEncodingUnsupported => (S::UNSUPPORTED_MEDIA_TYPE, "the body came compressed; send it as it is"),
         Refusal::BodyTooLarge { bytes_max } => return (S::PAYLOAD_TOO_LARGE, format!("the body has more than {bytes_max} bytes")),
         Refusal::SignatureMissing => (S::UNAUTHORIZED, "X-Hub-Signature-256 is absent; set a secret on the webhook"),
+        Refusal::SignatureSha1Only => (
+            S::UNAUTHORIZED,
+            "only X-Hub-Signature (SHA-1) is there, which is not taken; have the sender sign with SHA-256 (X-Hub-Signature-256)",
+        ),
         Refusal::SignatureMalformed => (S::UNAUTHORIZED, "X-Hub-Signature-256 is not, exactly once, `sha256=` and 64 hexadecimal digits"),
         Refusal::SignatureMismatch => (S::UNAUTHORIZED, "no secret known here gives this signature over the body"),
         Refusal::HeaderInvalid(name) => return (S::BAD_REQUEST, format!("the header {name} is absent, repeated or not well formed")),

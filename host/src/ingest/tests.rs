@@ -1,5 +1,7 @@
 //! The door over real sockets, with raw bytes.
 
+mod spellings;
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, atomic::AtomicUsize, atomic::Ordering},
@@ -192,6 +194,7 @@ async fn each_bad_call_is_refused_with_its_status_and_code_and_nothing_is_offere
     let signature = good.lines().find(|line| line.starts_with("X-Hub")).unwrap();
     for (headers, expected, code) in [
         (without("X-Hub"), "401", "signature_missing"),
+        (format!("{}X-Hub-Signature: sha1={}\r\n", without("X-Hub"), "0".repeat(40)), "401", "signature_sha1_only"),
         (format!("{good}{signature}\r\n"), "401", "signature_malformed"),
         (format!("{}X-Hub-Signature-256: sha256=zz\r\n", without("X-Hub")), "401", "signature_malformed"),
         (json("wrong", b"{}"), "401", "signature_mismatch"),

@@ -82,6 +82,7 @@ pub use quota::{AtStoredBytesMax, Quota};
 use readers::READ_MAX;
 pub use recall::Unaccounted;
 pub use refund::Refund;
+pub use room::free_bytes;
 pub use settings::Settings;
 use shared::Shared;
 pub use shelf::{Hold, ShelvedVersion, Standing};

@@ -1,7 +1,8 @@
 //! Free space on the data disk, looked at once a second at most.
 
 use std::{
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -26,6 +27,12 @@ pub(super) struct Room {
     sampled_at: Mutex<Option<Instant>>,
 }
 
+/// Bytes free on the file system of `dir`, for a user without privileges.
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 impl Room {
     /// Room on the file system of `dir`.
     pub(super) fn new(dir: PathBuf, clock: Clock, free_bytes_min: u64) -> Self {
@@ -39,7 +46,7 @@ impl Room {
         let mut sampled_at = self.sampled_at.lock().unwrap_or_else(PoisonError::into_inner);
         if sampled_at.is_none_or(|at| now.saturating_duration_since(at) >= SAMPLE_EVERY) {
             *sampled_at = Some(now);
-            let free = rustix::fs::statvfs(&self.dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+            let free = free_bytes(&self.dir).unwrap_or(0);
             self.free.store(free, Ordering::Relaxed);
             self.enough.store(free >= self.free_bytes_min.load(Ordering::Relaxed), Ordering::Relaxed);
         }

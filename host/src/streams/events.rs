@@ -8,7 +8,7 @@
 pub(super) const OTHER: &str = "other";
 
 /// The events of docs.github.com/webhooks/webhook-events-and-payloads, sorted.
-const PUBLISHED: [&str; 76] = [
+pub const PUBLISHED: [&str; 76] = [
     "branch_protection_configuration",
     "branch_protection_rule",
     "check_run",

@@ -136,6 +136,9 @@ mod tests {
         let config = config::load(Some(&dir.path().join("hookyard.toml")), &BTreeMap::new()).unwrap();
         let (directory, problems) = config::load_tenants(&config, &BTreeMap::new(), &Directory::default());
         assert!(problems.is_empty(), "{problems:?}");
+        let reading = config::read(Some(&dir.path().join("hookyard.toml")), &BTreeMap::new());
+        let survey = config::survey(&reading, &BTreeMap::new());
+        assert!(survey.problems.is_empty() && survey.plugins == 1, "`hookyard check` is content with it: {survey:?}");
         assert_eq!(directory.tenants.values().map(|tenant| tenant.sources.len()).sum::<usize>(), 1);
         let mode = |place: &str| fs::metadata(dir.path().join(place)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(SECRET), mode("tenants/default/secrets")), (0o600, 0o700));

@@ -142,8 +142,7 @@ async fn work(plan: Arc<Plan>) -> Result<(), Failure> {
 }
 
 fn request(plan: &Plan, id: &str) -> Result<Request<Full<Bytes>>, Failure> {
-    let path = if plan.target.path.is_empty() { "/" } else { &plan.target.path };
-    Request::post(path)
+    Request::post(&plan.target.path)
         .header(header::CONTENT_TYPE, plan.content_type)
         .header(header::USER_AGENT, "GitHub-Hookshot/hookyard-send")
         .header("x-github-event", &plan.event)

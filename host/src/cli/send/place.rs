@@ -65,7 +65,7 @@ impl Args {
                 .hint("give --url https://NAME/… and --secret-file"));
         }
         let path = if self.tenant.as_str() == "default" { String::new() } else { format!("/t/{}", self.tenant) };
-        let url = format!("http://{}{path}/webhooks/{SOURCE}", api::reachable(Some(config.ingest.listen)));
+        let url = format!("http://{}{path}/webhooks/{SOURCE}", api::reachable(config.ingest.listen));
         if let Some(secret) = named {
             return Ok((Target::parse(&url)?, secret));
         }
@@ -81,6 +81,7 @@ impl Args {
     }
 
     fn named_secret(&self) -> Result<Option<Secret>, Failure> {
+        let empty = || Failure::new(Exit::Failed, "the secret is empty");
         let bytes = match (&self.secret_env, &self.secret_file) {
             (Some(name), _) => environment()
                 .remove(name)
@@ -88,12 +89,14 @@ impl Args {
                     Failure::new(Exit::Failed, format!("the environment has no {name}")).hint("export it, or use --secret-file")
                 })?
                 .into_bytes(),
-            (None, Some(file)) => {
-                let bytes = read_bounded(file)?;
-                bytes.strip_suffix(b"\r\n").or(bytes.strip_suffix(b"\n")).unwrap_or(&bytes).to_vec()
-            }
+            (None, Some(file)) => return Secret::in_file(&read_bounded(file)?).map(Some).ok_or_else(empty),
             (None, None) => return Ok(None),
         };
-        Secret::new(bytes).map(Some).ok_or_else(|| Failure::new(Exit::Failed, "the secret is empty"))
+        let secret = Secret::new(bytes).ok_or_else(empty)?;
+        // As the host does, which would not know a signature made with it.
+        match secret.surrounded_by() {
+            None => Ok(Some(secret)),
+            Some(around) => Err(Failure::new(Exit::Failed, format!("the variable with the secret has {around}")).hint(Secret::WITHOUT)),
+        }
     }
 }

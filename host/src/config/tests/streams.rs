@@ -54,6 +54,7 @@ fn a_stream_to_rabbitmq_has_keys_of_its_own() {
         let folder = Folder::with(&[
             ("hookyard.toml", &format!("[streams.a]\nkind = \"rabbitmq\"\nurl = {{ file = \"url\" }}\ntenants = [\"*\"]\n{more}")),
             ("url", url),
+            ("ca.pem", include_str!("../../../../tests/fixtures/tls/first.pem")),
         ]);
         folder.load()
     };
@@ -62,7 +63,7 @@ fn a_stream_to_rabbitmq_has_keys_of_its_own() {
     assert_eq!((rabbitmq.message_bytes_max, rabbitmq.address.vhost()), (16 << 20, "/"));
     for (url, more, key) in [
         ("redis://:hunter2@x", "", "streams.a.url"),
-        ("amqp://hook:hunter2@x", "[streams.a.tls]\nca = \"url\"\n", "streams.a.url"),
+        ("amqp://hook:hunter2@x", "[streams.a.tls]\nca = \"ca.pem\"\n", "streams.a.url"),
         ("amqp://hook:hunter2@x", "maxlen = 10\n", "streams.a.maxlen"),
     ] {
         let problems = stream(url, more).unwrap_err();
@@ -82,6 +83,6 @@ fn what_a_stream_cannot_be_is_told_key_by_key() {
     let plain =
         "[streams.a]\nkind = \"redis\"\nurl = { file = \"redis.url\" }\ntenants = [\"default\"]\n[streams.a.tls]\nca = \"redis.url\"\n";
     let (keys, words) = problems(plain);
-    assert_eq!(keys, ["streams.a.url"]);
+    assert_eq!(keys, ["streams.a.tls.ca", "streams.a.url"]);
     assert!(words.contains("rediss://"), "{words}");
 }

@@ -26,7 +26,7 @@ fn token(name: &str, expires_ms: i64) -> Vec<u8> {
 
 fn app_reach(server: &Server, installation: Option<u64>, installations: &[u64]) -> Reach {
     let mut reach = reach(&server.authority(), &["127.0.0.1"]);
-    let app = GithubApp::new(12_345, &secret(KEY), installations.to_vec(), &server.url("")).unwrap();
+    let app = GithubApp::new("12345", &secret(KEY), installations.to_vec(), &server.url("")).unwrap();
     let mut allowed = (*reach.allowed).clone();
     allowed.credentials.insert("app".to_owned(), Credential::GithubApp(Arc::new(app)));
     reach.allowed = Arc::new(allowed);
@@ -222,10 +222,32 @@ async fn a_server_that_refuses_every_token_does_not_make_the_host_make_them_for_
 }
 
 #[test]
-fn a_key_that_is_none_is_refused_in_words() {
-    for bad in ["not a key at all", "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"] {
-        let error = GithubApp::new(1, &secret(bad), vec![1], GITHUB_API_URL).unwrap_err();
-        assert!(error.contains("BEGIN RSA PRIVATE KEY"), "{error}");
+fn a_key_is_taken_in_the_shapes_that_one_line_makes_of_it() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let packed = STANDARD.encode(KEY);
+    let wrapped = packed.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect::<Vec<_>>().join("\n");
+    let one_line = KEY.trim_end().replace('\n', "\\n");
+    let shapes = [KEY.replace('\n', "\r\n"), one_line.clone(), one_line.replace("\\n", "\\r\\n"), KEY.replace('\n', " "), packed, wrapped];
+    for shape in shapes {
+        let app = GithubApp::new("Iv23liAbCdEf", &secret(&shape), vec![1], GITHUB_API_URL);
+        assert!(app.is_ok(), "{:?}", app.err());
     }
-    assert!(GithubApp::new(1, &secret(KEY), vec![1], "api.github.com").is_err());
+}
+
+#[test]
+fn a_key_that_is_none_is_refused_in_words() {
+    let labelled = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+    for (bad, why) in [
+        ("not a key at all".to_owned(), "no private key in PEM"),
+        (labelled("EC PRIVATE KEY"), "elliptic curves"),
+        (labelled("ENCRYPTED PRIVATE KEY"), "encrypted with a passphrase"),
+        (KEY.replacen('\n', "\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n", 1), "encrypted with a passphrase"),
+        (labelled("OPENSSH PRIVATE KEY"), "OpenSSH"),
+        (labelled("RSA PUBLIC KEY"), "the public half"),
+        (labelled("RSA PRIVATE KEY"), "no usable RSA key"),
+    ] {
+        let error = GithubApp::new("1", &secret(&bad), vec![1], GITHUB_API_URL).unwrap_err();
+        assert!(error.contains("BEGIN RSA PRIVATE KEY") && error.contains(why), "{why}: {error}");
+    }
+    assert!(GithubApp::new("1", &secret(KEY), vec![1], "api.github.com").is_err());
 }
