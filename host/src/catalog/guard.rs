@@ -2,7 +2,7 @@
 //! a version back that does worse than the one before, and gives back what a version has taken that was left.
 //!
 //! It is one task that decides at once what needs no run, and one task a tenant for what does, so that one tenant's slow plugins keep the
-//! guard from nobody else.
+//! guard from nobody else. Circuits are looked after here, too: they hold queues like breakers do.
 
 use std::{
     collections::BTreeSet,
@@ -13,13 +13,15 @@ use std::{
 use super::{
     Inner, Plugin,
     breaker::Stand,
+    circuits::Look,
     health::Told,
     rollback::Word,
+    table::Table,
     trial::{Reach, old_does_better},
 };
 use crate::{
     delivery::{Delivery, DeliveryId, TenantId},
-    observe::facts::PluginBreaker,
+    observe::facts::{PluginBreaker, UpstreamCircuit},
     tasks::Tasks,
 };
 
@@ -74,9 +76,22 @@ impl Inner {
             }
             next = next.into_iter().chain(look).min();
         }
+        next = next.into_iter().chain(self.look_after_circuits(&table, now)).min();
         busy.extend(self.left_behind(now));
         for tenant in busy {
             self.attend(tenant, tasks);
+        }
+        next
+    }
+
+    /// Has the queues held, tried and opened as the circuits say, and tells of each move.
+    fn look_after_circuits(&self, table: &Table, now: Instant) -> Option<Instant> {
+        let Look { is_changed, moved, next } = self.circuits.look(now, |tenant| table.0.contains_key(tenant));
+        if is_changed {
+            self.change(Clone::clone);
+        }
+        for (tenant, destination, state) in moved {
+            self.parts.observer.record(&UpstreamCircuit { tenant, destination, state });
         }
         next
     }

@@ -9,6 +9,8 @@ mod approval;
 mod asks;
 mod breaker;
 mod budgets;
+mod circuit;
+mod circuits;
 mod files;
 mod guard;
 mod health;
@@ -42,7 +44,7 @@ use tokio::sync::{Mutex, Notify, watch as channel};
 use crate::{
     clock::Clock,
     delivery::{
-        DeliveryId, Digest, Outcome, PluginName, RetryPolicy, SourceId, TenantId, Timestamp,
+        DeliveryId, Digest, Outcome, PluginName, RetryPolicy, SourceId, TenantId, Timestamp, Upstream,
         report::AdmissionReport,
         view::{PluginVersionView, PluginView},
     },
@@ -218,6 +220,8 @@ struct Inner {
     approved: std::sync::Mutex<BTreeSet<(TenantId, PluginName, Digest)>>,
     /// Tenants the guard works on at this moment.
     attended: std::sync::Mutex<BTreeSet<TenantId>>,
+    /// What of the servers that plugins call is away.
+    circuits: circuits::Circuits,
     /// Versions on their way.
     loads: loads::Loads,
     /// What the first scan saw; the watcher takes it over.
@@ -239,6 +243,7 @@ impl Catalog {
             left: std::sync::Mutex::default(),
             approved: std::sync::Mutex::default(),
             attended: std::sync::Mutex::default(),
+            circuits: circuits::Circuits::default(),
             loads: loads::Loads::default(),
             seen: Mutex::default(),
         }))
@@ -284,9 +289,11 @@ impl Catalog {
         self.0.allowed(tenant)
     }
 
-    /// Notes how a run of a version ended, once that is settled.
-    pub fn note(&self, version: &Plugin, delivery: DeliveryId, outcome: &Outcome) {
-        if version.health.note(delivery, outcome, self.0.settings.breaker, self.0.parts.clock.instant()) {
+    /// Notes how a run of a version ended and what it found of the servers it called, once that is settled.
+    pub fn note(&self, version: &Plugin, delivery: DeliveryId, outcome: &Outcome, found: &[Upstream]) {
+        let now = self.0.parts.clock.instant();
+        let has_moved = self.0.circuits.note((&version.tenant, &version.name), delivery, found, now);
+        if version.health.note(delivery, outcome, self.0.settings.breaker, now) || has_moved {
             self.0.attention.notify_one();
         }
     }
@@ -300,7 +307,7 @@ impl Catalog {
     /// Every known plugin, for people.
     #[must_use]
     pub fn views(&self, tenant: Option<&TenantId>) -> Vec<PluginView> {
-        self.0.table.load().views(tenant, &self.0.parts.clock)
+        self.0.table.load().views(tenant, (&self.0.circuits, &self.0.parts.clock))
     }
 
     /// Pauses or resumes a plugin's queue; a restart changes nothing about it. Resuming closes its breaker too, and forgives crashes. False
@@ -313,6 +320,7 @@ impl Catalog {
         self.0.parts.ledger.pause_plugin(tenant, name, paused).await?;
         if let Some(plugin) = self.plugin(tenant, name).filter(|_| !paused) {
             plugin.health.pardon();
+            self.0.circuits.pardon(tenant, name);
             self.0.attention.notify_one();
         }
         self.0.change(|table| {
@@ -343,7 +351,7 @@ impl Catalog {
 
     /// One plugin with the versions that are kept of it, for people.
     pub async fn view(&self, tenant: &TenantId, name: &PluginName) -> Result<Option<PluginView>, LedgerError> {
-        let Some(mut view) = self.0.table.load().view(tenant, name, &self.0.parts.clock) else { return Ok(None) };
+        let Some(mut view) = self.0.table.load().view(tenant, name, (&self.0.circuits, &self.0.parts.clock)) else { return Ok(None) };
         let holds = self.0.parts.ledger.plugin_standing(tenant, name).await?.holds;
         let held = |digest: Digest| holds.iter().find(|hold| hold.digest == digest).map(|hold| hold.reason.clone());
         let versions = self.0.parts.ledger.plugin_versions(tenant, name).await?;
@@ -367,7 +375,7 @@ impl Inner {
     /// Puts a changed table in place of the current one and tells who serves queues.
     fn change(&self, change: impl Fn(&table::Table) -> table::Table) {
         self.table.rcu(|table| change(table));
-        let queues = self.table.load().queues(self.settings.tenant_concurrency_max);
+        let queues = self.table.load().queues(self.settings.tenant_concurrency_max, &self.circuits);
         self.queues.send_if_modified(|current| {
             let changed = *current != queues;
             *current = queues;

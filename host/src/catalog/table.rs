@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Plugin, health::Told, route};
+use super::{Plugin, circuits::Circuits, health::Told, route};
 use crate::{
     clock::Clock,
     delivery::{
@@ -42,6 +42,9 @@ pub(super) struct Subscription {
     pub(super) sources: Vec<SourceId>,
     pub(super) events: Vec<String>,
 }
+
+/// What is known of a plugin beside the table, and the clock it is dated by.
+pub(super) type Beside<'a> = (&'a Circuits, &'a Clock);
 
 /// All plugins at one moment.
 #[derive(Clone, Debug, Default)]
@@ -99,12 +102,13 @@ impl Table {
         matching.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The queues that can be worked on: neither paused, nor parked by their breaker or because their runs have ended the host.
-    pub(super) fn queues(&self, tenant_concurrency_max: usize) -> QueueSet {
+    /// The queues that can be worked on: neither paused, nor parked by their breaker or because their runs have ended the host, nor held
+    /// because a server that their plugins call is away.
+    pub(super) fn queues(&self, tenant_concurrency_max: usize, circuits: &Circuits) -> QueueSet {
         let going = |entry: &&Entry| !entry.paused && entry.crash.is_none();
         let serving = self.0.values().flat_map(BTreeMap::values).filter(going).filter_map(|entry| entry.plugin.as_ref());
         let queue = |plugin: &Arc<Plugin>| {
-            let concurrency_max = plugin.health.lends(plugin.concurrency_max)?;
+            let concurrency_max = circuits.lends(&plugin.tenant, &plugin.name, plugin.health.lends(plugin.concurrency_max)?)?;
             let (tenant, name) = (plugin.tenant.clone(), plugin.name.clone());
             Some(Queue { tenant, plugin: name, concurrency_max, run_memory: run_memory(&plugin.budget) })
         };
@@ -112,9 +116,9 @@ impl Table {
     }
 
     /// Every plugin, for people, without the reports of their examinations.
-    pub(super) fn views(&self, tenant: Option<&TenantId>, clock: &Clock) -> Vec<PluginView> {
+    pub(super) fn views(&self, tenant: Option<&TenantId>, beside: Beside<'_>) -> Vec<PluginView> {
         let tenants = self.0.iter().filter(|(id, _)| tenant.is_none_or(|wanted| wanted == *id));
-        let each = tenants.flat_map(|(tenant, plugins)| plugins.iter().map(move |(name, entry)| view(tenant, name, entry, clock)));
+        let each = tenants.flat_map(|(tenant, plugins)| plugins.iter().map(move |(name, entry)| view(tenant, name, entry, beside)));
         let brief = |view: PluginView| PluginView {
             report: None,
             refusal: view.refusal.map(|refusal| PluginRefusalView { report: None, ..refusal }),
@@ -124,22 +128,24 @@ impl Table {
     }
 
     /// One plugin, for people.
-    pub(super) fn view(&self, tenant: &TenantId, name: &PluginName, clock: &Clock) -> Option<PluginView> {
-        Some(view(tenant, name, self.entry(tenant, name)?, clock))
+    pub(super) fn view(&self, tenant: &TenantId, name: &PluginName, beside: Beside<'_>) -> Option<PluginView> {
+        Some(view(tenant, name, self.entry(tenant, name)?, beside))
     }
 }
 
-fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, clock: &Clock) -> PluginView {
+fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, (circuits, clock): Beside<'_>) -> PluginView {
     let plugin = entry.plugin.as_deref();
     let report = plugin.map(|plugin| &plugin.report);
     let mut breaker = plugin.map(|plugin| plugin.health.breaker_view(clock));
     if let (Some(breaker), Some(_)) = (&mut breaker, &entry.crash) {
         *breaker = BreakerView { state: Told::Crashed.slug().to_owned(), until: None, ..breaker.clone() };
     }
+    let circuits = circuits.views(tenant, name, clock);
     let is_broken = breaker.as_ref().is_some_and(|breaker| breaker.state != "closed");
     let status = match (plugin, entry.paused) {
         (_, true) => "paused",
         (Some(_), false) if is_broken => "broken",
+        (Some(_), false) if !circuits.is_empty() => "slowed",
         (Some(_), false) => "active",
         (None, false) if entry.compiling_since.is_some() => "compiling",
         (None, false) => "refused",
@@ -159,6 +165,7 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, clock: &Clock) -> P
         refusal: entry.refusal.clone(),
         breaker,
         crash: entry.crash.as_ref().map(|crash| crash.detail.clone()),
+        circuits,
         retry: plugin.map(|plugin| (&plugin.retry).into()),
         watch: plugin.and_then(|plugin| plugin.health.watch_view(clock)),
         report: report.map(|report| AdmissionReport::clone(report)),

@@ -210,6 +210,10 @@ fn show(output: Output, plugin: &Value) -> Result<(), Failure> {
     if plugin["retry"].is_object() {
         output.line(&format!("{:18}{}", "retried", field(&plugin["retry"], "schedule")))?;
     }
+    for circuit in plugin["circuits"].as_array().into_iter().flatten() {
+        let until = circuit["until"].as_str().map(|until| format!(" until {until}")).unwrap_or_default();
+        output.line(&format!("{:18}{} is {}{until}", "upstream", field(circuit, "destination"), field(circuit, "state")))?;
+    }
     let breaker = &plugin["breaker"];
     if breaker["state"].as_str().is_some_and(|state| state != "closed") {
         let words = ["state", "faults", "until"].map(|name| format!("{name}={}", field(breaker, name)));

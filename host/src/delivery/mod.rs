@@ -13,6 +13,7 @@ pub mod report;
 mod retry;
 mod settlement;
 mod timestamp;
+mod upstream;
 pub mod view;
 
 pub use attempt::{AttemptRecord, Effects, Emit, KvRead, KvWrite};
@@ -24,6 +25,7 @@ pub use refusal::Refusal;
 pub use retry::{GivenUp, RetryError, RetryPolicy, Tries, parse_time};
 pub use settlement::{DeadReason, Settlement};
 pub use timestamp::{ParseTimestampError, Timestamp};
+pub use upstream::{Destination, Upstream};
 
 use bytes::Bytes;
 

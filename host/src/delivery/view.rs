@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     host_call::{Blob, HostCall, Recorded},
-    retry::RetryView,
+    retry::{CircuitView, RetryView},
 };
 use super::{DeliveryId, LegState, PluginName, SourceId, StreamName, TenantId, Timestamp, report::AdmissionReport};
 
@@ -238,8 +238,8 @@ pub struct PluginView {
     pub tenant: TenantId,
     /// Its name.
     pub name: PluginName,
-    /// `active`, `compiling` (the first version is on its way), `refused` (no version serves), `paused` or `broken` (its breaker, or two
-    /// deaths of the host, have parked its queue).
+    /// `active`, `compiling` (the first version is on its way), `refused` (no version serves), `paused`, `broken` (its breaker, or two
+    /// deaths of the host, have parked its queue) or `slowed` (a server it calls is away).
     pub status: String,
     /// The version that serves.
     pub digest: Option<String>,
@@ -266,6 +266,9 @@ pub struct PluginView {
     /// Why its queue is parked, where the host has died twice in its runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crash: Option<String>,
+    /// Servers it calls that are away, or have come back just now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub circuits: Vec<CircuitView>,
     /// When its legs run again after a failure; none where no version serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryView>,

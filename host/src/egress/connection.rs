@@ -131,7 +131,7 @@ impl Resolver {
             Self::Fixed(names) => names.get(host).cloned().unwrap_or_default(),
         };
         if found.is_empty() {
-            return Err(SendError::Unavailable(format!("the name {host} has no address")));
+            return Err(SendError::Unreachable(format!("the name {host} has no address")));
         }
         Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
@@ -157,15 +157,15 @@ pub(super) async fn open(
     }
     let host = &target.host;
     Err(match (failed, refused) {
-        (Some(error), _) => SendError::Unavailable(format!("{host} cannot be reached: {error}")),
+        (Some(error), _) => SendError::Unreachable(format!("{host} cannot be reached: {error}")),
         (None, Some(why)) => SendError::Denied(format!("{host}: {why}")),
-        (None, None) => SendError::Unavailable(format!("the name {host} has no address")),
+        (None, None) => SendError::Unreachable(format!("the name {host} has no address")),
     })
 }
 
 async fn shake_hands(target: &Target, stream: TcpStream, address: SocketAddr, tls: &Arc<ClientConfig>) -> Result<Connection, SendError> {
     let host = &target.host;
-    let failed = |what: &str, error: &dyn std::fmt::Display| SendError::Unavailable(format!("{what} with {host} failed: {error}"));
+    let failed = |what: &str, error: &dyn std::fmt::Display| SendError::Unreachable(format!("{what} with {host} failed: {error}"));
     stream.set_nodelay(true).map_err(|error| failed("the connection", &error))?;
     let stream: Box<dyn Stream> = if target.is_https {
         let name = ServerName::try_from(host.clone()).map_err(|error| failed("TLS", &error))?;

@@ -38,7 +38,7 @@ pub(super) async fn exchange(mut connection: Connection, request: Request<Full<B
                 Err(mut error) => {
                     return match error.take_message() {
                         Some(request) => Ok(Err(request)),
-                        None => Err(SendError::Unavailable(format!("the request failed: {}", error.into_error()))),
+                        None => Err(SendError::Unreachable(format!("the request failed: {}", error.into_error()))),
                     };
                 }
             };
@@ -78,7 +78,7 @@ async fn read(answer: http::Response<Incoming>) -> Result<Raw, SendError> {
     }
     let (mut bytes, mut truncated) = (BytesMut::new(), false);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| SendError::Unavailable(format!("the answer broke off: {error}")))?;
+        let frame = frame.map_err(|error| SendError::Unreachable(format!("the answer broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         let room = ANSWER_BYTES_MAX - bytes.len();
         bytes.extend_from_slice(&data[..data.len().min(room)]);

@@ -201,6 +201,7 @@ fn token_of(answer: Response) -> Result<Token, Refused> {
             Ok(Token { header, expires_at: made.expires_at })
         }
         403 | 429 => Err(Refused::Answer(answer)),
+        status @ 500.. => Err(Refused::Error(SendError::Unreachable(format!("GitHub gave no installation token ({status})")))),
         status => Err(error(format!(
             "GitHub gave no installation token ({status}); check `app_id` or `client_id`, the private key and whether the app is still installed"
         ))),

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{SendError, credential::Credential, headers, target::Target};
-use crate::{cidr::Cidr, delivery::TenantId};
+use crate::{
+    cidr::Cidr,
+    delivery::{Destination, TenantId},
+};
 
 /// The methods a grant may name. `CONNECT` and `TRACE` are no requests of a plugin.
 pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -100,6 +103,16 @@ pub(super) struct Granted<'a> {
     pub(super) credential: Option<Named<'a>>,
     /// Header names that both sides grant beside the standard ones, in lower case.
     pub(super) headers: BTreeSet<String>,
+}
+
+impl Granted<'_> {
+    /// Where it goes, in a name that tells nothing secret.
+    pub(super) fn destination(&self) -> Destination {
+        match self.credential {
+            Some((name, Credential::Url(_))) => Destination::of_credential(name),
+            _ => Destination::server(self.target.authority()),
+        }
+    }
 }
 
 /// A credential and what it is called.

@@ -19,6 +19,7 @@ mod address;
 mod app_key;
 mod connection;
 mod credential;
+mod error;
 mod exchange;
 mod github_app;
 mod grant;
@@ -46,6 +47,7 @@ use tokio::time::Instant;
 use self::{
     address::Policy,
     connection::{Connection, Key, Pool, Resolver},
+    error::{is_up, scrubbed},
     exchange::{Exchanged, Raw, exchange},
     github_app::{Made, Mint, Refused, Token},
     grant::{Granted, METHODS},
@@ -57,12 +59,14 @@ use self::{
 pub use self::{
     app_key::unusable_key,
     credential::{Credential, SecretHeader, SecretUrl},
+    error::SendError,
     github_app::{API_URL as GITHUB_API_URL, GithubApp},
     grant::{Allowed, Asked, HttpGrant, Purpose, Reach, SecretGrant, Standing},
 };
 use crate::{
     cidr::Cidr,
     clock::Clock,
+    delivery::Upstream,
     shares::{Holder, Resource, Shares},
     signature,
 };
@@ -115,23 +119,6 @@ pub struct Response {
     pub truncated: bool,
 }
 
-/// Why there is no answer. No text has a secret in it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// Not granted, and what is missing.
-    #[error("{0}")]
-    Denied(String),
-    /// No answer before the deadline.
-    #[error("no answer in time")]
-    Timeout,
-    /// The request is longer than the cap.
-    #[error("the request is longer than {REQUEST_BYTES_MAX} bytes, or its header lines are more than may be sent")]
-    TooLarge,
-    /// The other side could not be reached.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
 /// The way out; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Egress(Arc<Inner>);
@@ -160,17 +147,31 @@ impl Egress {
 
     /// Sends a request of a run and waits for the answer until `deadline`. An answer of any status is an answer, a redirect among them.
     pub async fn send(&self, reach: &Reach, request: Request, deadline: Instant) -> Result<Response, SendError> {
-        let (method, headers, granted) = judged(reach, &request)?;
+        self.send_watched(reach, request, deadline).await.0
+    }
+
+    /// The same, and how the other side did, where the request came to it.
+    pub async fn send_watched(
+        &self,
+        reach: &Reach,
+        request: Request,
+        deadline: Instant,
+    ) -> (Result<Response, SendError>, Option<Upstream>) {
+        let (method, headers, granted) = match judged(reach, &request) {
+            Ok(judged) => judged,
+            Err(denied) => return (Err(denied), None),
+        };
+        let destination = granted.destination();
+        // Who waits for its turn waits for its own tenant's requests, not for the other side.
+        let pool = self.0.settings.shares.pool(Resource::OutgoingRequests);
+        let Ok(_turn) = tokio::time::timeout_at(deadline, pool.take(&Holder::tenant(&reach.tenant), 1)).await else {
+            return (Err(SendError::Timeout), None);
+        };
         let call = Call { egress: &self.0, reach, credential: granted.credential.map(|(name, _)| name) };
         let parts = (method, headers, request.body.into());
-        let sent = async {
-            let _turn = self.0.settings.shares.pool(Resource::OutgoingRequests).take(&Holder::tenant(&reach.tenant), 1).await;
-            call.run(granted, parts).await
-        };
-        match tokio::time::timeout_at(deadline, sent).await {
-            Ok(answer) => answer,
-            Err(_) => Err(SendError::Timeout),
-        }
+        let answer = tokio::time::timeout_at(deadline, call.run(granted, parts)).await.unwrap_or(Err(SendError::Timeout));
+        let upstream = is_up(&answer).map(|is_up| Upstream { destination, is_up });
+        (answer, upstream)
     }
 
     /// Whether a run may send this request: all that [`Self::send`] looks at before a name is resolved.
@@ -254,7 +255,7 @@ impl Call<'_> {
         let connection = connection::open(target, &self.reach.tenant, &self.policy(), by).await?;
         match exchange(connection, request).await? {
             Exchanged::Answer(raw, connection) => Ok(self.keep(key, raw, connection)),
-            Exchanged::NotSent(_) => Err(SendError::Unavailable("the connection was closed before the request was written".to_owned())),
+            Exchanged::NotSent(_) => Err(SendError::Unreachable("the connection was closed before the request was written".to_owned())),
         }
     }
 
@@ -332,14 +333,6 @@ fn checked(request: &Request) -> Result<Method, SendError> {
 fn clean(answer: &Response, scrubber: &Scrubber) -> Response {
     let headers = answer.headers.iter().map(|(name, value)| (scrubber.text(name), scrubber.text(value))).collect();
     Response { status: answer.status, headers, body: scrubber.bytes(&answer.body).into_owned(), truncated: answer.truncated }
-}
-
-fn scrubbed(error: SendError, scrubber: &Scrubber) -> SendError {
-    match error {
-        SendError::Denied(why) => SendError::Denied(scrubber.text(&why)),
-        SendError::Unavailable(why) => SendError::Unavailable(scrubber.text(&why)),
-        other @ (SendError::Timeout | SendError::TooLarge) => other,
-    }
 }
 
 /// RFC 9110, 5.6.7.

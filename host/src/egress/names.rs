@@ -69,7 +69,7 @@ impl Names {
 
     /// The addresses of a name. Waits for the tenant's turn, and no longer than its caller does.
     pub(super) async fn addresses(&self, tenant: &TenantId, name: &str) -> Result<Vec<IpAddr>, SendError> {
-        let failed = |why: String| SendError::Unavailable(format!("the name {name} cannot be resolved: {why}"));
+        let failed = |why: String| SendError::Unreachable(format!("the name {name} cannot be resolved: {why}"));
         let _turn = self.shares.pool(Resource::Lookups).take(&Holder::tenant(tenant), 1).await;
         let resolver = self.resolver().map_err(failed)?;
         let mut lookup = pin!(resolver.lookup_ip(name));

@@ -187,6 +187,45 @@ async fn one_deadline_covers_connection_tls_head_and_body() {
 }
 
 #[tokio::test]
+async fn what_happened_to_a_request_says_whether_the_other_side_is_up_and_what_was_not_sent_says_nothing() {
+    let found = async |egress: &Egress, reach: &Reach, url: &str| {
+        let deadline = Instant::now() + Duration::from_millis(300);
+        egress.send_watched(reach, request("GET", url), deadline).await.1.map(|upstream| (upstream.destination.to_string(), upstream.is_up))
+    };
+    for (status, is_up) in [(200, true), (301, true), (404, true), (429, true), (500, false), (503, false)] {
+        let server = Server::start(move |_| answer(status, "", "")).await;
+        let reach = reach(&server.authority(), &["127.0.0.1"]);
+        assert_eq!(found(&egress(), &reach, &server.url("/")).await, Some((server.authority(), is_up)), "{status}");
+    }
+    let silent = Server::start(|_| Vec::new()).await;
+    let broken = Server::start(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\nconnection: close\r\n\r\n".to_vec()).await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for url in [silent.url("/"), broken.url("/"), format!("http://{gone}/"), format!("http://localhost:{}/", gone.port())] {
+        let host = Target::parse(&url).unwrap().authority();
+        let named = Egress::with_resolver(Settings::default(), Clock::system(), Resolver::Fixed(BTreeMap::new())).unwrap();
+        assert_eq!(found(&named, &reach(&host, &["127.0.0.1"]), &url).await, Some((host, false)), "{url}");
+    }
+    let granted = reach(&silent.authority(), &[]);
+    assert_eq!(found(&egress(), &granted, "http://elsewhere.example/").await, None, "not granted");
+    assert_eq!(found(&egress(), &granted, &silent.url("/")).await, None, "its address is refused");
+    let odd = Server::start(|_| answer(200, "content-encoding: gzip\r\n", "x")).await;
+    assert_eq!(found(&egress(), &reach(&odd.authority(), &["127.0.0.1"]), &odd.url("/")).await, None, "it answers, if oddly");
+}
+
+#[tokio::test]
+async fn who_waits_for_its_tenants_own_requests_says_nothing_of_the_other_side() {
+    let mut limits = crate::shares::Limits::of(crate::shares::Machine::here());
+    limits.set(Resource::OutgoingRequests, crate::shares::Limit::new(1, 1));
+    let egress = Egress::new(Settings { shares: Shares::new(&limits), ..Settings::default() }, Clock::system()).unwrap();
+    let silent = Server::start(|_| Vec::new()).await;
+    let reach = reach(&silent.authority(), &["127.0.0.1"]);
+    let ask = |ms| egress.send_watched(&reach, request("GET", &silent.url("/")), Instant::now() + Duration::from_millis(ms));
+    let (first, second) = tokio::join!(ask(400), ask(200));
+    assert_eq!((first.0, first.1.map(|upstream| upstream.is_up)), (Err(SendError::Timeout), Some(false)));
+    assert_eq!((second.0, second.1), (Err(SendError::Timeout), None));
+}
+
+#[tokio::test]
 async fn connections_are_kept_for_the_same_tenant_and_credential_and_for_nobody_else() {
     let server = Server::start(|_| answer(200, "", "ok")).await;
     let (egress, red) = (egress(), reach(&server.authority(), &["127.0.0.1"]));
@@ -226,7 +265,7 @@ async fn tls_is_spoken_for_the_name_that_was_asked_for_and_only_to_who_can_prove
     let host = format!("localhost:{}", server.port());
     let (url, reach) = (format!("https://{host}/"), reach(&host, &["127.0.0.1", "::1"]));
     let error = send(&egress(), &reach, request("GET", &url)).await.unwrap_err();
-    assert!(matches!(&error, SendError::Unavailable(why) if why.contains("TLS with localhost failed")), "{error:?}");
+    assert!(matches!(&error, SendError::Unreachable(why) if why.contains("TLS with localhost failed")), "{error:?}");
     let trusting = Egress::new(Settings { ca_file: Some(ca_file), ..Settings::default() }, Clock::system()).unwrap();
     assert_eq!(send(&trusting, &reach, request("GET", &url)).await.unwrap().body, b"private");
     assert_eq!(server.names(), [Some("localhost".to_owned())]);

@@ -13,7 +13,7 @@ pub use rejected::MessageRejected;
 pub use streams::{StreamConnected, StreamFailed, StreamPublished};
 
 use crate::{
-    delivery::{DeliveryId, Digest, LegId, PluginName, SourceId, TenantId},
+    delivery::{DeliveryId, Destination, Digest, LegId, PluginName, SourceId, TenantId},
     ledger::Refund,
 };
 
@@ -174,6 +174,17 @@ pub struct PluginBreaker {
     pub state: &'static str,
     /// Deliveries that faulted in a row, as far as is counted.
     pub faults: usize,
+}
+
+/// The circuit to a server that a tenant's plugins call has moved.
+#[derive(Clone, Debug)]
+pub struct UpstreamCircuit {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which server.
+    pub destination: Destination,
+    /// `open`, `half_open`, `recovering` or `closed`.
+    pub state: &'static str,
 }
 
 /// The files of a plugin were not taken; what served before still does.

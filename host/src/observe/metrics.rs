@@ -78,6 +78,7 @@ pub struct Metrics {
     plugin_broken: Family<PluginLabels, Gauge>,
     oldest_parked: Family<PluginLabels, Gauge>,
     breaker_moves: Family<ResultLabels, Counter>,
+    circuit_moves: Family<ResultLabels, Counter>,
     host_calls: Family<HostCallLabels, Counter>,
     settlements_void: Family<ResultLabels, Counter>,
     settings_reloads: Family<ResultLabels, Counter>,
@@ -139,6 +140,7 @@ impl Metrics {
             plugin_broken: Family::default(),
             oldest_parked: Family::default(),
             breaker_moves: Family::default(),
+            circuit_moves: Family::default(),
             host_calls: Family::default(),
             settlements_void: Family::default(),
             settings_reloads: Family::default(),
@@ -193,6 +195,7 @@ impl Metrics {
         registry.register("plugin_info", "1 for the version of each plugin that serves", self.plugin_info.clone());
         registry.register("plugin_broken", "1 for each plugin whose queue is parked by its faults or crashes", self.plugin_broken.clone());
         registry.register("plugin_breaker_moves", "Breakers that opened, tried again or closed, and crashes", self.breaker_moves.clone());
+        registry.register("upstream_circuit_moves", "Circuits to servers that plugins call, moved", self.circuit_moves.clone());
         registry.register("settings_reloads", "Times the settings files were read again", self.settings_reloads.clone());
         registry.register("admin_refused", "Calls the admin listener refused, by cause", self.admin_refused.clone());
         self.broker.register(registry);
@@ -274,6 +277,10 @@ impl Metrics {
 
     pub(super) fn breaker_move(&self, result: &'static str) {
         self.with(&self.breaker_moves, &ResultLabels { result }, |counter| _ = counter.inc());
+    }
+
+    pub(super) fn circuit_move(&self, result: &'static str) {
+        self.with(&self.circuit_moves, &ResultLabels { result }, |counter| _ = counter.inc());
     }
 
     pub(super) fn settings_reload(&self, result: &'static str) {

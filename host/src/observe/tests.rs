@@ -8,13 +8,13 @@ use super::{
     facts::{
         AdminTokenRefused, AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, HostCallTally, MessageRejected,
         PluginBreaker, PluginRefused, PluginRemoved, PluginRolledBack, PluginSwapped, SettingsReloaded, SettlementVoid, StreamConnected,
-        StreamFailed, StreamPublished,
+        StreamFailed, StreamPublished, UpstreamCircuit,
     },
     *,
 };
 use crate::{
     delivery::{
-        DeliveryId, Digest, LegId, PluginName, StreamName, TenantId,
+        DeliveryId, Destination, Digest, LegId, PluginName, StreamName, TenantId,
         view::{QueueView, StreamView},
     },
     ledger::Refund,
@@ -110,6 +110,8 @@ fn state_everything(observer: &Observer) {
     observer.record(&swapped(1));
     observer.record(&PluginRefused { tenant: tenant(), plugin: plugin(), code: "too_large", reason: "too large".into() });
     observer.record(&PluginBreaker { tenant: tenant(), plugin: plugin(), digest: Digest::of(&[b"1"]), state: "open", faults: 20 });
+    let destination = Destination::server("api.example".to_owned());
+    observer.record(&UpstreamCircuit { tenant: tenant(), destination, state: "open" });
     observer.record(&SettingsReloaded { problems: vec![] });
     observer.record(&StreamConnected { stream: stream(), position: 1 });
     observer.record(&StreamPublished { stream: stream(), published: 3, refused: 1, position: 4 });

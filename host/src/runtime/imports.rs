@@ -195,7 +195,7 @@ impl From<SendError> for http::Error {
             SendError::Denied(why) => Self::Denied(why),
             SendError::Timeout => Self::Timeout,
             SendError::TooLarge => Self::TooLarge,
-            SendError::Unavailable(why) => Self::Unavailable(why),
+            SendError::Unavailable(why) | SendError::Unreachable(why) => Self::Unavailable(why),
         }
     }
 }

@@ -144,6 +144,7 @@ fn report(mut state: State, outcome: Outcome, allowance: &Allowance, (fuel_left,
         Outcome::Fault(fault) if fault.kind.is_hosts() => 0,
         Outcome::Fault(_) => allowance.fuel,
     };
+    let upstreams = state.overlay.requests.upstreams();
     let commits = matches!(outcome, Outcome::Verdict(Verdict::Ack | Verdict::Skip(_)));
     RunReport {
         outcome,
@@ -155,6 +156,7 @@ fn report(mut state: State, outcome: Outcome, allowance: &Allowance, (fuel_left,
         memory_bytes_max: allowance.memory_bytes,
         logs: state.log.into_lines(),
         host_calls: state.journal.into_calls(),
+        upstreams,
     }
 }
 
@@ -169,5 +171,6 @@ fn unavailable(allowance: &Allowance, error: &wasmtime::Error) -> RunReport {
         memory_bytes_max: allowance.memory_bytes,
         logs: Vec::new(),
         host_calls: Vec::new(),
+        upstreams: Vec::new(),
     }
 }

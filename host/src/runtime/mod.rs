@@ -46,7 +46,7 @@ pub use self::{
 use crate::{
     clock::Clock,
     delivery::{
-        Delivery, Digest, Effects, Outcome, PluginName, TenantId, Timestamp,
+        Delivery, Digest, Effects, Outcome, PluginName, TenantId, Timestamp, Upstream,
         view::{HostCall, LogLine},
     },
     egress::{Egress, Standing},
@@ -251,6 +251,8 @@ pub struct RunReport {
     pub logs: Vec<LogLine>,
     /// What it asked of the host.
     pub host_calls: Vec<HostCall>,
+    /// How it found the servers it called; nothing where the run had no way out.
+    pub upstreams: Vec<Upstream>,
 }
 
 /// The sandbox; cheap to clone.

@@ -1,7 +1,7 @@
 //! What a run does outside while it runs: requests and operations with secrets. Both are answered at once and cannot be taken back, so they are
 //! bounded, and a gate without a way out answers them with words.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
@@ -11,7 +11,10 @@ use super::{
     recording::{Question, error_of, failure},
 };
 use crate::{
-    delivery::view::{Blob, Recorded},
+    delivery::{
+        Destination, Upstream,
+        view::{Blob, Recorded},
+    },
     egress::{Egress, Request, Response, SendError},
 };
 
@@ -37,6 +40,8 @@ pub(super) struct Requests {
     ends: Instant,
     sent: u32,
     answered_bytes: usize,
+    /// How the last request to each destination went; no more of them than requests.
+    upstreams: BTreeMap<Destination, bool>,
 }
 
 impl Requests {
@@ -45,7 +50,7 @@ impl Requests {
         let now = Instant::now();
         // An endless run: the self-test's.
         let ends = now.checked_add(wall).unwrap_or(now);
-        Self { ends, sent: 0, answered_bytes: 0 }
+        Self { ends, sent: 0, answered_bytes: 0, upstreams: BTreeMap::new() }
     }
 
     fn count(&mut self) -> Result<(), SendError> {
@@ -55,6 +60,11 @@ impl Requests {
             return Err(SendError::Denied(why));
         }
         Ok(())
+    }
+
+    /// How the run found what it called.
+    pub(super) fn upstreams(&self) -> Vec<Upstream> {
+        self.upstreams.iter().map(|(destination, is_up)| Upstream { destination: destination.clone(), is_up: *is_up }).collect()
     }
 
     fn deadline(&self, timeout: Option<Duration>) -> Instant {
@@ -68,7 +78,12 @@ impl Overlay {
     pub(super) async fn send(&mut self, request: Request, timeout: Option<Duration>, question: &Question) -> Result<Response, SendError> {
         self.requests.count()?;
         let answer = match &mut self.gate {
-            Gate::Live(outside) => outside.egress.send(&outside.reach.now(), request, self.requests.deadline(timeout)).await,
+            Gate::Live(outside) => {
+                let sent = outside.egress.send_watched(&outside.reach.now(), request, self.requests.deadline(timeout)).await;
+                let (answer, upstream) = sent;
+                self.requests.upstreams.extend(upstream.map(|Upstream { destination, is_up }| (destination, is_up)));
+                answer
+            }
             Gate::Dry => Err(SendError::Unavailable(NO_WAY_OUT.to_owned())),
             Gate::Scripted(script) => script.answer(request),
             Gate::Replay(recording) => match recording.next(question) {
@@ -134,7 +149,7 @@ pub(super) fn answered(answer: &Result<Response, SendError>) -> (String, Recorde
                 SendError::Denied(why) => format!("Denied: {why}"),
                 SendError::Timeout => "Timeout".to_owned(),
                 SendError::TooLarge => "TooLarge".to_owned(),
-                SendError::Unavailable(why) => format!("Unavailable: {why}"),
+                SendError::Unavailable(why) | SendError::Unreachable(why) => format!("Unavailable: {why}"),
             };
             (shown, failure(error))
         }

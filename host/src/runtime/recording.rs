@@ -77,7 +77,7 @@ pub(super) fn failure(error: &SendError) -> Recorded {
         SendError::Denied(why) => ("Denied", why.clone()),
         SendError::Timeout => ("Timeout", String::new()),
         SendError::TooLarge => ("TooLarge", String::new()),
-        SendError::Unavailable(why) => ("Unavailable", why.clone()),
+        SendError::Unavailable(why) | SendError::Unreachable(why) => ("Unavailable", why.clone()),
     };
     Recorded::Failed { code: code.to_owned(), detail }
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    judge::judge,
+    judge::{found, judge},
     slow_lane::SlowLane,
     turns::{Turn, Turns},
     versions::{Version, Versions},
@@ -49,7 +49,7 @@ impl Worker {
         let policy = version.as_ref().map_or_else(RetryPolicy::default, |version| version.retry());
         let spared = spared(&lease, &policy).or_else(|| turn.as_ref().err().cloned());
         let version = version.filter(|_| spared.is_none());
-        let (digest, report) = match (spared, &version) {
+        let (digest, mut report) = match (spared, &version) {
             (Some(fault), _) => (None, not_run(fault)),
             (None, None) => (None, not_run(self.absence(&lease, started_at))),
             (None, Some(version)) => {
@@ -60,6 +60,7 @@ impl Worker {
         let outcome = report.outcome.clone();
         let tries = Tries { attempt: lease.attempt, spent: self.steady.now().since(tried_at) };
         let settlement = judge(&report.outcome, tries, &policy, fastrand::f64());
+        let found = found(std::mem::take(&mut report.upstreams), settlement);
         let finished = finish(lease.attempt, report, settlement, (started_at, digest));
         let fact = self.fact(&lease, &finished.record);
         let (leg, tenant, attempt) = (lease.leg.clone(), lease.delivery.tenant.clone(), lease.attempt);
@@ -68,7 +69,7 @@ impl Worker {
             Ok(Settled::Committed) => {
                 self.observer.record(&fact);
                 if let Some(version) = version {
-                    version.note(fact.leg.delivery, &outcome);
+                    version.note(fact.leg.delivery, &outcome, &found);
                 }
             }
             Ok(Settled::Conflict) => self.observer.record(&void("conflict", "a value the run has read was changed by another run".into())),
@@ -154,6 +155,7 @@ fn not_run(fault: Fault) -> RunReport {
         memory_bytes_max: 0,
         logs: Vec::new(),
         host_calls: Vec::new(),
+        upstreams: Vec::new(),
     }
 }
 

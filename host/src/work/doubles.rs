@@ -14,7 +14,7 @@ use crate::{
     broker::{BoxFuture, Broker, BrokerError, Finished, Lease, Offer, OfferError, QueueSet, Settled},
     delivery::{
         BodyEncoding, Delivery, DeliveryId, Digest, Effects, Emit, LegId, Outcome, PluginName, Receipt, RetryPolicy, TenantId, Timestamp,
-        Verdict, view::QueueView,
+        Upstream, Verdict, view::QueueView,
     },
     ledger::Taken,
     runtime::RunReport,
@@ -148,7 +148,7 @@ impl Version for ScriptedPlugin {
         })
     }
 
-    fn note(&self, _: DeliveryId, outcome: &Outcome) {
+    fn note(&self, _: DeliveryId, outcome: &Outcome, _: &[Upstream]) {
         assert_eq!(*outcome, self.outcome, "a version is told how its own run ended");
     }
 }
@@ -166,6 +166,7 @@ pub(super) fn report(outcome: Outcome) -> RunReport {
         memory_bytes_max: 131_072,
         logs: Vec::new(),
         host_calls: Vec::new(),
+        upstreams: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use crate::delivery::{DeadReason, FaultKind, GivenUp, Outcome, RetryPolicy, Settlement, Timestamp, Tries, Verdict};
+use crate::delivery::{DeadReason, FaultKind, GivenUp, Outcome, RetryPolicy, Settlement, Timestamp, Tries, Upstream, Verdict};
 
 /// How long a leg waits for a plugin that is gone before it is a dead letter: a weekend's outage of a deployment, and one day more.
 pub const NO_PLUGIN_AFTER: Duration = Duration::from_hours(72);
@@ -36,6 +36,18 @@ pub fn judge(outcome: &Outcome, tries: Tries, policy: &RetryPolicy, random: f64)
         Outcome::Fault(fault) if fault.kind == FaultKind::HostCrashed => again(Err(GivenUp::Attempts)),
         Outcome::Fault(_) => again(policy.next(tries, None, random)),
     }
+}
+
+/// What a settled run says of the servers it called. One that answers says so in any case; one that does not only where the run is to be tried
+/// again for it, or would have been: what a plugin does not mind is nothing to wait for.
+#[must_use]
+pub fn found(upstreams: Vec<Upstream>, settlement: Settlement) -> Vec<Upstream> {
+    let minds = match settlement {
+        Settlement::Retry { counted, .. } => counted,
+        Settlement::DeadLetter(reason) => matches!(reason, DeadReason::AttemptsExhausted | DeadReason::TimeExhausted),
+        Settlement::Ack | Settlement::Skip => false,
+    };
+    upstreams.into_iter().filter(|upstream| upstream.is_up || minds).collect()
 }
 
 /// Decides about a leg that is parked since `parked_since` because its plugin is gone: `None` while it may still wait.
@@ -61,7 +73,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::delivery::Fault;
+    use crate::delivery::{Destination, Fault};
 
     fn policy() -> RetryPolicy {
         RetryPolicy::new(3, Duration::from_secs(1), Duration::from_mins(1)).unwrap()
@@ -128,6 +140,20 @@ mod tests {
         assert_eq!(judge(&fault(FaultKind::Trapped), at(3600), &policy, 0.5), Settlement::DeadLetter(DeadReason::TimeExhausted));
         assert_eq!(judge(&Outcome::Verdict(Verdict::Ack), at(9999), &policy, 0.5), Settlement::Ack);
         assert!(matches!(judge(&fault(FaultKind::HostUnavailable), at(9999), &policy, 0.5), Settlement::Retry { counted: false, .. }));
+    }
+
+    #[test]
+    fn a_server_that_is_away_counts_only_for_a_run_that_minds() {
+        let of = |name: &str, is_up| Upstream { destination: Destination::server(name.to_owned()), is_up };
+        let both = || vec![of("a", true), of("b", false)];
+        let exhausted = Settlement::DeadLetter(DeadReason::TimeExhausted);
+        for settlement in [counted(1), exhausted, Settlement::DeadLetter(DeadReason::AttemptsExhausted)] {
+            assert_eq!(found(both(), settlement), both(), "{settlement:?}");
+        }
+        let rejected = Settlement::DeadLetter(DeadReason::Rejected);
+        for settlement in [Settlement::Ack, Settlement::Skip, rejected, Settlement::Retry { after: Duration::ZERO, counted: false }] {
+            assert_eq!(found(both(), settlement), [of("a", true)], "{settlement:?}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ use versions::Loaded;
 /// How often queues are looked at that have lost their plugin; a minute is nothing to 72 hours.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
-pub use judge::{NO_PLUGIN_AFTER, judge, judge_parked};
+pub use judge::{NO_PLUGIN_AFTER, found, judge, judge_parked};
 
 /// How the workers are set up.
 #[derive(Clone, Debug)]

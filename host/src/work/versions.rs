@@ -7,7 +7,7 @@ use super::{abandoned::Abandoned, keys::Keys};
 use crate::{
     broker::{BoxFuture, Lease},
     catalog::{Catalog, Plugin},
-    delivery::{DeliveryId, Digest, Outcome, PluginName, RetryPolicy, TenantId, Timestamp},
+    delivery::{DeliveryId, Digest, Outcome, PluginName, RetryPolicy, TenantId, Timestamp, Upstream},
     egress::{Egress, Reach, Standing},
     ledger::Ledger,
     runtime::{Gate, Outside, Run, RunReport, Runtime},
@@ -29,8 +29,8 @@ pub(super) trait Version: Send + Sync {
     /// The run, to be polled to its end; it borrows nothing, so that it can go on on another thread. It takes over the memory that was taken for
     /// the lease.
     fn invoke(&self, lease: &Lease, started_at: Timestamp) -> BoxFuture<'static, RunReport>;
-    /// Is told how a run ended, once that is settled.
-    fn note(&self, delivery: DeliveryId, outcome: &Outcome);
+    /// Is told how a run ended and what it found of the servers it called, once that is settled.
+    fn note(&self, delivery: DeliveryId, outcome: &Outcome, found: &[Upstream]);
 }
 
 /// Catalog and runtime, behind the live gate.
@@ -117,7 +117,7 @@ impl Version for LoadedVersion {
         })
     }
 
-    fn note(&self, delivery: DeliveryId, outcome: &Outcome) {
-        self.catalog.note(&self.plugin, delivery, outcome);
+    fn note(&self, delivery: DeliveryId, outcome: &Outcome, found: &[Upstream]) {
+        self.catalog.note(&self.plugin, delivery, outcome, found);
     }
 }

@@ -191,6 +191,7 @@ mod tests {
             memory_peak_bytes: 1,
             memory_bytes_max: 2,
             logs: vec![line("began"), line("counted 7 lines"), line("ended")],
+            upstreams: Vec::new(),
             host_calls: vec![
                 call("config.document", ""),
                 call("kv.get", "seen"),

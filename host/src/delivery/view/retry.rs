@@ -1,10 +1,21 @@
-//! A retry policy as people and scripts are shown it.
+//! When a plugin's legs run again, as people and scripts are shown it.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::RetryPolicy;
+use crate::delivery::{RetryPolicy, Timestamp};
+
+/// A server that a plugin calls and that is away, or has come back just now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CircuitView {
+    /// Host and port, or the credential that is its URL.
+    pub destination: String,
+    /// `open` (the queue is held), `half_open` (one leg at a time tries) or `recovering` (a few at a time, soon all).
+    pub state: String,
+    /// Until when the queue is held.
+    pub until: Option<Timestamp>,
+}
 
 /// When the legs of a plugin run again after a failure.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     AdminTokenRefused, AttemptFinished, DeliveryAccepted, DeliveryDuplicate, DeliveryRefused, PluginBreaker, PluginRefused, PluginRemoved,
-    PluginRolledBack, PluginSwapped, SettingsReloaded, SettlementVoid,
+    PluginRolledBack, PluginSwapped, SettingsReloaded, SettlementVoid, UpstreamCircuit,
 };
 use crate::observe::{Fact, Fields, Metrics, labels::PluginLabels};
 
@@ -282,6 +282,24 @@ impl Fact for PluginBreaker {
             ("state", json!(self.state)),
             ("faults", json!(self.faults)),
         ])
+    }
+}
+
+impl Fact for UpstreamCircuit {
+    fn kind(&self) -> &'static str {
+        "upstream_circuit"
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.circuit_move(self.state);
+    }
+
+    fn log(&self) {
+        tracing::warn!(tenant = %self.tenant, destination = %self.destination, state = self.state, "upstream_circuit");
+    }
+
+    fn fields(&self) -> Fields {
+        Fields::from([("tenant", json!(self.tenant)), ("destination", json!(self.destination.to_string())), ("state", json!(self.state))])
     }
 }
 

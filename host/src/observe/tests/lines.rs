@@ -63,7 +63,7 @@ impl<'de> serde::Deserialize<'de> for Names {
 #[test]
 fn every_facts_line_is_an_object_that_has_each_name_once() {
     let text = lines_of(|| state_everything(&Observer::default()));
-    assert_eq!(text.lines().count(), 16, "{text}");
+    assert_eq!(text.lines().count(), 17, "{text}");
     for line in text.lines() {
         let Names(mut names) = serde_json::from_str(line).unwrap();
         let all = names.len();
