@@ -11,9 +11,9 @@ macro_rules! foreach_guest {
     ($then:ident) => {
         $then! {
             "ack", "bad-text", "bulk-fill", "burn-then-trap", "call-flood", "config", "count", "echo", "emit-then-ack", "emit-then-reject", "exit", "fat-string",
-            "fetch", "fetch-on", "http-import", "huge-string", "invalid-discriminant", "kv-own-writes", "last-words", "log-flood", "log-some", "loop",
+            "fetch", "fetch-on", "http-import", "huge-string", "invalid-discriminant", "kv-flood", "kv-own-writes", "last-words", "log-flood", "log-some", "loop",
             "memory-bomb",
-            "memory-bombs", "noisy", "once-send", "once-twice", "poison", "publish-document", "random", "reject", "remember", "retry", "sign", "skip",
+            "memory-bombs", "noisy", "once-flood", "once-send", "once-twice", "poison", "publish-document", "random", "reject", "remember", "retry", "sign", "skip",
             "sleep", "stack-overflow", "start-grow", "start-loop", "start-trap", "table-bomb", "trap", "unknown-import", "validate", "wall-clock",
             "wrong-world",
         }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use hookyard::clock::Clock;
 use http::Request;
@@ -16,16 +17,14 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::{body::Body, client::conn::http1::handshake};
 use hyper_util::rt::TokioIo;
 use system_tests::{guests, stranger};
-use tokio::{
-    io::AsyncWriteExt as _,
-    net::{TcpStream, UdpSocket},
-    task::JoinSet,
-};
+use tokio::{io::AsyncWriteExt as _, net::UdpSocket, task::JoinSet};
 
 use crate::{host::Host, payload::Deliveries};
 
 /// How long whoever was turned away waits before the next try: a flood, but not a loop that takes the core from the host.
 const REST: Duration = Duration::from_millis(5);
+/// How often whoever reads nothing looks whether its connection is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The other tenant's component is made so large by a custom section, so that it is read, hashed and checked.
 const DEPLOYED_BYTES: usize = 4 << 20;
 /// A body nobody subscribed to.
@@ -33,6 +32,8 @@ const LARGE_BYTES: usize = 18 << 20;
 const OTHER_PATH: &str = "/t/other/webhooks/github";
 /// The loopback address strangers call from; the bench's own is 127.0.0.1.
 const STRANGER: u8 = 9;
+/// The one that deliveries come from, the neighbour's as well.
+const SENDER: u8 = 1;
 
 /// One resource, and how it is used up.
 #[derive(Clone, Copy, Debug)]
@@ -88,12 +89,14 @@ pub(super) const QUIET: Pressure =
     Pressure { name: "nothing", guest: "ack", copies: 1, manifest: PUSHES, tenant: "", senders: 1, act: Act::Nothing };
 
 /// Every resource of `docs/limits.md` that somebody from outside can press on.
-pub(super) const ALL: [Pressure; 11] = [
+pub(super) const ALL: [Pressure; 13] = [
     Pressure { name: "run memory (1 GiB a run)", guest: "memory-bomb", manifest: LARGE_RUNS, senders: 16, ..QUIET },
     Pressure { name: "slow lane and slots (endless runs)", guest: "loop", senders: 64, ..QUIET },
     Pressure { name: "stored bytes (18 MiB bodies nobody wants)", manifest: NOTHING, senders: 0, act: Act::LargeBodies, ..QUIET },
     Pressure { name: "legs (`{}` for 100 plugins)", copies: 100, senders: 0, act: Act::SmallBodies, ..QUIET },
-    Pressure { name: "settled bytes (kv, emits, log lines)", guest: "bulk-fill", senders: 16, ..QUIET },
+    Pressure { name: "settled bytes (values, events and lines)", guest: "noisy", senders: 16, ..QUIET },
+    Pressure { name: "settled bytes (values of 64 KiB)", guest: "kv-flood", senders: 16, ..QUIET },
+    Pressure { name: "settled bytes (64 steps of `once`)", guest: "once-flood", senders: 16, ..QUIET },
     Pressure { name: "settled bytes (log lines)", guest: "log-flood", senders: 16, ..QUIET },
     Pressure { name: "compile slots and time (version after version)", act: Act::Deploys, ..QUIET },
     Pressure { name: "body bytes (forged bodies from one address)", act: Act::ForgedBodies, ..QUIET },
@@ -121,20 +124,20 @@ pub(super) fn begin(pressure: Pressure, host: &Host, home: PathBuf, (series, clo
     let (door, admin, clock) = (host.target.address, host.admin.address, clock.clone());
     let pushes = Arc::new(Deliveries::pushes(series)?.to(OTHER_PATH));
     for _ in 0..pressure.senders {
-        tasks.spawn(send(door, Arc::clone(&pushes), clock.clone()));
+        tasks.spawn(send(door, Arc::clone(&pushes), (clock.clone(), pressure.senders)));
     }
     match pressure.act {
         Act::Nothing | Act::SilentNames => {}
         Act::SmallBodies => {
             let small = Arc::new(Deliveries::other(Bytes::from_static(b"{}"), "push", series + 1)?.to(OTHER_PATH));
             for _ in 0..16 {
-                tasks.spawn(send(door, Arc::clone(&small), clock.clone()));
+                tasks.spawn(send(door, Arc::clone(&small), (clock.clone(), 16)));
             }
         }
         Act::LargeBodies => {
             let large = Arc::new(Deliveries::other(large_document(), "fork", series + 1)?.to(OTHER_PATH));
             for _ in 0..2 {
-                tasks.spawn(send(door, Arc::clone(&large), clock.clone()));
+                tasks.spawn(send(door, Arc::clone(&large), (clock.clone(), 2)));
             }
         }
         Act::Deploys => drop(tasks.spawn(deploy_for_ever(home, clock))),
@@ -177,11 +180,13 @@ fn large_document() -> Bytes {
     Bytes::from(text)
 }
 
-/// One delivery after the other on one connection, whatever is answered.
-async fn send(to: SocketAddr, deliveries: Arc<Deliveries>, clock: Clock) {
+/// One delivery after the other on one connection, whatever is answered; all senders together as many a second as the neighbour has. What
+/// is used up is what the deliveries make the host do, not its processor by their number.
+async fn send(to: SocketAddr, deliveries: Arc<Deliveries>, (clock, senders): (Clock, usize)) {
+    let rest = u32::try_from(senders).map_or(REST, |senders| REST * senders);
     loop {
-        let _ = exchange(to, || deliveries.next()).await;
-        clock.sleep(REST).await;
+        let _ = exchange((to, SENDER), || deliveries.next(), (&clock, rest)).await;
+        clock.sleep(rest).await;
     }
 }
 
@@ -191,24 +196,29 @@ async fn scrape(to: SocketAddr, token: String, clock: Clock) {
         Ok(head.body(Empty::<Bytes>::new())?)
     };
     loop {
-        let _ = exchange(to, request).await;
+        let _ = exchange((to, STRANGER), request, (&clock, Duration::ZERO)).await;
         clock.sleep(REST).await;
     }
 }
 
 /// Requests on one connection until it breaks.
-async fn exchange<B>(to: SocketAddr, request: impl Fn() -> anyhow::Result<Request<B>>) -> anyhow::Result<()>
+async fn exchange<B>(
+    (to, from): (SocketAddr, u8),
+    request: impl Fn() -> anyhow::Result<Request<B>>,
+    (clock, rest): (&Clock, Duration),
+) -> anyhow::Result<()>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    let (mut sender, connection) = handshake(TokioIo::new(TcpStream::connect(to).await?)).await?;
+    let (mut sender, connection) = handshake(TokioIo::new(stranger::connect(to, from).await.context("no connection")?)).await?;
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     loop {
         sender.ready().await?;
         let answer = sender.send_request(request()?).await?;
         answer.into_body().collect().await?;
+        clock.sleep(rest).await;
     }
 }
 
@@ -231,12 +241,18 @@ async fn forge(to: SocketAddr, clock: Clock) {
     }
 }
 
-/// Asks over and over on one connection and reads nothing.
+/// Asks a few times on one connection, reads nothing and keeps it for as long as the host does. What is measured is the place it has, not the
+/// processor time of a flood of requests.
 async fn never_read(to: SocketAddr, clock: Clock) {
-    let asked = format!("GET /health HTTP/1.1\r\nhost: {to}\r\n\r\n").repeat(64);
+    let asked = format!("GET /health HTTP/1.1\r\nhost: {to}\r\n\r\n").repeat(8);
     loop {
-        if let Some(mut stream) = stranger::connect(to, STRANGER).await {
-            while stream.write_all(asked.as_bytes()).await.is_ok() {}
+        if let Some(mut stream) = stranger::connect(to, STRANGER).await
+            && stream.write_all(asked.as_bytes()).await.is_ok()
+        {
+            // An empty line before a request means nothing; it shows whether the connection is still there.
+            while stream.write_all(b"\r\n").await.is_ok() {
+                clock.sleep(LOOK_EVERY).await;
+            }
         }
         clock.sleep(REST).await;
     }

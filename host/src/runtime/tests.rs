@@ -108,7 +108,8 @@ async fn refusal(wasm: impl Into<Bytes>, granted: &[&str]) -> AdmissionError {
 /// What each guest must come to: the outcome's slug, or the slug of the refusal.
 fn expected(name: &str) -> Result<&'static str, &'static str> {
     Ok(match name {
-        "ack" | "count" | "emit-then-ack" | "log-some" | "noisy" | "poison" | "publish-document" | "validate" => "ack",
+        "ack" | "count" | "emit-then-ack" | "kv-flood" | "log-some" | "noisy" | "once-flood" | "poison" | "publish-document"
+        | "validate" => "ack",
         "config" | "echo" | "kv-own-writes" | "once-twice" | "random" | "remember" | "skip" | "sleep" | "wall-clock" => "skip",
         "retry" => "retry",
         "reject" | "emit-then-reject" => "reject",

@@ -1,0 +1,16 @@
+;; Begins and finishes sixty-four steps, as many as a delivery may have, each with an answer of 64 KiB; then acks.
+(import "hookyard:plugin/once@0.1.0" "begin" (func $begin (param i32 i32 i32)))
+(import "hookyard:plugin/once@0.1.0" "finish" (func $finish (param i32 i32 i32 i32 i32)))
+(func (export "hookyard:plugin/handler@0.1.0#handle") (param $delivery i32) (result i32)
+  (local $i i32) (local $answer i32)
+  (local.set $answer (i32.mul (memory.grow $memory (i32.const 1)) (i32.const 65536)))
+  (memory.fill $memory (local.get $answer) (i32.const 0x61) (i32.const 65536))
+  (loop $steps
+    (i32.store8 $memory (i32.const 0) (i32.add (i32.const 0x21) (local.get $i)))
+    (call $begin (i32.const 0) (i32.const 1) (i32.const 256))
+    (if (i32.load8_u $memory (i32.const 256)) (then (unreachable)))
+    (call $finish (i32.const 0) (i32.const 1) (local.get $answer) (i32.const 65536) (i32.const 280))
+    (if (i32.load8_u $memory (i32.const 280)) (then (unreachable)))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br_if $steps (i32.lt_u (local.get $i) (i32.const 64))))
+  (call $ack))
