@@ -191,7 +191,7 @@ fn ledger(reader: &mut Reader, data_dir: &Path, shares: &Shares) -> ledger::Sett
     let days = |days: u64| Duration::from_millis(days * DAY_MS);
     ledger::Settings {
         group_items_max: reader.size("ledger.group_items_max", 256, 1..=4096),
-        group_bytes_max: reader.size("ledger.group_bytes_max", 8 * MIB, KIB..=256 * MIB),
+        group_bytes_max: reader.size("ledger.group_bytes_max", 2 * MIB, KIB..=256 * MIB),
         wal_bytes_max: reader.number("ledger.wal_bytes_max", 64 << 20, 1 << 20..=1 << 32),
         tenant_settled_bytes_per_s_max: shares.pool(Resource::SettledBytes).limit().share,
         free_bytes_min: reader.number("ledger.free_bytes_min", 256 << 20, 0..=1 << 40),

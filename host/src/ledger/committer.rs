@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicI32, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -19,13 +19,18 @@ use super::{
     Shared, checkpoint,
     counters::Counters,
     cursors,
-    lanes::{Answer, Item},
+    lanes::{Answer, Item, Limits},
     poison::{is_fatal, is_full},
     schedule::{Change, Key},
     stored::{Sums, Tally},
     watermark::Watermark,
 };
 use crate::delivery::{PluginName, TenantId, Timestamp};
+
+/// How long a group is filled. Who comes meanwhile waits for it and for the sync: items can be heavy, such as a delivery for a hundred plugins.
+const GROUP_MAX: Duration = Duration::from_millis(5);
+/// What is taken at once, so that each part has its offers first.
+const PART: Limits = Limits { items_max: 32, bytes_max: 1 << 20 };
 
 /// The transaction an item works in.
 pub(super) struct Tx<'a> {
@@ -104,8 +109,8 @@ pub(super) struct Committer {
 pub(super) fn run(mut committer: Committer) {
     let shared = Arc::clone(&committer.shared);
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        while let Some(group) = shared.lanes.take(shared.settings.group_items_max, shared.settings.group_bytes_max) {
-            if let Err(error) = committer.commit(group) {
+        while let Some(first) = shared.lanes.take(committer.limits().within(PART)) {
+            if let Err(error) = committer.commit(first) {
                 shared.poison.set(&error);
                 return;
             }
@@ -123,23 +128,27 @@ pub(super) fn run(mut committer: Committer) {
 }
 
 impl Committer {
-    /// Commits a group. An error is one that poisons.
-    fn commit(&mut self, group: Vec<Item>) -> Result<(), String> {
+    fn limits(&self) -> Limits {
+        Limits { items_max: self.shared.settings.group_items_max, bytes_max: self.shared.settings.group_bytes_max }
+    }
+
+    /// Commits a group: what was taken, and what else there is until its time is over. An error is one that poisons.
+    fn commit(&mut self, first: Vec<Item>) -> Result<(), String> {
         let shared = Arc::clone(&self.shared);
         let before = self.conn.total_changes();
         let mut tx = Tx {
             conn: &self.conn,
             shared: &shared,
             counters: self.counters,
-            changes: Vec::with_capacity(group.len()),
+            changes: Vec::with_capacity(first.len()),
             tally: Tally::default(),
             settling: Vec::new(),
             now: shared.clock.now(),
             instant: shared.clock.instant(),
         };
         // Held here so that the poison is set before a caller sees its answer dropped.
-        let mut answers = Vec::with_capacity(group.len());
-        let committed = write_group(&mut tx, group, before, &mut answers);
+        let mut answers = Vec::with_capacity(first.len());
+        let committed = write_group(&mut tx, (first, self.limits()), before, &mut answers);
         let Tx { counters, changes, tally, settling, instant, .. } = tx;
         let written = match committed {
             Ok(()) => self.finish(counters, (changes, tally), instant),
@@ -233,10 +242,22 @@ impl Committer {
     }
 }
 
-fn write_group(tx: &mut Tx<'_>, group: Vec<Item>, changes_before: u64, answers: &mut Vec<Answer>) -> rusqlite::Result<()> {
+fn write_group(
+    tx: &mut Tx<'_>,
+    (first, limits): (Vec<Item>, Limits),
+    changes_before: u64,
+    answers: &mut Vec<Answer>,
+) -> rusqlite::Result<()> {
+    let until = tx.instant + GROUP_MAX;
     tx.execute("BEGIN IMMEDIATE", [])?;
-    for item in group {
-        answers.extend(write_item(tx, item)?);
+    let (mut part, mut left) = (first, limits);
+    while !part.is_empty() {
+        left = left.after(&part);
+        for item in part {
+            answers.extend(write_item(tx, item)?);
+        }
+        (tx.now, tx.instant) = (tx.shared.clock.now(), tx.shared.clock.instant());
+        part = if tx.instant < until { tx.shared.lanes.more(left.within(PART)) } else { Vec::new() };
     }
     if tx.conn.total_changes() == changes_before {
         tx.execute("ROLLBACK", [])?;

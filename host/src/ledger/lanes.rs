@@ -54,6 +54,26 @@ impl Claim {
     }
 }
 
+/// How much of a group there may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) items_max: usize,
+    pub(super) bytes_max: usize,
+}
+
+impl Limits {
+    /// The lower of both.
+    pub(super) fn within(self, other: Self) -> Self {
+        Self { items_max: self.items_max.min(other.items_max), bytes_max: self.bytes_max.min(other.bytes_max) }
+    }
+
+    /// What is left of it after these items.
+    pub(super) fn after(self, items: &[Item]) -> Self {
+        let bytes: usize = items.iter().map(|item| item.bytes).sum();
+        Self { items_max: self.items_max.saturating_sub(items.len()), bytes_max: self.bytes_max.saturating_sub(bytes) }
+    }
+}
+
 /// One thing for the committer to do.
 pub(super) struct Item {
     pub(super) job: Job,
@@ -119,8 +139,8 @@ impl Lanes {
         true
     }
 
-    /// Waits for items and takes a group of them; `None` when closed and empty.
-    pub(super) fn take(&self, items_max: usize, bytes_max: usize) -> Option<Vec<Item>> {
+    /// Waits for items and takes some of them; `None` when closed and empty.
+    pub(super) fn take(&self, limits: Limits) -> Option<Vec<Item>> {
         let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
         while queued.offers.is_empty() && queued.others.is_empty() {
             if queued.closed {
@@ -128,14 +148,12 @@ impl Lanes {
             }
             queued = self.filled.wait(queued).unwrap_or_else(PoisonError::into_inner);
         }
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        let Queued { offers, others, .. } = &mut *queued;
-        let (for_others, bytes_for_others) = if others.is_empty() { (0, 0) } else { (items_max / 4, bytes_max / 4) };
-        fill(&mut group, &mut bytes, offers, (items_max - for_others, bytes_max - bytes_for_others));
-        fill(&mut group, &mut bytes, others, (items_max, bytes_max));
-        fill(&mut group, &mut bytes, offers, (items_max, bytes_max));
-        Some(group)
+        Some(queued.some(limits, true))
+    }
+
+    /// Takes what fits of what is queued at this moment, which may be nothing.
+    pub(super) fn more(&self, limits: Limits) -> Vec<Item> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner).some(limits, false)
     }
 
     /// Takes nothing more; what is queued is still taken.
@@ -157,13 +175,38 @@ impl Lanes {
     }
 }
 
-/// Moves items to the group up to the limits; the first always goes, however big.
-fn fill(group: &mut Vec<Item>, bytes: &mut usize, lane: &mut VecDeque<Item>, (items_max, bytes_max): (usize, usize)) {
-    while group.len() < items_max && lane.front().is_some_and(|item| group.is_empty() || *bytes + item.bytes <= bytes_max) {
-        let Some(item) = lane.pop_front() else { return };
-        if item.claim.take() {
-            *bytes += item.bytes;
-            group.push(item);
+impl Queued {
+    /// Takes items of both lanes, offers first. Where `is_first_free`, the first goes however big it is.
+    fn some(&mut self, Limits { items_max, bytes_max }: Limits, is_first_free: bool) -> Vec<Item> {
+        let Self { offers, others, .. } = self;
+        let mut part = Part { items: Vec::new(), bytes: 0, is_first_free };
+        let (for_others, bytes_for_others) = if others.is_empty() { (0, 0) } else { (items_max / 4, bytes_max / 4) };
+        part.fill(offers, Limits { items_max: items_max - for_others, bytes_max: bytes_max - bytes_for_others });
+        part.fill(others, Limits { items_max, bytes_max });
+        part.fill(offers, Limits { items_max, bytes_max });
+        part.items
+    }
+}
+
+/// Items on their way from the lanes to the committer.
+struct Part {
+    items: Vec<Item>,
+    bytes: usize,
+    is_first_free: bool,
+}
+
+impl Part {
+    /// Moves items here up to the limits.
+    fn fill(&mut self, lane: &mut VecDeque<Item>, limits: Limits) {
+        let is_free = |part: &Self| part.is_first_free && part.items.is_empty();
+        while self.items.len() < limits.items_max
+            && lane.front().is_some_and(|item| is_free(self) || self.bytes + item.bytes <= limits.bytes_max)
+        {
+            let Some(item) = lane.pop_front() else { return };
+            if item.claim.take() {
+                self.bytes += item.bytes;
+                self.items.push(item);
+            }
         }
     }
 }
@@ -172,8 +215,7 @@ fn fill(group: &mut Vec<Item>, bytes: &mut usize, lane: &mut VecDeque<Item>, (it
 mod tests {
     use super::*;
 
-    const ITEMS_MAX: usize = 8;
-    const BYTES_MAX: usize = 800;
+    const LIMITS: Limits = Limits { items_max: 8, bytes_max: 800 };
 
     /// Lanes with items in them, told apart by their bytes.
     fn lanes(items: impl IntoIterator<Item = (Lane, usize)>) -> Lanes {
@@ -187,7 +229,7 @@ mod tests {
     }
 
     fn group(lanes: &Lanes) -> Vec<usize> {
-        lanes.take(ITEMS_MAX, BYTES_MAX).unwrap().iter().map(|item| item.bytes).collect()
+        lanes.take(LIMITS).unwrap().iter().map(|item| item.bytes).collect()
     }
 
     #[test]
@@ -217,5 +259,16 @@ mod tests {
         let lanes = lanes([(Lane::Others, 5000), (Lane::Others, 1), (Lane::Offers, 2)]);
         assert_eq!((group(&lanes), group(&lanes)), (vec![2], vec![5000]));
         assert_eq!(group(&lanes), [1]);
+    }
+
+    #[test]
+    fn what_comes_while_a_group_is_written_joins_it_only_where_it_fits() {
+        let lanes = lanes([(Lane::Offers, 300), (Lane::Others, 600)]);
+        let first = lanes.take(Limits { items_max: 1, bytes_max: 800 }).unwrap();
+        let left = LIMITS.after(&first);
+        assert_eq!((left.items_max, left.bytes_max), (7, 500));
+        assert!(lanes.more(left).is_empty(), "600 bytes are for the next group");
+        assert_eq!(group(&lanes), [600]);
+        assert!(lanes.more(LIMITS).is_empty());
     }
 }

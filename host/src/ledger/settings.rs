@@ -50,7 +50,7 @@ impl Settings {
         Self {
             data_dir: data_dir.into(),
             group_items_max: 256,
-            group_bytes_max: 8 * 1024 * 1024,
+            group_bytes_max: 2 * 1024 * 1024,
             wal_bytes_max: 64 * MIB,
             tenant_settled_bytes_per_s_max: 16 * MIB,
             free_bytes_min: 256 * MIB,

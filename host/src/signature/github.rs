@@ -3,13 +3,22 @@
 //! The older `X-Hub-Signature` (SHA-1) is never looked at. GitHub signs neither its headers nor a time, which is why the body's hash is part
 //! of a delivery's id.
 
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use super::{MalformedSignature, Secret, hmac_sha256};
+use super::{MalformedSignature, Secret, hmac_sha256, keyed};
 
 /// A well-formed signature header.
 #[derive(Clone, Copy, Debug)]
 pub struct SignatureHeader([u8; 32]);
+
+/// Checks a signature over a body that comes in pieces.
+#[derive(Debug)]
+pub struct Verifier {
+    signature: SignatureHeader,
+    hashes: Vec<Hmac<Sha256>>,
+}
 
 impl SignatureHeader {
     /// Reads `sha256=` and 64 hexadecimal digits of either case; nothing around them is forgiven.
@@ -25,12 +34,35 @@ impl SignatureHeader {
         Ok(Self(tag))
     }
 
-    /// Which of `secrets` gives this signature over `body`, as an index. Every secret is tried, so the time taken does not tell which.
+    /// Which of `secrets` gives this signature over `body`, as an index.
     #[must_use]
     pub fn verify(&self, secrets: &[Secret], body: &[u8]) -> Option<usize> {
+        let mut verifier = self.verifier(secrets);
+        verifier.update(body);
+        verifier.matching()
+    }
+
+    /// The same over a body that comes in pieces.
+    #[must_use]
+    pub fn verifier(self, secrets: &[Secret]) -> Verifier {
+        Verifier { signature: self, hashes: secrets.iter().map(keyed).collect() }
+    }
+}
+
+impl Verifier {
+    /// Takes the next piece of the body.
+    pub fn update(&mut self, piece: &[u8]) {
+        for hash in &mut self.hashes {
+            hash.update(piece);
+        }
+    }
+
+    /// Which secret gives the signature over all pieces, as an index. Every secret is tried, so the time taken does not tell which.
+    #[must_use]
+    pub fn matching(self) -> Option<usize> {
         let mut matching = None;
-        for (index, secret) in secrets.iter().enumerate() {
-            let equal: bool = hmac_sha256(secret, body).ct_eq(&self.0).into();
+        for (index, hash) in self.hashes.into_iter().enumerate() {
+            let equal: bool = hash.finalize().into_bytes().ct_eq(&self.signature.0).into();
             if equal && matching.is_none() {
                 matching = Some(index);
             }
@@ -76,7 +108,12 @@ mod tests {
         assert_eq!(sign(&secret, b"Hello, World!"), header);
         let parsed = SignatureHeader::parse(header.as_bytes()).unwrap();
         assert_eq!(parsed.verify(std::slice::from_ref(&secret), b"Hello, World!"), Some(0));
-        assert_eq!(parsed.verify(&[secret], b"Hello, World?"), None);
+        assert_eq!(parsed.verify(std::slice::from_ref(&secret), b"Hello, World?"), None);
+        let mut in_pieces = parsed.verifier(&[secret]);
+        for piece in [&b"Hello, "[..], b"", b"World!"] {
+            in_pieces.update(piece);
+        }
+        assert_eq!(in_pieces.matching(), Some(0));
     }
 
     #[test]

@@ -28,9 +28,14 @@ pub struct MalformedSignature;
 /// HMAC-SHA256 (RFC 2104).
 #[must_use]
 pub fn hmac_sha256(key: &Secret, data: &[u8]) -> [u8; 32] {
+    keyed(key).chain_update(data).finalize().into_bytes().into()
+}
+
+/// A hash that has taken the key and nothing else yet.
+fn keyed(key: &Secret) -> Hmac<Sha256> {
     // HMAC takes keys of every length: the error type exists for algorithms that do not.
     match Hmac::<Sha256>::new_from_slice(key.expose()) {
-        Ok(mac) => mac.chain_update(data).finalize().into_bytes().into(),
+        Ok(mac) => mac,
         Err(_) => unreachable!("HMAC takes a key of any length"),
     }
 }
