@@ -81,7 +81,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Builds and starts every part. When this returns, the door is open and the first full scan of the plugins is done.
+    /// Builds and starts every part. When this returns, the door is open and routes to every plugin that is known; they
+    /// are loaded behind it ([`Catalog::loaded`]).
     pub async fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         start::start(config, options).await
     }

@@ -29,7 +29,7 @@ impl Desk {
         let folder = Folder::lay(&Layout { plugins, ..Layout::default() });
         folder::write(&folder.path().join("secret"), SECRET.as_bytes());
         folder::write(&folder.path().join("payload.json"), br#"{"action":"opened"}"#);
-        let host = ProcessHost::start(&folder);
+        let host = ProcessHost::start(&folder).with_plugins();
         Self { folder, host }
     }
 

@@ -4,19 +4,21 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Command, Output},
+    sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
 
-use hookyard::clock::Clock;
+use hookyard::{clock::Clock, delivery::DeliveryId};
 use serde_json::Value;
 use system_tests::{
     bomb::compiler_bomb,
     folder::{self, Folder, Layout, SECRET},
     guests,
-    process::{ProcessHost, binary},
+    process::{ProcessHost, Signal, binary},
     sender::Sender,
 };
 
@@ -61,7 +63,7 @@ fn takes(what: &str, host: &ProcessHost, is_so: impl Fn() -> bool) -> Duration {
     let begun = Clock::system().instant();
     while !is_so() {
         assert!(since(begun) < Duration::from_mins(2), "{what} does not happen: {}", host.log());
-        std::thread::yield_now();
+        thread::yield_now();
     }
     since(begun)
 }
@@ -185,7 +187,7 @@ fn a_host_gives_up_new_privileges_and_still_renews_secrets_deploys_backs_up_and_
     // A secret that is renewed as tools do it: a new file, renamed over the old one.
     folder::write(&folder.path().join("tenants/default/secrets/github"), b"another secret of theirs");
     folder.add_tenant("late", "");
-    host.signal(system_tests::process::Signal::HUP);
+    host.signal(Signal::HUP);
     let sender = Sender::new(host.ingest, "default", "github", "another secret of theirs");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     takes("the reload", &host, || runtime.block_on(sender.post("push", "{}")).status == 202);
@@ -196,6 +198,86 @@ fn a_host_gives_up_new_privileges_and_still_renews_secrets_deploys_backs_up_and_
     let copy = folder.path().join("copy.db");
     assert!(hookyard(&folder, &host, &["backup", "--config", "hookyard.toml", &copy.display().to_string()]).status.success());
     assert!(copy.is_file());
+}
+
+const MANY: usize = 200;
+
+/// A handler like the others, and a component of its own.
+fn distinct(n: usize) -> Vec<u8> {
+    let text = format!("{}\n(func (export \"number-{n}\") (result i32) (i32.const {n}))", include_str!("../guests/ack.wat"));
+    guests::encode(&text)
+}
+
+/// What a probe is answered: everything, or nothing where it is not answered within its second.
+fn probed(address: SocketAddr, path: &str) -> String {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().unwrap_or_default()
+}
+
+/// Asks both listeners whether the host lives, once a second until `done` is dropped: how often, and how often nobody said yes.
+fn probe(host: &ProcessHost, done: mpsc::Receiver<()>) -> thread::JoinHandle<(usize, Vec<String>)> {
+    let probes = [(host.admin, "/livez"), (host.admin, "/readyz"), (host.ingest, "/health")];
+    thread::spawn(move || {
+        let (mut asked, mut failed) = (0, Vec::new());
+        while done.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let wrong = probes.iter().map(|(at, path)| probed(*at, path)).filter(|answer| !answer.starts_with("HTTP/1.1 200 "));
+            failed.extend(wrong);
+            asked += probes.len();
+        }
+        (asked, failed)
+    })
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the figures of the run, for who reads it")]
+fn a_cold_start_with_two_hundred_plugins_answers_every_probe_and_takes_what_comes_for_all_of_them() {
+    let plugin = |n: usize| (("default".to_owned(), format!("p-{n:03}")), (distinct(n), MANIFEST.to_owned()));
+    let folder = Folder::lay(&Layout { plugins: (0..MANY).map(plugin).collect(), ..Layout::default() });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let post = |host: &ProcessHost, body: &str| {
+        runtime.block_on(Sender::new(host.ingest, "default", "github", SECRET).post("push", body.to_owned())).accepted()
+    };
+    let legs = |host: &ProcessHost, id: DeliveryId| {
+        let shown = json(&folder, host, &["deliveries", "show", &id.to_string(), "--json"]);
+        let legs = shown["legs"].as_array().cloned().unwrap_or_default();
+        (legs.len(), legs.iter().filter(|leg| leg["state"] == "acked").count())
+    };
+    let begun = Clock::system().instant();
+    let host = ProcessHost::start(&folder);
+    let opened = since(begun);
+    let note = probed(host.admin, "/readyz");
+    assert!(note.starts_with("HTTP/1.1 200 ") && note.contains("of 200 plugins are being compiled"), "{note}");
+    let (done, probes) = mpsc::channel();
+    let probes = probe(&host, probes);
+    let first = post(&host, "{\"n\":1}");
+    assert_eq!(legs(&host, first).0, MANY, "of plugins that never served, too");
+    takes("the last plugin", &host, || host.log().contains("plugins_loaded"));
+    takes("the last run", &host, || legs(&host, first).1 == MANY);
+    println!("the door opened after {opened:?}, the last of {MANY} plugins served after {:?}", since(begun));
+    drop(done);
+    let (asked, failed) = probes.join().expect("probes");
+    assert!(asked >= 3 && failed.is_empty(), "{} of {asked}: {failed:?}", failed.len());
+    assert!(!probed(host.admin, "/readyz").contains("plugins_compiling"), "the note is gone");
+    host.kill();
+
+    // Now they are known from the ledger, and nothing of what was compiled is there.
+    fs::remove_dir_all(folder.path().join("data/compiled")).expect("a folder");
+    let host = ProcessHost::start(&folder);
+    let second = post(&host, "{\"n\":2}");
+    assert_eq!(legs(&host, second).0, MANY);
+    host.signal(Signal::TERM);
+    let (status, log) = host.ended();
+    assert!(status.success(), "{status}: {log}");
+    let host = ProcessHost::start(&folder);
+    takes("the first run", &host, || legs(&host, second).1 > 0);
+    assert!(!host.log().contains("compile_quarantined"), "nobody pays for an orderly stop: {}", host.log());
 }
 
 /// One request with a body, as a program sends it that takes the API for one that reads bodies.

@@ -90,7 +90,7 @@ impl Builder {
         self
     }
 
-    /// Starts the host; when this returns, its door is open.
+    /// Starts the host; when this returns, its door is open, and its plugins serve or were refused.
     pub async fn start(self) -> TestHost {
         let folder = Folder::lay(&self.layout);
         TestHost::start_in(folder, self.clock, self.env).await
@@ -120,6 +120,7 @@ impl TestHost {
             dropped_lines: DroppedLines::default(),
         };
         let host = Host::start(config, options).await.expect("the host starts");
+        tokio::time::timeout(PATIENCE, host.catalog().loaded()).await.expect("the plugins are loaded");
         Self { host: Some(host), folder: Some(folder), clock }
     }
 

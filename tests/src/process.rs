@@ -14,6 +14,8 @@ use std::{
 
 pub use rustix::process::Signal;
 
+use hookyard::clock::Clock;
+
 use crate::{folder::Folder, payloads::target_dir};
 
 /// How long a process may take to open its door.
@@ -117,6 +119,17 @@ impl ProcessHost {
     /// Every line it has logged.
     pub fn log(&self) -> String {
         self.log.lock().expect("a log").join("\n")
+    }
+
+    /// Waits until everything that lay there at its start serves or was refused: the door is open before.
+    pub fn with_plugins(self) -> Self {
+        let begun = Clock::system().instant();
+        while !self.log().contains("plugins_loaded") {
+            let took = Clock::system().instant().saturating_duration_since(begun);
+            assert!(took < START_MAX, "the plugins are not loaded: {}", self.log());
+            std::thread::yield_now();
+        }
+        self
     }
 
     /// SIGKILL, and wait until it and whoever traces it are gone.

@@ -11,11 +11,14 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches them from now on.
+    /// Catches them from now on, before there is a runtime: what comes meanwhile waits for the one that asks. Starts no thread.
     ///
     /// # Errors
     /// The operating system refuses it.
     pub fn catch() -> anyhow::Result<Self> {
+        // Handlers and what they note are the process's; this runtime is only asked whether it would hear of them.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let _entered = runtime.enter();
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -45,5 +48,19 @@ async fn received(signal: &mut Signal) {
     if signal.recv().await.is_none() {
         // The stream can only end with the runtime, which is then ending this future too.
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_of_before_the_runtime_is_heard_in_it() {
+        let mut signals = Signals::catch().unwrap();
+        // Without a handler this would end the test.
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        assert!(!runtime.block_on(signals.next()), "it says reload");
     }
 }

@@ -38,7 +38,7 @@ struct Foundation {
 
 pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Host> {
     let parts = lay(config, options).await?;
-    parts.readiness.block("starting", "the plugins are being loaded");
+    parts.readiness.block("starting", "what subscribes is being read");
     let roles = parts.config.roles;
     let admin = if roles.admin {
         Some(Admin::open(parts.config.admin.clone(), parts.for_admin()).await.context("the admin listener")?)
@@ -52,6 +52,8 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
     upkeep::start(&tasks, &parts.ledger, &parts.options.clock);
     upkeep::inspect(&tasks, &parts.ledger, &parts.readiness);
     upkeep::note_crashed(&tasks, &parts.catalog, &parts.readiness);
+    upkeep::note_compiling(&tasks, &parts.catalog, &parts.readiness);
+    upkeep::tell_loaded(&tasks, &parts.catalog, &parts.options.clock);
     let workers = if roles.work { Some(Workers::start(&parts.config.work, parts.for_work())?) } else { None };
     let door = if roles.ingest {
         Some(Door::open(parts.config.ingest.clone(), parts.for_ingest()).await.context("the ingest listener")?)

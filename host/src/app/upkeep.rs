@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, Compiling},
     clock::Clock,
     config::{self, Config, Problem},
     delivery::view::PluginView,
@@ -80,6 +80,41 @@ pub(super) fn note_crashed(tasks: &Tasks, catalog: &Catalog, readiness: &Readine
                 changed = queues.changed() => if changed.is_err() { return },
             }
         }
+    });
+}
+
+/// Notes how many plugins wait for their first version, for as long as any does: what is for them is accepted meanwhile, and waits.
+pub(super) fn note_compiling(tasks: &Tasks, catalog: &Catalog, readiness: &Readiness) {
+    let (mut told, readiness, stop) = (catalog.compiling(), readiness.clone(), tasks.clone());
+    tasks.spawn("compiling_notes", async move {
+        loop {
+            let Compiling { plugins, of } = *told.borrow_and_update();
+            if plugins == 0 {
+                readiness.clear_note("plugins_compiling");
+            } else {
+                readiness.note("plugins_compiling", format!("{plugins} of {of} plugins are being compiled; what is for them is accepted and waits"));
+            }
+            tokio::select! {
+                () = stop.stopping() => return,
+                changed = told.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+}
+
+/// Says once when everything that was there at the start serves or was refused.
+pub(super) fn tell_loaded(tasks: &Tasks, catalog: &Catalog, clock: &Clock) {
+    let (catalog, clock, stop) = (catalog.clone(), clock.clone(), tasks.clone());
+    tasks.spawn("loading", async move {
+        let began = clock.instant();
+        tokio::select! {
+            () = stop.stopping() => return,
+            () = catalog.loaded() => {}
+        }
+        let views = catalog.views(None);
+        let serving = views.iter().filter(|view| view.digest.is_some()).count();
+        let duration_ms = clock.instant().saturating_duration_since(began).as_millis();
+        tracing::info!(plugins = views.len(), serving, duration_ms, "plugins_loaded");
     });
 }
 

@@ -52,8 +52,13 @@ impl Inner {
 
     /// Whether a version that asks for more must wait.
     pub(super) fn more_waits(&self, tenant: &TenantId, name: &PluginName, digest: Digest) -> bool {
-        let by_tenant = self.parts.tenants.snapshot().tenants.get(tenant).is_some_and(|tenant| tenant.approve_new_grants);
         let approved = self.approved.lock().unwrap_or_else(PoisonError::into_inner);
-        (by_tenant || self.settings.approve_new_grants) && !approved.contains(&(tenant.clone(), name.clone(), digest))
+        self.new_grants_wait(tenant) && !approved.contains(&(tenant.clone(), name.clone(), digest))
+    }
+
+    /// Whether the tenant's versions that ask for more wait for an operator.
+    pub(super) fn new_grants_wait(&self, tenant: &TenantId) -> bool {
+        let by_tenant = self.parts.tenants.snapshot().tenants.get(tenant).is_some_and(|tenant| tenant.approve_new_grants);
+        by_tenant || self.settings.approve_new_grants
     }
 }

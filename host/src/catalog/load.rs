@@ -289,11 +289,6 @@ impl Inner {
         }
     }
 
-    pub(super) fn subscribe(&self, tenant: &TenantId, name: &PluginName, manifest: &Manifest) {
-        let subscription = Arc::new(Subscription { sources: manifest.sources.clone(), events: manifest.events.clone() });
-        self.change(|table| table.with(tenant, name, |entry| entry.subscription = Some(Arc::clone(&subscription))));
-    }
-
     /// Puts a version in the place of the one that serves.
     pub(super) fn swap(&self, plugin: Plugin, standing: Standing, before: Option<&Arc<Plugin>>) {
         let subscription = Arc::new(Subscription { sources: plugin.sources.clone(), events: plugin.events.clone() });
@@ -306,6 +301,7 @@ impl Inner {
         self.change(|table| {
             table.with(&plugin.tenant, &plugin.name, |entry| {
                 entry.subscription = Some(Arc::clone(&subscription));
+                entry.expected = None;
                 entry.plugin = Some(Arc::clone(&plugin));
                 entry.before = before.cloned();
                 entry.refusal = None;

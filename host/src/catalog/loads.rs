@@ -17,6 +17,7 @@ use super::{Inner, files::Stamps, load::Seen};
 use crate::{
     delivery::{PluginName, TenantId},
     egress::Allowed,
+    ledger::ShelvedVersion,
     runtime::Again,
     tasks::Tasks,
 };
@@ -28,6 +29,8 @@ pub(super) type Key = (TenantId, PluginName);
 #[derive(Debug, Default)]
 pub(super) struct Loads {
     all: Mutex<BTreeMap<Key, Load>>,
+    /// Versions that served before the start and are not there yet.
+    kept: Mutex<BTreeMap<Key, Kept>>,
     /// Told when one has ended.
     pub(super) ended: Notify,
 }
@@ -38,6 +41,14 @@ struct Load {
     allowed: Option<Arc<Allowed>>,
     wanted: Wanted,
     how: Option<Loaded>,
+}
+
+/// A version that served before the start, on its way.
+#[derive(Clone, Debug)]
+struct Kept {
+    wanted: Wanted,
+    /// Cancelled when it serves, or was refused.
+    over: CancellationToken,
 }
 
 /// What a load asks whether it is still to go on.
@@ -84,6 +95,22 @@ impl Loads {
         if let Some(load) = self.all().get(&(tenant.clone(), name.clone())) {
             load.wanted.unwanted.cancel();
         }
+        if let Some(kept) = self.kept().get(&(tenant.clone(), name.clone())) {
+            kept.wanted.unwanted.cancel();
+        }
+    }
+
+    /// Whether the version that served before the start is still on its way.
+    pub(super) fn is_restoring(&self, tenant: &TenantId, name: &PluginName) -> bool {
+        self.kept().contains_key(&(tenant.clone(), name.clone()))
+    }
+
+    /// Waits for the version that served before the start, if there is one: newer files are compared with it, and come after it.
+    async fn restored(&self, key: &Key) {
+        let kept = self.kept().get(key).cloned();
+        if let Some(kept) = kept {
+            kept.over.cancelled().await;
+        }
     }
 
     /// Whether these files are being loaded. A load of other files of the same plugin is called off: newer ones lie there.
@@ -116,11 +143,15 @@ impl Loads {
     pub(super) async fn idle(&self) {
         loop {
             let ended = self.ended.notified();
-            if self.all().values().all(|load| load.how.is_some()) {
+            if self.kept().is_empty() && self.all().values().all(|load| load.how.is_some()) {
                 return;
             }
             ended.await;
         }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Key, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<Key, Load>> {
@@ -138,7 +169,7 @@ impl Inner {
             let (tenant, name) = &key;
             let how = tokio::select! {
                 () = stopping.stopping() => Loaded::CalledOff,
-                how = inner.load(tenant, name, stamps, &wanted) => how,
+                how = inner.load_after_kept(&key, stamps, &wanted) => how,
             };
             inner.is_compiling(tenant, name, false);
             if let Some(load) = inner.loads.all().get_mut(&key) {
@@ -146,6 +177,32 @@ impl Inner {
             }
             inner.loads.ended.notify_waiters();
             inner.loads.ended.notify_one();
+        });
+    }
+
+    async fn load_after_kept(&self, key: &Key, stamps: Stamps, wanted: &Wanted) -> Loaded {
+        match wanted.unless_called_off(self.loads.restored(key)).await {
+            Some(()) => self.load(&key.0, &key.1, stamps, wanted).await,
+            None => Loaded::CalledOff,
+        }
+    }
+
+    /// Starts loading the version that served last. Files of its plugin wait for it.
+    pub(super) fn start_restoring(self: &Arc<Self>, version: ShelvedVersion, tasks: &Tasks) {
+        let key = (version.tenant.clone(), version.name.clone());
+        let kept = Kept { wanted: Wanted::since(self.parts.clock.instant()), over: CancellationToken::new() };
+        self.loads.kept().insert(key.clone(), kept.clone());
+        let (inner, stopping) = (Arc::clone(self), tasks.clone());
+        tasks.spawn("restore", async move {
+            let (tenant, name) = &key;
+            tokio::select! {
+                () = stopping.stopping() => {}
+                _ = kept.wanted.unless_called_off(inner.restore(&version, &kept.wanted)) => {}
+            }
+            inner.is_compiling(tenant, name, false);
+            inner.loads.kept().remove(&key);
+            kept.over.cancel();
+            inner.loads.ended.notify_waiters();
         });
     }
 

@@ -30,9 +30,13 @@ pub(super) type Found = BTreeMap<TenantId, Option<BTreeMap<PluginName, Stamps>>>
 impl Inner {
     /// Looks at every tenant's folder.
     pub(super) async fn look(&self) -> Found {
+        join_all(self.tenants().await.into_iter().map(|tenant| self.look_at(tenant))).await.into_iter().collect()
+    }
+
+    /// The tenants that have a folder.
+    pub(super) async fn tenants(&self) -> BTreeSet<TenantId> {
         let dir = self.settings.tenants_dir.clone();
-        let tenants = self.settings.shares.threads(Holder::Host).run(move || tenants(&dir)).await.unwrap_or_default();
-        join_all(tenants.into_iter().map(|tenant| self.look_at(tenant))).await.into_iter().collect()
+        self.settings.shares.threads(Holder::Host).run(move || tenants(&dir)).await.unwrap_or_default()
     }
 
     pub(super) async fn look_at(&self, tenant: TenantId) -> (TenantId, Option<BTreeMap<PluginName, Stamps>>) {

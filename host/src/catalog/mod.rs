@@ -3,6 +3,7 @@
 //! A deploy is a transaction: files settle, are copied, hashed, checked and compiled, and only then is the table swapped, whole. Runs under
 //! way keep the version they began with. What fails says why and changes nothing, and the last versions that served are kept in the ledger,
 //! so that not even a restart beside a bad file takes a plugin away, and going back is one step. A plugin goes only when its files are gone on purpose.
+//! What subscribes is known before anything is compiled, so that a start takes deliveries at once (`restore.rs`, `newcomers.rs`).
 
 mod admission;
 mod approval;
@@ -19,6 +20,8 @@ mod load;
 mod loads;
 mod look;
 mod manifest;
+mod newcomers;
+mod plugin;
 mod presence;
 mod refused;
 mod rehearsal;
@@ -40,18 +43,18 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify, watch as channel};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
     delivery::{
-        DeliveryId, Digest, Outcome, PluginName, RetryPolicy, SourceId, TenantId, Timestamp, Upstream,
-        report::AdmissionReport,
+        DeliveryId, Digest, Outcome, PluginName, SourceId, TenantId, Upstream,
         view::{PluginVersionView, PluginView},
     },
-    egress::{Allowed, Asked},
+    egress::Allowed,
     ledger::{Ledger, LedgerError, QueueSet},
     observe::Observer,
-    runtime::{Component, Runtime},
+    runtime::Runtime,
     shares::Shares,
     tasks::Tasks,
     tenants::{Budget, Tenants},
@@ -63,6 +66,7 @@ pub use breaker::BreakerPolicy;
 pub use health::Health;
 pub use inventory::{Inventory, Listed, inventory};
 pub use manifest::{Limits, Manifest, parse as parse_manifest};
+pub use plugin::Plugin;
 use rehearsal::Rehearsal;
 pub use rollback::RollbackError;
 use rollback::Word;
@@ -84,9 +88,6 @@ pub const REFUSAL_SLUGS: [&str; 12] = [
     "sample_failed",
     "state_not_shared",
 ];
-
-/// How long a start waits for what its first scan loads.
-const START_LOADS_MAX: Duration = Duration::from_secs(20);
 
 /// How the catalog watches.
 #[derive(Clone, Debug)]
@@ -119,72 +120,6 @@ pub struct Settings {
     pub shares: Shares,
 }
 
-/// One loaded plugin version. Runs under way keep theirs while the table is swapped.
-#[derive(Clone, Debug)]
-pub struct Plugin {
-    /// Whose.
-    pub tenant: TenantId,
-    /// Its name.
-    pub name: PluginName,
-    /// The version: component and manifest together.
-    pub digest: Digest,
-    /// Sources it subscribes to.
-    pub sources: Vec<SourceId>,
-    /// Events it subscribes to: `*`, `push`, `pull_request.opened`.
-    pub events: Vec<String>,
-    /// The `[config]` table.
-    pub config: Arc<serde_json::Value>,
-    /// What one run may spend: manifest ∧ tenant ∧ host.
-    pub budget: Budget,
-    /// The budget the manifest asks for.
-    pub limits: Limits,
-    /// What it asks to reach.
-    pub asked: Arc<Asked>,
-    /// When and how often it is retried.
-    pub retry: RetryPolicy,
-    /// Which runs take turns.
-    pub serialize_by: Option<SerializeBy>,
-    /// Runs at once.
-    pub concurrency_max: usize,
-    /// The code.
-    pub component: Component,
-    /// What its examination found.
-    pub report: Arc<AdmissionReport>,
-    /// How it does.
-    pub health: Arc<Health>,
-    /// Since when it serves.
-    pub since: Timestamp,
-}
-
-impl Plugin {
-    /// A version from its parts, not examined and not yet run.
-    fn assemble(
-        (tenant, name, digest): (TenantId, PluginName, Digest),
-        (manifest, component): (Manifest, Component),
-        budget: Budget,
-        since: Timestamp,
-    ) -> Self {
-        Self {
-            tenant,
-            name,
-            digest,
-            sources: manifest.sources,
-            events: manifest.events,
-            config: Arc::new(manifest.config),
-            budget,
-            limits: manifest.limits,
-            asked: Arc::new(manifest.asked),
-            retry: manifest.retry,
-            serialize_by: manifest.serialize_by,
-            concurrency_max: manifest.limits.concurrency(),
-            component,
-            report: Arc::default(),
-            health: Arc::default(),
-            since,
-        }
-    }
-}
-
 /// The catalog; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Catalog(Arc<Inner>);
@@ -210,6 +145,7 @@ struct Inner {
     parts: Parts,
     table: ArcSwap<table::Table>,
     queues: channel::Sender<QueueSet>,
+    compiling: channel::Sender<Compiling>,
     /// Held while a version takes the place of another, so that a deploy and a roll-back do not meet.
     versions: Mutex<()>,
     /// Told when the guard has something to do.
@@ -224,20 +160,32 @@ struct Inner {
     circuits: circuits::Circuits,
     /// Versions on their way.
     loads: loads::Loads,
-    /// What the first scan saw; the watcher takes it over.
+    /// What is to be remembered of the files from the start on; the watcher takes it over.
     seen: Mutex<Option<load::Seen>>,
+    /// Cancelled once the watcher has looked at every folder.
+    looked: CancellationToken,
+}
+
+/// How many plugins wait for their first version since the start, or since their files were put there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compiling {
+    /// Those on their way; what is for them is accepted and waits.
+    pub plugins: usize,
+    /// All that are known.
+    pub of: usize,
 }
 
 impl Catalog {
     /// An empty catalog.
     #[must_use]
     pub fn new(settings: Settings, parts: Parts) -> Self {
-        let (queues, _) = channel::channel(QueueSet::default());
+        let ((queues, _), (compiling, _)) = (channel::channel(QueueSet::default()), channel::channel(Compiling::default()));
         Self(Arc::new(Inner {
             settings,
             parts,
             table: ArcSwap::default(),
             queues,
+            compiling,
             versions: Mutex::default(),
             attention: Notify::new(),
             left: std::sync::Mutex::default(),
@@ -246,19 +194,26 @@ impl Catalog {
             circuits: circuits::Circuits::default(),
             loads: loads::Loads::default(),
             seen: Mutex::default(),
+            looked: CancellationToken::new(),
         }))
     }
 
-    /// Loads everything that is there: the last good versions from the ledger first, then the files. Returns when the first full scan is
-    /// done; what takes longer than 20 s to compile goes on behind.
+    /// Learns what subscribes, and begins to load it: what served last, as the ledger has it, and what is new in the folders, by its
+    /// manifest. Nothing has been compiled when this returns; what is for these plugins is routed to them from here on, and waits.
     pub async fn load(&self, tasks: &Tasks) {
         let mut seen = load::Seen::default();
-        self.0.restore(&mut seen).await;
-        self.0.pass(&mut seen, tasks).await;
-        // Whoever compiles for longer goes on beside the open door: a liveness probe has less patience than a compiler.
-        let _ = tokio::time::timeout(START_LOADS_MAX, self.0.loads.idle()).await;
-        self.0.loads.gather(&mut seen);
+        let kept = self.0.know_kept(&mut seen).await;
+        self.0.expect_newcomers(&mut seen).await;
+        for version in kept {
+            self.0.start_restoring(version, tasks);
+        }
         *self.0.seen.lock().await = Some(seen);
+    }
+
+    /// Completes once everything that was there at the start serves or was refused. Needs [`Catalog::watch`].
+    pub async fn loaded(&self) {
+        self.0.looked.cancelled().await;
+        self.0.loads.idle().await;
     }
 
     /// Starts watching the files, from what [`Catalog::load`] has seen, and the versions, from what the workers tell.
@@ -302,6 +257,12 @@ impl Catalog {
     #[must_use]
     pub fn queues(&self) -> channel::Receiver<QueueSet> {
         self.0.queues.subscribe()
+    }
+
+    /// How many plugins wait for their first version; the receiver changes whenever that does.
+    #[must_use]
+    pub fn compiling(&self) -> channel::Receiver<Compiling> {
+        self.0.compiling.subscribe()
     }
 
     /// Every known plugin, for people.
@@ -375,12 +336,8 @@ impl Inner {
     /// Puts a changed table in place of the current one and tells who serves queues.
     fn change(&self, change: impl Fn(&table::Table) -> table::Table) {
         self.table.rcu(|table| change(table));
-        let queues = self.table.load().queues(self.settings.tenant_concurrency_max, &self.circuits);
-        self.queues.send_if_modified(|current| {
-            let changed = *current != queues;
-            *current = queues;
-            changed
-        });
+        tell(&self.queues, || self.table.load().queues(self.settings.tenant_concurrency_max, &self.circuits));
+        tell(&self.compiling, || self.table.load().compiling());
     }
 
     /// What a tenant's plugins may reach; nothing where the tenant is not known.
@@ -391,6 +348,17 @@ impl Inner {
     fn known_allowed(&self, tenant: &TenantId) -> Option<Arc<Allowed>> {
         self.parts.tenants.snapshot().tenants.get(tenant).map(|tenant| Arc::clone(&tenant.allowed))
     }
+}
+
+/// Tells those who listen, where there is something new. What holds now is looked at under the channel's lock: of two changes at once the later
+/// word is of the later table.
+fn tell<T: PartialEq>(told: &channel::Sender<T>, now: impl Fn() -> T) {
+    told.send_if_modified(|current| {
+        let now = now();
+        let is_new = *current != now;
+        *current = now;
+        is_new
+    });
 }
 
 #[cfg(test)]

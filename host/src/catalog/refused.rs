@@ -58,6 +58,7 @@ impl From<FileRefusal> for Refused {
 impl Inner {
     /// Shows a refusal; whatever serves goes on.
     pub(super) fn refuse(&self, tenant: &TenantId, name: &PluginName, refused: Refused) {
+        let is_hosts = refused.is_hosts();
         let Refused { code, reason, digest, report, again: _ } = refused;
         let view = PluginRefusalView {
             code: code.to_owned(),
@@ -66,7 +67,13 @@ impl Inner {
             digest: digest.map(|digest| digest.to_string()),
             report: report.map(|report| *report),
         };
-        self.change(|table| table.with(tenant, name, |entry| entry.refusal = Some(view.clone())));
+        self.change(|table| {
+            table.with(tenant, name, |entry| {
+                entry.refusal = Some(view.clone());
+                // What the host could not do is tried again soon; until then what was expected still is.
+                entry.expected = entry.expected.take().filter(|_| is_hosts);
+            })
+        });
         self.parts.observer.record(&PluginRefused { tenant: tenant.clone(), plugin: name.clone(), code, reason });
     }
 }

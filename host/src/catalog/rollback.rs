@@ -100,12 +100,14 @@ impl Inner {
         word: Word<'_>,
     ) -> Result<(Option<Digest>, ShelvedVersion), RollbackError> {
         let entry = self.table.load().entry(tenant, name).cloned().ok_or(RollbackError::NoPlugin)?;
-        let from = entry.plugin.as_ref().map(|plugin| plugin.digest);
-        if word.from.is_some() && word.from != from {
+        let serving = entry.plugin.as_ref().map(|plugin| plugin.digest);
+        if word.from.is_some() && word.from != serving {
             return Err(RollbackError::NoVersion("another version serves by now".to_owned()));
         }
         let (versions, standing) =
             (self.parts.ledger.plugin_versions(tenant, name).await?, self.parts.ledger.plugin_standing(tenant, name).await?);
+        // Shortly after a start the version that served last may still be on its way: it is that one which is left.
+        let from = serving.or_else(|| versions.first().filter(|_| self.loads.is_restoring(tenant, name)).map(|last| last.digest));
         let holds: Vec<_> = standing.holds.iter().map(|hold| hold.digest).collect();
         let to = target(&versions, from, &holds, word.to).map_err(RollbackError::NoVersion)?;
         Ok((from, to.clone()))

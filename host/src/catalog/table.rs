@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Plugin, circuits::Circuits, health::Told, route};
+use super::{Compiling, Plugin, circuits::Circuits, health::Told, loads::Key, manifest::Manifest, route};
 use crate::{
     clock::Clock,
     delivery::{
@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct Entry {
     /// Sources and events of the last good manifest: a subscription outlives a bad file and a component that does not load.
     pub(super) subscription: Option<Arc<Subscription>>,
+    /// The same of a newcomer that is not examined yet: counts from the start of the host until it serves or is refused.
+    pub(super) expected: Option<Arc<Subscription>>,
     /// The version that serves.
     pub(super) plugin: Option<Arc<Plugin>>,
     /// The one it took the place of, ready to take it back.
@@ -45,6 +47,24 @@ pub(super) struct Subscription {
 
 /// What is known of a plugin beside the table, and the clock it is dated by.
 pub(super) type Beside<'a> = (&'a Circuits, &'a Clock);
+
+impl From<&Manifest> for Subscription {
+    fn from(manifest: &Manifest) -> Self {
+        Self { sources: manifest.sources.clone(), events: manifest.events.clone() }
+    }
+}
+
+impl Entry {
+    /// What is routed to it.
+    fn routed(&self) -> Option<&Subscription> {
+        self.subscription.as_deref().or(self.expected.as_deref())
+    }
+
+    /// Whether its first version is on its way.
+    fn is_compiling(&self) -> bool {
+        self.plugin.is_none() && self.compiling_since.is_some()
+    }
+}
 
 /// All plugins at one moment.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +93,21 @@ impl Table {
         table
     }
 
+    /// This table with more entries.
+    pub(super) fn with_all(&self, entries: &[(Key, Entry)]) -> Self {
+        let mut table = self.clone();
+        for ((tenant, name), entry) in entries {
+            table.0.entry(tenant.clone()).or_default().insert(name.clone(), entry.clone());
+        }
+        table
+    }
+
+    /// How many plugins wait for their first version.
+    pub(super) fn compiling(&self) -> Compiling {
+        let all = || self.0.values().flat_map(BTreeMap::values);
+        Compiling { plugins: all().filter(|entry| entry.is_compiling()).count(), of: all().count() }
+    }
+
     /// This table without one entry.
     pub(super) fn without(&self, tenant: &TenantId, name: &PluginName) -> Self {
         let mut table = self.clone();
@@ -84,7 +119,7 @@ impl Table {
 
     /// This table without the news that a version is on its way; without the plugin, where that was all there was of it.
     pub(super) fn without_compiling(&self, tenant: &TenantId, name: &PluginName) -> Self {
-        let is_nothing_else = |entry: &Entry| entry.subscription.is_none() && entry.plugin.is_none() && entry.refusal.is_none();
+        let is_nothing_else = |entry: &Entry| entry.routed().is_none() && entry.plugin.is_none() && entry.refusal.is_none();
         match self.entry(tenant, name) {
             None => self.clone(),
             Some(entry) if is_nothing_else(entry) => self.without(tenant, name),
@@ -98,7 +133,7 @@ impl Table {
         let subscribed = |subscription: &Subscription| {
             subscription.sources.contains(source) && subscription.events.iter().any(|pattern| route::matches(pattern, event, action))
         };
-        let matching = plugins.iter().filter(|(_, entry)| entry.subscription.as_deref().is_some_and(subscribed));
+        let matching = plugins.iter().filter(|(_, entry)| entry.routed().is_some_and(subscribed));
         matching.map(|(name, _)| name.clone()).collect()
     }
 
@@ -147,7 +182,7 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, (circuits, clock): 
         (Some(_), false) if is_broken => "broken",
         (Some(_), false) if !circuits.is_empty() => "slowed",
         (Some(_), false) => "active",
-        (None, false) if entry.compiling_since.is_some() => "compiling",
+        (None, false) if entry.is_compiling() => "compiling",
         (None, false) => "refused",
     };
     PluginView {
@@ -157,8 +192,8 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, (circuits, clock): 
         digest: plugin.map(|plugin| plugin.digest.to_string()),
         since: plugin.map(|plugin| plugin.since),
         compiling_since: entry.compiling_since,
-        sources: entry.subscription.as_ref().map(|subscription| subscription.sources.clone()).unwrap_or_default(),
-        events: entry.subscription.as_ref().map(|subscription| subscription.events.clone()).unwrap_or_default(),
+        sources: entry.routed().map(|subscription| subscription.sources.clone()).unwrap_or_default(),
+        events: entry.routed().map(|subscription| subscription.events.clone()).unwrap_or_default(),
         world: report.and_then(|report| report.world.clone()),
         imports: report.map(|report| report.imports.clone()).unwrap_or_default(),
         component_bytes: report.map(|report| report.component_bytes),

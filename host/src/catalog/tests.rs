@@ -3,11 +3,13 @@
 mod look;
 mod memory;
 mod rollback;
+mod start;
 
 use std::{collections::BTreeMap, fs};
 
 use super::*;
 use crate::{
+    delivery::Timestamp,
     egress::HttpGrant,
     runtime::{self, Compiler, tests::guests},
     tenants::{Directory, Tenant},
@@ -41,6 +43,12 @@ impl Stage {
 
     /// A new catalog over the same ledger and files, as after a restart.
     async fn restart(&mut self) {
+        self.start().await;
+        self.pass().await;
+    }
+
+    /// The same as far as the door waits for it.
+    async fn start(&mut self) {
         let plugins_max = self.catalog.0.settings.plugins_max;
         self.catalog = catalog(self.folder.path().join("tenants"), plugins_max, (&self.ledger, &self.clock));
         self.catalog.load(&self.tasks).await;

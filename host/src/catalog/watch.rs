@@ -24,8 +24,11 @@ pub(super) async fn run(inner: Arc<Inner>, mut seen: Seen, tasks: Tasks) {
     let changed = Arc::new(Notify::new());
     let watcher = watcher(&inner, &changed);
     let idle = if watcher.is_some() { inner.settings.rescan } else { POLL.min(inner.settings.rescan) };
-    let mut pause = inner.settings.settle;
     loop {
+        let again = inner.pass(&mut seen, &tasks).await;
+        inner.looked.cancel();
+        let due = seen.due_in(inner.parts.clock.instant()).map_or(idle, |due| due.max(inner.settings.settle).min(idle));
+        let pause = if again { inner.settings.settle } else { due };
         tokio::select! {
             () = tasks.stopping() => return,
             () = changed.notified() => settle(&inner, &changed).await,
@@ -33,9 +36,6 @@ pub(super) async fn run(inner: Arc<Inner>, mut seen: Seen, tasks: Tasks) {
             () = inner.loads.ended.notified() => inner.parts.clock.sleep(inner.settings.settle).await,
             () = inner.parts.clock.sleep(pause) => {}
         }
-        let again = inner.pass(&mut seen, &tasks).await;
-        let due = seen.due_in(inner.parts.clock.instant()).map_or(idle, |due| due.max(inner.settings.settle).min(idle));
-        pause = if again { inner.settings.settle } else { due };
     }
 }
 

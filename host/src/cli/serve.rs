@@ -47,6 +47,7 @@ enum Role {
 /// Runs the host until it ends. What the process gives up it gives up here, before there is a second thread: threads that exist already would
 /// keep it.
 pub(super) fn run(args: Args) -> Result<(), Failure> {
+    let signals = Signals::catch()?;
     let env = environment();
     let mut config = config::load(args.config.as_deref(), &env).map_err(|problems| {
         print_problems(&problems);
@@ -77,7 +78,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         unconfined,
         dropped_lines: log.dropped(),
     };
-    block_on(serve(config, options, &log)).map_err(|failure| told(&failure, &log))
+    block_on(serve(config, options, (signals, &log))).map_err(|failure| told(&failure, &log))
 }
 
 /// From here on words for people take the way of the log: whoever writes to standard error himself waits for its reader.
@@ -89,8 +90,7 @@ fn told(failure: &Failure, log: &Log) -> Failure {
     Failure::silent(failure.exit)
 }
 
-async fn serve(config: Config, options: Options, log: &Log) -> Result<(), Failure> {
-    let signals = Signals::catch()?;
+async fn serve(config: Config, options: Options, (signals, log): (Signals, &Log)) -> Result<(), Failure> {
     let token_file = config.data_dir.join("admin.token");
     let token_is_given = options.env.get("HOOKYARD_ADMIN_TOKEN").is_some_and(|token| !token.is_empty());
     let Some((host, signals)) = Host::start_unless_stopped(config, options, signals).await.map_err(|error| not_started(&error))? else {

@@ -92,6 +92,12 @@ impl Ledger {
         self.shared().read(READ_MAX, move |conn| versions(conn, &tenant, &name)).await
     }
 
+    /// The manifest of one version.
+    pub async fn shelved_manifest(&self, version: &ShelvedVersion) -> Result<Option<Vec<u8>>, LedgerError> {
+        let version = version.clone();
+        self.shared().read(READ_MAX, move |conn| manifest(conn, &version)).await
+    }
+
     /// One version with its bytes.
     pub async fn shelved_plugin(&self, version: &ShelvedVersion) -> Result<Option<StoredPlugin>, LedgerError> {
         let version = version.clone();
@@ -230,6 +236,13 @@ fn versions(conn: &Connection, tenant: &TenantId, name: &PluginName) -> rusqlite
     conn.prepare_cached(&format!("{VERSION} WHERE tenant = ?1 AND name = ?2 ORDER BY mark DESC"))?
         .query_map([tenant.as_str(), name.as_str()], version)?
         .collect()
+}
+
+fn manifest(conn: &Connection, version: &ShelvedVersion) -> rusqlite::Result<Option<Vec<u8>>> {
+    let ShelvedVersion { tenant, name, digest, .. } = version;
+    conn.prepare_cached("SELECT manifest FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND digest = ?3")?
+        .query_row(params![tenant.as_str(), name.as_str(), digest.as_bytes()], |row| row.get(0))
+        .optional()
 }
 
 fn stored(conn: &Connection, version: &ShelvedVersion) -> rusqlite::Result<Option<StoredPlugin>> {
