@@ -55,8 +55,10 @@ pub(super) async fn resume(State(parts): State<Parts>, names: Names) -> Answer<P
 
 pub(super) async fn roll_back(State(parts): State<Parts>, Path((tenant, name)): Names, uri: Uri) -> Answer<PluginView> {
     let (key, target): (_, Target) = (names(&tenant, &name)?, parse(&uri)?);
-    parts.catalog.roll_back(&key.0, &key.1, target.to.as_deref()).await.map_err(|error| refused(error, &key))?;
-    view(&parts, &key).await
+    let bad = parts.catalog.roll_back(&key.0, &key.1, target.to.as_deref()).await.map_err(|error| refused(error, &key))?;
+    let warning = bad.map(|why| format!("the version that serves now was taken back before: {why}"));
+    let Json(view) = view(&parts, &key).await?;
+    Ok(Json(PluginView { warning, ..view }))
 }
 
 pub(super) async fn approve(State(parts): State<Parts>, Path((tenant, name)): Names) -> Answer<PluginView> {

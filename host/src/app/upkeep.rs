@@ -92,7 +92,10 @@ pub(super) fn note_compiling(tasks: &Tasks, catalog: &Catalog, readiness: &Readi
             if plugins == 0 {
                 readiness.clear_note("plugins_compiling");
             } else {
-                readiness.note("plugins_compiling", format!("{plugins} of {of} plugins are being compiled; what is for them is accepted and waits"));
+                readiness.note(
+                    "plugins_compiling",
+                    format!("{plugins} of {of} plugins are being compiled; what is for them is accepted and waits"),
+                );
             }
             tokio::select! {
                 () = stop.stopping() => return,

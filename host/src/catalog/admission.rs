@@ -22,7 +22,7 @@ use crate::{
         Delivery, Digest, Outcome, PluginName, TenantId,
         report::{AdmissionReport, AdmissionStep, StepResult},
     },
-    egress::Allowed,
+    egress::{Allowed, Asked},
     runtime::{Account, Component, Report, Runtime, Turn},
     tenants::Budget,
 };
@@ -213,12 +213,12 @@ pub async fn inspect(
     Inspected { report, refusal: result.err().map(|refused| (refused.code, refused.reason)) }
 }
 
-/// What is told of a version that served before the restart: what it is; it was examined when it was deployed.
-pub(super) fn of_restored(found: &Report) -> AdmissionReport {
-    let mut report = AdmissionReport::default();
+/// What is told of a version whose report was not kept with it: what it is, and what it asks for.
+pub(super) fn of_unreported(found: &Report, asked: &Asked) -> AdmissionReport {
+    let mut report = AdmissionReport { asks: asks::lines(asked), ..AdmissionReport::default() };
     state_facts(&mut report, found);
-    let detail = "it served before the restart, and was examined when it was deployed".to_owned();
-    report.steps.push(AdmissionStep { step: "restored".to_owned(), result: StepResult::Ok, detail, duration_ms: 0.0 });
+    let detail = "it was examined when it was deployed, and what was found then was not kept".to_owned();
+    report.steps.push(AdmissionStep { step: "kept".to_owned(), result: StepResult::Ok, detail, duration_ms: 0.0 });
     report
 }
 

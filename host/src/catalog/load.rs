@@ -21,7 +21,7 @@ use super::{
     table::Subscription,
 };
 use crate::{
-    delivery::{Digest, PluginName, TenantId},
+    delivery::{Digest, PluginName, TenantId, report::AdmissionReport},
     egress::Allowed,
     ledger::{Standing, StoredPlugin},
     observe::facts::{PluginBreaker, PluginRemoved, PluginSwapped},
@@ -198,7 +198,7 @@ impl Inner {
         }
         self.has_room(tenant, name)?;
         let standing = self.standing_for(tenant, name, copy.digest).await?;
-        self.keep(&plugin, copy).await;
+        self.keep(&plugin, copy, &report).await;
         let before = self.version(tenant, name);
         if before.is_some() {
             plugin.health.watch_until(self.parts.clock.instant() + self.settings.watch);
@@ -276,13 +276,14 @@ impl Inner {
     }
 
     /// Keeps the bytes, so that a restart beside a bad file still serves. A failure costs only that, so the version serves all the same.
-    async fn keep(&self, plugin: &Plugin, copy: &Copy) {
+    async fn keep(&self, plugin: &Plugin, copy: &Copy, report: &AdmissionReport) {
         let stored = StoredPlugin {
             tenant: plugin.tenant.clone(),
             name: plugin.name.clone(),
             digest: plugin.digest,
             wasm: copy.files.component.to_vec(),
             manifest: copy.files.manifest.to_vec(),
+            report: Some(report.clone()),
         };
         if let Err(error) = self.parts.ledger.keep_plugin(stored).await {
             tracing::error!(tenant = %plugin.tenant, plugin = %plugin.name, %error, "plugin_not_kept");

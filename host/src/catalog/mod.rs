@@ -293,12 +293,12 @@ impl Catalog {
         Ok(true)
     }
 
-    /// Serves an earlier version again: the one whose digest begins with `to`, else the newest that is neither serving nor held. It survives
-    /// a restart, until different files are dropped.
+    /// Serves an earlier version again: the one whose digest begins with `to`, else the newest that neither serves nor was ever taken back. It
+    /// survives a restart, until different files are dropped. Gives why that version was once taken back itself, where it was.
     ///
     /// # Errors
     /// There is no such plugin or version, or it does not load any more.
-    pub async fn roll_back(&self, tenant: &TenantId, name: &PluginName, to: Option<&str>) -> Result<(), RollbackError> {
+    pub async fn roll_back(&self, tenant: &TenantId, name: &PluginName, to: Option<&str>) -> Result<Option<String>, RollbackError> {
         self.0.roll_back(tenant, name, Word { to, from: None, cause: "operator", why: "an operator took it back" }).await
     }
 
@@ -322,6 +322,7 @@ impl Catalog {
                 held: held(version.digest),
                 digest: version.digest.to_string(),
                 served_from: version.served_from,
+                taken_back: version.taken_back,
             })
             .collect();
         Ok(Some(view))

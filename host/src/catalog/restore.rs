@@ -105,8 +105,8 @@ impl Inner {
         let granted = manifest.asked.granted_interfaces(&self.allowed(&stored.tenant));
         let component = self.parts.runtime.admit_in(turn, stored.wasm.into(), &granted).await?;
         self.shares_state(&component)?;
-        let report = Arc::new(admission::of_restored(component.report()));
+        let report = stored.report.unwrap_or_else(|| admission::of_unreported(component.report(), &manifest.asked));
         let plugin = self.plugin(&stored.tenant, &stored.name, stored.digest, (manifest, component));
-        Ok(Plugin { report, ..plugin })
+        Ok(Plugin { report: Arc::new(report), ..plugin })
     }
 }

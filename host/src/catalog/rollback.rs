@@ -57,8 +57,8 @@ pub(super) struct Word<'a> {
 
 impl Inner {
     /// Serves an earlier version and holds the one that is left. What must be compiled for it is compiled before the lock is taken that
-    /// versions change under: nobody's removal or pause waits for that.
-    pub(super) async fn roll_back(&self, tenant: &TenantId, name: &PluginName, word: Word<'_>) -> Result<(), RollbackError> {
+    /// versions change under: nobody's removal or pause waits for that. Gives why the version that serves now was once taken back itself.
+    pub(super) async fn roll_back(&self, tenant: &TenantId, name: &PluginName, word: Word<'_>) -> Result<Option<String>, RollbackError> {
         let (from, to) = self.way_back(tenant, name, word).await?;
         let before = self.table.load().entry(tenant, name).and_then(|entry| entry.before.clone());
         let now = self.parts.clock.now();
@@ -75,7 +75,7 @@ impl Inner {
         let standing = self.parts.ledger.plugin_standing(tenant, name).await?;
         let reason = format!("rolled back to {}: {}; drop a changed file to deploy again", to.digest.short(), word.why);
         let hold = from.map(|digest| Hold { digest, reason: reason.clone(), at: now });
-        if !self.parts.ledger.roll_plugin_back(&to, hold).await? {
+        if !self.parts.ledger.roll_plugin_back(&to, hold, word.why).await? {
             return Err(RollbackError::NoVersion("that version is not kept any more".to_owned()));
         }
         self.swap(plugin, Standing { crash: None, ..standing }, None);
@@ -89,7 +89,7 @@ impl Inner {
         let refund = self.refund(tenant, name, from).await;
         let (tenant, plugin) = (tenant.clone(), name.clone());
         self.parts.observer.record(&PluginRolledBack { tenant, plugin, from, to: to.digest, cause: word.cause, reason, refund });
-        Ok(())
+        Ok(to.taken_back)
     }
 
     /// The version that serves, and the one to go back to.
@@ -133,8 +133,12 @@ fn target<'a>(
 ) -> Result<&'a ShelvedVersion, String> {
     let mut others = versions.iter().filter(|version| Some(version.digest) != serving);
     let Some(digits) = to else {
-        let earlier = others.find(|version| !held.contains(&version.digest));
-        return earlier.ok_or_else(|| "no earlier version is kept".to_owned());
+        let all = others.clone().count();
+        let earlier = others.find(|version| !held.contains(&version.digest) && version.taken_back.is_none());
+        return earlier.ok_or_else(|| match all {
+            0 => "no earlier version is kept".to_owned(),
+            all => format!("each of the {all} other kept versions was taken back once; `--to DIGEST` serves one all the same"),
+        });
     };
     let named: Vec<_> = others.filter(|version| version.digest.to_string().starts_with(digits)).collect();
     match named[..] {
@@ -152,7 +156,13 @@ mod tests {
 
     fn version(number: u8) -> ShelvedVersion {
         let digest = Digest::from_bytes([number; 32]);
-        ShelvedVersion { tenant: TenantId::default_tenant(), name: "p".parse().unwrap(), digest, served_from: Timestamp::from_unix_ms(0) }
+        ShelvedVersion {
+            tenant: TenantId::default_tenant(),
+            name: "p".parse().unwrap(),
+            digest,
+            served_from: Timestamp::from_unix_ms(0),
+            taken_back: None,
+        }
     }
 
     fn found(serving: u8, held: &[u8], to: Option<&str>) -> Result<u8, String> {

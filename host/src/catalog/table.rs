@@ -205,5 +205,6 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, (circuits, clock): 
         watch: plugin.and_then(|plugin| plugin.health.watch_view(clock)),
         report: report.map(|report| AdmissionReport::clone(report)),
         versions: Vec::new(),
+        warning: None,
     }
 }

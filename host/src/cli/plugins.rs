@@ -104,6 +104,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         }
         Verb::Rollback { name, to } => {
             let answer = api.post(&format!("{}/rollback{}", path(name), query(&[("to", to.as_deref())]))).await?;
+            if let Some(warning) = answer["warning"].as_str() {
+                say(&format!("warning: {warning}"));
+            }
             done(output, &answer, &format!("{name} serves {} again", field(&answer, "digest")))
         }
     }
@@ -238,7 +241,8 @@ fn show(output: Output, plugin: &Value) -> Result<(), Failure> {
         output.line("-- kept versions")?;
     }
     for version in plugin["versions"].as_array().into_iter().flatten() {
-        let held = version["held"].as_str().map(|why| format!("  held: {why}")).unwrap_or_default();
+        let told = |key: &str, word: &str| version[key].as_str().map(|why| format!("  {word}: {why}"));
+        let held = told("held", "held").or_else(|| told("taken_back", "taken back")).unwrap_or_default();
         output.line(&format!("{:18}{} since {}{held}", "version", field(version, "digest"), field(version, "served_from")))?;
     }
     Ok(())

@@ -31,7 +31,8 @@ pub struct AdmissionReport {
 /// One step of an examination.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdmissionStep {
-    /// `manifest`, `grants`, `component`, `compile`, `config` or `sample`; `restored` where a restart found the version serving.
+    /// `manifest`, `grants`, `component`, `compile`, `config` or `sample`; `kept` where nothing is known of an
+    /// examination that was made by an older host.
     pub step: String,
     /// How it ended.
     pub result: StepResult,

@@ -281,6 +281,9 @@ pub struct PluginView {
     /// The versions that are kept, the one that served last first; only where one plugin is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<PluginVersionView>,
+    /// What whoever rolled back should know of the version that serves now; only in that answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// A kept version of a plugin.
@@ -292,6 +295,9 @@ pub struct PluginVersionView {
     pub served_from: Timestamp,
     /// Why its files are not taken, where it was rolled back from.
     pub held: Option<String>,
+    /// Why it was left for an earlier version, where it was; such a version is not what a roll-back goes to unless it is named.
+    #[serde(default)]
+    pub taken_back: Option<String>,
 }
 
 /// Why the newest files of a plugin were not taken.

@@ -20,6 +20,8 @@ use crate::delivery::{Digest, PluginName, TenantId, Timestamp};
 const VERSIONS_MAX: i64 = 6;
 /// The flat part of a version, as its tenant's stored bytes count it.
 pub(super) const VERSION_BYTES: usize = 256;
+/// Longest report of an examination that is kept with its version.
+const REPORT_BYTES_MAX: usize = 128 * 1024;
 /// Versions of a plugin that are held; the oldest word is dropped first.
 const HOLDS_MAX: i64 = 32;
 
@@ -34,6 +36,8 @@ pub struct ShelvedVersion {
     pub digest: Digest,
     /// When it last began to serve.
     pub served_from: Timestamp,
+    /// Why it was left for an earlier version, where it was: it serves again only where somebody names it or drops it anew.
+    pub taken_back: Option<String>,
 }
 
 /// A version that is not taken from the folder, and why.
@@ -63,9 +67,11 @@ impl Ledger {
     /// file was dropped. Where its tenant's stored bytes are used up, older versions of the plugin go for it; an error where even they are not
     /// enough. What it writes is taken from the budget of its tenant's runs.
     pub async fn keep_plugin(&self, plugin: StoredPlugin) -> Result<(), LedgerError> {
-        let (shared, bytes, tenant) = (self.shared(), plugin.wasm.len() + plugin.manifest.len(), plugin.tenant.clone());
+        let report = report_text(&plugin);
+        let (shared, tenant) = (self.shared(), plugin.tenant.clone());
+        let bytes = plugin.wasm.len() + plugin.manifest.len() + report.as_ref().map_or(0, String::len);
         shared.pace.owe(&tenant, bytes, shared.clock.instant());
-        if shared.write(bytes, move |tx| keep(tx, &plugin)).await? {
+        if shared.write(bytes, move |tx| keep(tx, &plugin, report.as_deref())).await? {
             return Ok(());
         }
         let (used, most) = (self.stored_bytes(&tenant), shared.stored_limit(&tenant).share);
@@ -104,10 +110,11 @@ impl Ledger {
         self.shared().read(READ_MAX, move |conn| stored(conn, &version)).await
     }
 
-    /// Makes an older version the one that serves, and holds the one it takes the place of. False where `to` is not on the shelf.
-    pub async fn roll_plugin_back(&self, to: &ShelvedVersion, from: Option<Hold>) -> Result<bool, LedgerError> {
-        let to = to.clone();
-        self.shared().write(0, move |tx| roll_back(tx, &to, from.as_ref())).await
+    /// Makes an older version the one that serves, and holds the one it takes the place of, which was left because of `why`. False where `to`
+    /// is not on the shelf.
+    pub async fn roll_plugin_back(&self, to: &ShelvedVersion, from: Option<Hold>, why: &str) -> Result<bool, LedgerError> {
+        let (to, why) = (to.clone(), why.to_owned());
+        self.shared().write(0, move |tx| roll_back(tx, &to, from.as_ref(), &why)).await
     }
 
     /// Stops or starts a plugin's queue for good. Starting it also forgets that its runs have ended the host.
@@ -123,13 +130,19 @@ impl Ledger {
     }
 }
 
+/// The report as it is kept; none where it is longer than any that an examination writes of a manifest within its bounds.
+fn report_text(plugin: &StoredPlugin) -> Option<String> {
+    let text = serde_json::to_string(plugin.report.as_ref()?).ok()?;
+    (text.len() <= REPORT_BYTES_MAX).then_some(text)
+}
+
 /// False where there is no room for it.
-fn keep(tx: &mut Tx<'_>, plugin: &StoredPlugin) -> rusqlite::Result<bool> {
+fn keep(tx: &mut Tx<'_>, plugin: &StoredPlugin, report: Option<&str>) -> rusqlite::Result<bool> {
     let (tenant, name, digest) = (plugin.tenant.as_str(), plugin.name.as_str(), plugin.digest.as_bytes());
     take_off(tx, &plugin.tenant, "tenant = ?1 AND name = ?2 AND digest = ?3", params![tenant, name, digest])?;
     // A different file was dropped, whether it can be kept or not.
     tx.execute("DELETE FROM plugin_holds WHERE tenant = ?1 AND name = ?2", [tenant, name])?;
-    let bytes = weight(VERSION_BYTES + plugin.wasm.len() + plugin.manifest.len());
+    let bytes = weight(VERSION_BYTES + plugin.wasm.len() + plugin.manifest.len() + report.map_or(0, str::len));
     let of_older: i64 = tx
         .conn
         .prepare_cached(&format!("SELECT ifnull(sum({}), 0) FROM kept_plugins WHERE tenant = ?1 AND name = ?2", *OF_VERSION))?
@@ -142,8 +155,8 @@ fn keep(tx: &mut Tx<'_>, plugin: &StoredPlugin) -> rusqlite::Result<bool> {
     tx.store(&plugin.tenant, bytes);
     let (mark, now_ms) = (tx.counters.next_mark(), tx.now.unix_ms());
     tx.execute(
-        "INSERT INTO kept_plugins(mark, tenant, name, digest, served_ms, manifest, wasm) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![mark, tenant, name, digest, now_ms, plugin.manifest, plugin.wasm],
+        "INSERT INTO kept_plugins(mark, tenant, name, digest, served_ms, manifest, wasm, report) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![mark, tenant, name, digest, now_ms, plugin.manifest, plugin.wasm, report],
     )?;
     let too_old = "tenant = ?1 AND name = ?2 AND mark NOT IN
          (SELECT mark FROM kept_plugins WHERE tenant = ?1 AND name = ?2 ORDER BY mark DESC LIMIT ?3)";
@@ -178,11 +191,11 @@ fn take_off(tx: &mut Tx<'_>, tenant: &TenantId, which: &str, params: &[&dyn rusq
     Ok(gone.len())
 }
 
-fn roll_back(tx: &mut Tx<'_>, to: &ShelvedVersion, from: Option<&Hold>) -> rusqlite::Result<bool> {
+fn roll_back(tx: &mut Tx<'_>, to: &ShelvedVersion, from: Option<&Hold>, why: &str) -> rusqlite::Result<bool> {
     let (tenant, name) = (to.tenant.as_str(), to.name.as_str());
     let (mark, now_ms) = (tx.counters.next_mark(), tx.now.unix_ms());
     let found = tx.execute(
-        "UPDATE kept_plugins SET mark = ?4, served_ms = ?5 WHERE tenant = ?1 AND name = ?2 AND digest = ?3",
+        "UPDATE kept_plugins SET mark = ?4, served_ms = ?5, taken_back = NULL WHERE tenant = ?1 AND name = ?2 AND digest = ?3",
         params![tenant, name, to.digest.as_bytes(), mark, now_ms],
     )?;
     if found == 0 {
@@ -192,6 +205,11 @@ fn roll_back(tx: &mut Tx<'_>, to: &ShelvedVersion, from: Option<&Hold>) -> rusql
     tx.execute("DELETE FROM plugin_holds WHERE tenant = ?1 AND name = ?2 AND digest = ?3", params![tenant, name, to.digest.as_bytes()])?;
     forgive(tx, (tenant, name), to.digest)?;
     if let Some(from) = from {
+        // Other than the hold, this stays when different files are dropped: what was bad does not become better by them.
+        tx.execute(
+            "UPDATE kept_plugins SET taken_back = ?4 WHERE tenant = ?1 AND name = ?2 AND digest = ?3",
+            params![tenant, name, from.digest.as_bytes(), why],
+        )?;
         tx.execute(
             "INSERT OR REPLACE INTO plugin_holds(tenant, name, digest, reason, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![tenant, name, from.digest.as_bytes(), from.reason, from.at.unix_ms()],
@@ -216,7 +234,7 @@ fn pause(tx: &Tx<'_>, tenant: &TenantId, name: &PluginName, paused: bool) -> rus
     Ok(())
 }
 
-const VERSION: &str = "SELECT tenant, name, digest, served_ms FROM kept_plugins";
+const VERSION: &str = "SELECT tenant, name, digest, served_ms, taken_back FROM kept_plugins";
 
 fn version(row: &rusqlite::Row<'_>) -> rusqlite::Result<ShelvedVersion> {
     Ok(ShelvedVersion {
@@ -224,6 +242,7 @@ fn version(row: &rusqlite::Row<'_>) -> rusqlite::Result<ShelvedVersion> {
         name: parsed(row, 1)?,
         digest: Digest::from_bytes(row.get(2)?),
         served_from: Timestamp::from_unix_ms(row.get(3)?),
+        taken_back: row.get(4)?,
     })
 }
 
@@ -247,9 +266,17 @@ fn manifest(conn: &Connection, version: &ShelvedVersion) -> rusqlite::Result<Opt
 
 fn stored(conn: &Connection, version: &ShelvedVersion) -> rusqlite::Result<Option<StoredPlugin>> {
     let ShelvedVersion { tenant, name, digest, .. } = version;
-    conn.prepare_cached("SELECT manifest, wasm FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND digest = ?3")?
+    conn.prepare_cached("SELECT manifest, wasm, report FROM kept_plugins WHERE tenant = ?1 AND name = ?2 AND digest = ?3")?
         .query_row(params![tenant.as_str(), name.as_str(), digest.as_bytes()], |row| {
-            Ok(StoredPlugin { tenant: tenant.clone(), name: name.clone(), digest: *digest, manifest: row.get(0)?, wasm: row.get(1)? })
+            let report: Option<String> = row.get(2)?;
+            Ok(StoredPlugin {
+                tenant: tenant.clone(),
+                name: name.clone(),
+                digest: *digest,
+                manifest: row.get(0)?,
+                wasm: row.get(1)?,
+                report: report.and_then(|text| serde_json::from_str(&text).ok()),
+            })
         })
         .optional()
 }

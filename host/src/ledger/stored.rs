@@ -53,7 +53,7 @@ static WEIGHTS: LazyLock<Weights> = LazyLock::new(|| Weights {
     emit: format!("{EMIT_BYTES} + octet_length(name) + octet_length(content_type) + octet_length(body)"),
     value: format!("{VALUE_BYTES} + octet_length(key) + octet_length(value)"),
     step: format!("{STEP_BYTES} + octet_length(key) + ifnull(octet_length(answer), 0)"),
-    version: format!("{VERSION_BYTES} + octet_length(manifest) + octet_length(wasm)"),
+    version: format!("{VERSION_BYTES} + octet_length(manifest) + octet_length(wasm) + ifnull(octet_length(report), 0)"),
 });
 
 /// Everything that goes with one delivery.

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::claims::{RunMemory, Taken};
-use crate::delivery::{AttemptRecord, Delivery, Digest, Effects, LegId, PluginName, SourceId, TenantId, Timestamp, view::DeliveryStatus};
+use crate::delivery::{
+    AttemptRecord, Delivery, Digest, Effects, LegId, PluginName, SourceId, TenantId, Timestamp, report::AdmissionReport,
+    view::DeliveryStatus,
+};
 
 /// A delivery that is offered to the queue.
 #[derive(Clone, Debug)]
@@ -300,6 +303,8 @@ pub struct StoredPlugin {
     pub wasm: Vec<u8>,
     /// Manifest bytes.
     pub manifest: Vec<u8>,
+    /// What its examination found; none of a version that was kept before reports were.
+    pub report: Option<AdmissionReport>,
 }
 
 /// What an `once` step answers.

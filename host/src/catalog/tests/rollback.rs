@@ -1,6 +1,7 @@
 //! Going back to an earlier version, and what a restart finds.
 
 use super::*;
+use crate::ledger::StoredPlugin;
 
 /// A version of its own by a comment in its manifest.
 async fn serve(stage: &mut Stage, comment: &str) -> Digest {
@@ -12,7 +13,7 @@ async fn serve(stage: &mut Stage, comment: &str) -> Digest {
 }
 
 async fn back(stage: &Stage, to: Option<&str>) -> Result<(), RollbackError> {
-    stage.catalog.roll_back(&red(), &"p".parse().unwrap(), to).await
+    stage.catalog.roll_back(&red(), &"p".parse().unwrap(), to).await.map(drop)
 }
 
 #[tokio::test]
@@ -108,4 +109,57 @@ async fn a_new_version_is_watched_for_its_time_through_a_restart_and_what_was_ro
     assert!(watched(&stage).is_none());
     stage.restart().await;
     assert!(watched(&stage).is_none());
+}
+
+#[tokio::test]
+async fn a_version_the_watch_took_back_is_gone_back_to_only_by_name_and_with_a_warning() {
+    let mut stage = Stage::new(10).await;
+    let (good, bad) = (serve(&mut stage, "good").await, serve(&mut stage, "bad").await);
+    let word = Word { to: None, from: Some(bad), cause: "watch", why: "it failed where the one before did not" };
+    stage.catalog.0.roll_back(&red(), &"p".parse().unwrap(), word).await.unwrap();
+    let mended = serve(&mut stage, "mended").await;
+    back(&stage, None).await.unwrap();
+    assert_eq!(stage.digest("p"), Some(good));
+    let refused = stage.catalog.roll_back(&red(), &"p".parse().unwrap(), None).await.unwrap_err().to_string();
+    assert!(refused.contains("each of the 2 other kept versions was taken back once; `--to DIGEST`"), "{refused}");
+
+    stage.restart().await;
+    let warning = stage.catalog.roll_back(&red(), &"p".parse().unwrap(), Some(&bad.to_string())).await.unwrap();
+    assert_eq!(warning.as_deref(), Some("it failed where the one before did not"));
+    let view = stage.catalog.view(&red(), &"p".parse().unwrap()).await.unwrap().unwrap();
+    let told: Vec<_> = view.versions.iter().map(|version| (version.digest.clone(), version.taken_back.clone())).collect();
+    let by_operator = Some("an operator took it back".to_owned());
+    assert_eq!(told, [(bad.to_string(), None), (good.to_string(), by_operator.clone()), (mended.to_string(), by_operator)]);
+    serve(&mut stage, "something else").await;
+    assert_eq!(serve(&mut stage, "good").await, good);
+    assert_eq!(stage.ledger.plugin_versions(&red(), &"p".parse().unwrap()).await.unwrap()[0].taken_back, None, "dropped anew, it is new");
+}
+
+#[tokio::test]
+async fn what_an_examination_found_is_kept_with_its_version() {
+    let mut stage = Stage::new(10).await;
+    let grant = "[[grants.secrets]]\ncredential = \"chat\"\npurposes = [\"sign\"]\n";
+    let report = |stage: &Stage| stage.catalog.plugin(&red(), &"p".parse().unwrap()).unwrap().report.clone();
+    stage.put("p.wasm", guests::component("ack"));
+    stage.put("p.toml", format!("{MANIFEST}{grant}"));
+    stage.pass().await;
+    let found = report(&stage);
+    assert_eq!(found.asks, ["secrets sign with credential chat"]);
+    stage.restart().await;
+    assert_eq!(report(&stage), found, "after a restart");
+    serve(&mut stage, "second").await;
+    serve(&mut stage, "third").await;
+    for _ in 0..2 {
+        back(&stage, None).await.unwrap();
+    }
+    assert_eq!(report(&stage), found, "after two roll-backs");
+    // As a host of before left it.
+    stage.ledger.forget_plugin(&red(), &"p".parse().unwrap()).await.unwrap();
+    let (wasm, manifest) = (guests::component("ack"), format!("{MANIFEST}{grant}").into_bytes());
+    let digest = Digest::of(&[&wasm, &manifest]);
+    stage.put("p.toml", &manifest);
+    let (tenant, name) = (red(), "p".parse().unwrap());
+    stage.ledger.keep_plugin(StoredPlugin { tenant, name, digest, wasm, manifest, report: None }).await.unwrap();
+    stage.restart().await;
+    assert_eq!((&report(&stage).asks, report(&stage).steps[0].step.as_str()), (&found.asks, "kept"));
 }

@@ -2,8 +2,8 @@
 
 /// What brings a database from each schema to the next: the first entry creates schema 1, the second leads from 1 to 2, and so on. A step that
 /// was ever released is frozen; a change of the tables is a new step at the end.
-pub(super) const STEPS: [&str; 10] =
-    [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY, KEEPER, SEAL, STORED, CRASHED_PLUGINS, TRIED];
+pub(super) const STEPS: [&str; 11] =
+    [CREATE, SHELVE_PLUGINS, STREAMS, KEEP_ASKED_DELAYS, RELAY, KEEPER, SEAL, STORED, CRASHED_PLUGINS, TRIED, KEPT_REPORTS];
 
 /// `deliveries.id_reused` and the like are 0 or 1; states are the numbers of `rows::code`; times are Unix milliseconds.
 const CREATE: &str = "
@@ -252,3 +252,9 @@ INSERT INTO tried(seq, queue, generation, began_ms) SELECT l.seq, l.queue, l.gen
   WHERE l.state < 4 AND l.attempts > 0 GROUP BY l.seq, l.queue;
 "
 );
+
+/// What the examination of a kept version found, as JSON; and why the version was taken back, where it was.
+const KEPT_REPORTS: &str = "
+ALTER TABLE kept_plugins ADD COLUMN report TEXT;
+ALTER TABLE kept_plugins ADD COLUMN taken_back TEXT;
+";

@@ -133,6 +133,7 @@ async fn a_parked_plugin_is_lifted_by_an_operator_or_another_version_and_its_leg
         digest: Digest::from_bytes([number; 32]),
         wasm: vec![number],
         manifest: vec![],
+        report: None,
     };
     rig.ledger.keep_plugin(stored(1)).await.unwrap();
     rig.accept(1, &["a"]).await;

@@ -16,6 +16,7 @@ async fn keep(rig: &Rig, number: u8) {
         digest: version(number),
         wasm: vec![],
         manifest: vec![],
+        report: None,
     };
     rig.ledger.keep_plugin(plugin).await.unwrap();
 }

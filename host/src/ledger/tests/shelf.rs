@@ -10,6 +10,7 @@ fn plugin(number: u8) -> StoredPlugin {
         digest: Digest::of(&[&[number]]),
         wasm: vec![number; 100],
         manifest: vec![number; 10],
+        report: None,
     }
 }
 
@@ -42,12 +43,12 @@ async fn going_back_holds_what_was_left_until_a_different_version_is_kept() {
     rig.ledger.keep_plugin(plugin(2)).await.unwrap();
     let first = versions(&rig.ledger).await.pop().unwrap();
     let hold = Hold { digest: plugin(2).digest, reason: "it was worse".to_owned(), at: START };
-    assert!(rig.ledger.roll_plugin_back(&first, Some(hold.clone())).await.unwrap());
+    assert!(rig.ledger.roll_plugin_back(&first, Some(hold.clone()), "why").await.unwrap());
     assert_eq!(rig.ledger.shelf().await.unwrap()[0].digest, plugin(1).digest);
     assert_eq!(standing(&rig.ledger).await.holds, [hold]);
 
     let gone = ShelvedVersion { digest: plugin(3).digest, ..first };
-    assert!(!rig.ledger.roll_plugin_back(&gone, None).await.unwrap(), "what is not on the shelf cannot be had back");
+    assert!(!rig.ledger.roll_plugin_back(&gone, None, "why").await.unwrap(), "what is not on the shelf cannot be had back");
     rig.ledger.keep_plugin(plugin(3)).await.unwrap();
     assert_eq!(standing(&rig.ledger).await, Standing::default());
 }
@@ -61,7 +62,7 @@ async fn a_pause_and_a_hold_survive_a_restart_and_a_pause_even_the_plugin() {
     rig.ledger.pause_plugin(&tenant, &name, true).await.unwrap();
     let first = versions(&rig.ledger).await.pop().unwrap();
     let hold = Hold { digest: plugin(2).digest, reason: "it was worse".to_owned(), at: START };
-    rig.ledger.roll_plugin_back(&first, Some(hold.clone())).await.unwrap();
+    rig.ledger.roll_plugin_back(&first, Some(hold.clone()), "why").await.unwrap();
 
     let restarted = rig.after_crash();
     let ledger = &restarted.ledger;

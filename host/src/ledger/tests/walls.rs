@@ -260,6 +260,7 @@ async fn the_sums_are_those_of_the_rows_after_every_kind_of_write_and_after_a_ki
         digest: crate::delivery::Digest::from_bytes([number; 32]),
         wasm: vec![number; 1000],
         manifest: vec![number; 10],
+        report: None,
     };
     for number in 0..9 {
         rig.ledger.keep_plugin(version(number)).await.unwrap();
