@@ -18,15 +18,15 @@
 //! Every [`HttpError`] knows its [`Verdict`]: what may pass is retried, when the other side named a time not before it (GitHub's primary and
 //! secondary rate limits among them), and what would end the same way again is rejected.
 
+mod limits;
+mod redirect;
+
 use std::{fmt, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Verdict, bindings::hookyard::plugin::http as contract, host};
 
-/// GitHub's advice for a secondary rate limit that names no time: wait at least a minute
-/// (<https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit>).
-const SECONDARY_LIMIT_WAIT: Duration = Duration::from_mins(1);
 /// Bytes of an unwelcome answer's body that are quoted in the error.
 const QUOTED_BYTES_MAX: usize = 300;
 
@@ -153,7 +153,15 @@ impl Request {
     }
 
     /// Sends it and waits for the answer. An answer of any status is an answer; [`Answer::success`] tells the good ones apart.
+    ///
+    /// A `GET` that is answered with another place (301, 302, 303, 307, 308) is asked again there, five times at most, where the grants allow it.
     pub fn send(self) -> Result<Answer, HttpError> {
+        let answer = self.clone().send_once()?;
+        redirect::follow(self, answer)
+    }
+
+    /// Sends it and follows nowhere.
+    pub fn send_once(self) -> Result<Answer, HttpError> {
         let target = if self.0.url.is_empty() { self.0.credential.as_deref().unwrap_or_default() } else { &self.0.url };
         let request = format!("{} {target}", self.0.method);
         let answer = host::http::send(&self.0).map_err(HttpError::from)?;
@@ -230,28 +238,6 @@ impl Response {
         }
         serde_json::from_slice(&self.body).map_err(|error| HttpError::Body(format!("the answer has another shape than expected: {error}")))
     }
-
-    /// How long the other side asks to be left alone, where it does: `retry-after`, else the reset of a primary rate limit that is used up
-    /// (`x-ratelimit-remaining: 0`), else a minute for a secondary one. None where this answer is about something else.
-    ///
-    /// A plugin has no clock: the time is the answer's own `date`, which the host adds where the other side sent none.
-    pub fn rate_limited(&self) -> Option<Duration> {
-        if !matches!(self.status, 403 | 429 | 503) {
-            return None;
-        }
-        if let Some(seconds) = self.header("retry-after").and_then(|value| value.trim().parse().ok()) {
-            return Some(Duration::from_secs(seconds));
-        }
-        let number = |name: &str| self.header(name).and_then(|value| value.trim().parse::<u64>().ok());
-        if number("x-ratelimit-remaining") == Some(0) {
-            let (reset, now) = (number("x-ratelimit-reset"), self.header("date").and_then(unix_seconds));
-            // A second more: `date` has no fraction.
-            let wait = reset.zip(now).map(|(reset, now)| Duration::from_secs(reset.saturating_sub(now) + 1));
-            return Some(wait.unwrap_or(SECONDARY_LIMIT_WAIT));
-        }
-        let is_secondary = self.status == 429 || (self.status == 403 && contains(&self.body, b"secondary rate limit"));
-        is_secondary.then_some(SECONDARY_LIMIT_WAIT)
-    }
 }
 
 impl HttpError {
@@ -302,6 +288,12 @@ impl fmt::Display for HttpError {
             Self::Status { response, request } => {
                 let body = String::from_utf8_lossy(&response.body[..response.body.len().min(QUOTED_BYTES_MAX)]).into_owned();
                 write!(f, "{request} was answered with {}", response.status)?;
+                if let Some(place) = response.moved_to() {
+                    return write!(
+                        f,
+                        ": it has moved to {place}; only a GET is followed there, and five times at most: send it to that place"
+                    );
+                }
                 if body.is_empty() { Ok(()) } else { write!(f, ": {body}") }
             }
             Self::Body(why) => f.write_str(why),
@@ -311,44 +303,9 @@ impl fmt::Display for HttpError {
 
 impl std::error::Error for HttpError {}
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
-}
-
-/// Seconds since the epoch of an HTTP date, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7; the two obsolete forms are not read).
-fn unix_seconds(date: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let mut parts = date.split_once(", ")?.1.split(' ');
-    let mut next = || parts.next();
-    let day: u64 = next()?.parse().ok()?;
-    let name = next()?;
-    let month = MONTHS.iter().position(|known| *known == name)? as u64 + 1;
-    let year: u64 = next()?.parse().ok()?;
-    let mut clock = next()?.split(':').map(|part| part.parse::<u64>().ok());
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 || next() != Some("GMT") {
-        return None;
-    }
-    // Days since the epoch by the civil calendar, counted in years that begin in March (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-    let year = if month <= 2 { year - 1 } else { year };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = (year * 365 + year / 4 - year / 100 + year / 400 + day_of_year).checked_sub(719_468)?;
-    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_date_is_read_as_the_second_it_names() {
-        assert_eq!(unix_seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(unix_seconds("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
-        assert_eq!(unix_seconds("Thu, 29 Feb 2024 23:59:59 GMT"), Some(1_709_251_199));
-        for bad in ["", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Foo 1994 08:49:37 GMT"] {
-            assert_eq!(unix_seconds(bad), None, "{bad}");
-        }
-    }
 
     fn status(response: Response) -> Verdict {
         HttpError::Status { response, request: "GET x".into() }.into()
