@@ -106,6 +106,31 @@ fn a_dead_letter_is_listed_shown_replayed_and_discarded() {
 }
 
 #[test]
+fn a_replay_leaves_acked_legs_alone_unless_they_are_asked_for_and_a_waiting_leg_can_run_now() {
+    let desk = Desk::with(&[("good", "ack"), ("later", "retry"), ("no", "reject")]);
+    desk.send("push");
+    let generation = |item: &Value, plugin: &str| {
+        item["legs"].as_array().and_then(|legs| legs.iter().find(|leg| leg["plugin"] == plugin)).map(|leg| leg["generation"].clone())
+    };
+    let delivery = desk.first(&["deliveries", "list", "--json"], |item| item.to_string().contains("\"dead\""));
+    let id = delivery["delivery_id"].as_str().unwrap();
+    assert_eq!(desk.json(&["deliveries", "replay", id, "--json"])["legs"], 1, "the dead one");
+    let again = desk.first(&["deliveries", "list", "--json"], |item| generation(item, "no") == Some(1.into()));
+    assert_eq!(generation(&again, "good"), Some(0.into()));
+    assert_eq!(desk.json(&["deliveries", "replay", id, "--plugin", "good", "--json"])["legs"], 1);
+    desk.first(&["deliveries", "list", "--json"], |item| generation(item, "good") == Some(1.into()));
+
+    let words = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let acked = desk.run(&["legs", "run-now", &format!("{id}.good")]);
+    assert!(acked.status.code() == Some(1) && words(&acked).contains("deliveries replay"), "{acked:?}");
+    assert_eq!(desk.run(&["legs", "run-now", &format!("{id}.nobody")]).status.code(), Some(5));
+    let later = format!("{}.later", &id[..12]);
+    // It asks for a second and a half each time, and may just be running.
+    while !desk.run(&["legs", "run-now", &later]).status.success() {}
+    assert!(desk.run(&["deliveries", "replay", id, "--all-plugins", "--plugin", "no"]).status.code() == Some(2));
+}
+
+#[test]
 fn plugins_are_listed_with_digest_and_last_refusal() {
     let desk = Desk::with(&[("ack", "ack"), ("broken", "wrong-world")]);
     let list = desk.json(&["plugins", "list", "--json"]);

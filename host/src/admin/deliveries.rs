@@ -16,10 +16,10 @@ use super::{
 use crate::{
     broker::{DeadLetterChange, DeadLetterFilter},
     delivery::{
-        DeliveryId, IdPrefix, LegId, ParseIdError, PluginName, SourceId, TenantId, Timestamp,
+        DeliveryId, IdPrefix, LegId, LegState, ParseIdError, PluginName, SourceId, TenantId, Timestamp,
         view::{DeadLetterView, DeliveryStatus, DeliveryView, EmitView, Page},
     },
-    ledger::DeliveryFilter,
+    ledger::{DeliveryFilter, Rerun, RunNow},
 };
 
 /// Ids that are named where a beginning fits several.
@@ -41,6 +41,13 @@ struct DeliveryQuery {
     q: Option<String>,
     cursor: Option<String>,
     limit: Option<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RerunQuery {
+    plugin: Option<PluginName>,
+    all_plugins: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -87,17 +94,59 @@ pub(super) async fn delivery(State(parts): State<Parts>, Path(id): Path<String>)
     Ok(Json(find(&parts, &id).await?))
 }
 
-pub(super) async fn replay_delivery(State(parts): State<Parts>, Path(id): Path<String>) -> Result<(StatusCode, Json<Value>), Problem> {
+pub(super) async fn replay_delivery(
+    State(parts): State<Parts>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let RerunQuery { plugin, all_plugins } = parse(&uri)?;
     let found = find(&parts, &id).await?;
     let matching = parts.catalog.route(&found.tenant, &found.source, &found.event, found.action.as_deref());
-    match parts.ledger.rerun_delivery(found.delivery_id, &matching).await? {
-        0 => Err(Problem::new(
-            StatusCode::CONFLICT,
-            "nothing_to_replay",
-            "no leg of this delivery is settled and no other plugin subscribes to it",
-        )),
+    let nothing = nothing_to_replay(&found, plugin.as_ref());
+    match parts.ledger.rerun_delivery(found.delivery_id, Rerun { plugin, acked_too: all_plugins, matching }).await? {
+        0 => Err(nothing),
         legs => Ok((StatusCode::ACCEPTED, Json(json!({"delivery_id": found.delivery_id, "legs": legs})))),
     }
+}
+
+/// Why no leg runs, and what could be meant instead.
+fn nothing_to_replay(found: &DeliveryView, named: Option<&PluginName>) -> Problem {
+    let legs: Vec<String> = found.legs.iter().map(|leg| format!("{}={}", leg.plugin, leg.state.slug())).collect();
+    let legs = if legs.is_empty() { "it has no legs".to_owned() } else { format!("its legs: {}", legs.join(", ")) };
+    let detail = match named {
+        Some(plugin) => format!("no leg of `{plugin}` is settled, and it does not subscribe to this delivery ({legs})"),
+        None => format!(
+            "no leg is settled without being acked, and no other plugin subscribes to this delivery ({legs}); acked ones run again with \
+             `--all-plugins` or `--plugin NAME`, one in `retry` with `hookyard legs run-now {}.PLUGIN`",
+            found.delivery_id
+        ),
+    };
+    Problem::new(StatusCode::CONFLICT, "nothing_to_replay", detail)
+}
+
+pub(super) async fn run_now(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<Value> {
+    let leg = leg_of(&parts, &id).await?;
+    match parts.ledger.run_now(&leg).await? {
+        RunNow::Done => {
+            let view = parts.ledger.delivery(leg.delivery).await?;
+            let state = view.and_then(|view| view.legs.into_iter().find(|found| found.plugin == leg.plugin)).map(|found| found.state);
+            Ok(Json(json!({"id": id, "state": state})))
+        }
+        RunNow::NotFound => Err(Problem::not_found("leg", &id)),
+        RunNow::Elsewhere(state) => Err(Problem::new(StatusCode::CONFLICT, "leg_not_in_retry", not_in_retry(state))),
+    }
+}
+
+/// Why a leg cannot be run now, and what to do instead.
+fn not_in_retry(state: LegState) -> String {
+    let instead = match state {
+        LegState::Waiting | LegState::Leased => "it runs already, or next",
+        LegState::Retry | LegState::Relayed => "it waits at RabbitMQ, which gives it out at its time",
+        LegState::Parked => "its queue is held; `hookyard plugins show NAME` says why, and `plugins resume NAME` lets it run",
+        LegState::Dead => "`hookyard dead-letters replay ID` runs it again",
+        LegState::Acked | LegState::Skipped | LegState::Discarded => "`hookyard deliveries replay ID --plugin NAME` runs it again",
+    };
+    format!("the leg is `{}`, and only one that waits for its next attempt (`retry`) can be run now: {instead}", state.slug())
 }
 
 pub(super) async fn dead_letters(State(parts): State<Parts>, uri: Uri) -> Answer<Page<DeadLetterView>> {
@@ -157,13 +206,18 @@ async fn meant(parts: &Parts, id: &str) -> Result<DeliveryId, Problem> {
     }
 }
 
-async fn find_dead(parts: &Parts, id: &str) -> Result<(LegId, DeadLetterView), Problem> {
+/// A leg by its delivery, as [`meant`] finds it, and its plugin.
+async fn leg_of(parts: &Parts, id: &str) -> Result<LegId, Problem> {
     let (delivery, plugin) = id.split_once('.').unwrap_or((id, ""));
     let plugin = match plugin {
         "" => return Err(Problem::bad_parameter(format!("`{id}` is not a leg id (<delivery_id>.<plugin>)"))),
         plugin => plugin.parse().map_err(|error: ParseIdError| Problem::bad_parameter(error.to_string()))?,
     };
-    let leg = LegId { delivery: meant(parts, delivery).await?, plugin };
+    Ok(LegId { delivery: meant(parts, delivery).await?, plugin })
+}
+
+async fn find_dead(parts: &Parts, id: &str) -> Result<(LegId, DeadLetterView), Problem> {
+    let leg = leg_of(parts, id).await?;
     match parts.ledger.dead_letter(&leg).await? {
         Some(view) => Ok((leg, view)),
         None => Err(Problem::not_found("dead letter", id)),

@@ -47,10 +47,11 @@ fn api() -> Router<Parts> {
         .merge(plain)
 }
 
-/// The routes that read much of the ledger, by what their parameters say.
+/// The routes that read the ledger by what their parameters say.
 fn filtered() -> Router<Parts> {
     Router::new()
         .route("/api/v1/deliveries", get(deliveries::deliveries))
+        .route("/api/v1/deliveries/{id}/replay", post(deliveries::replay_delivery))
         .route("/api/v1/dead-letters", get(deliveries::dead_letters))
         .route("/api/v1/dead-letters/replay", post(deliveries::replay_many))
         .route("/api/v1/dead-letters/discard", post(deliveries::discard_many))
@@ -61,7 +62,7 @@ fn filtered() -> Router<Parts> {
 fn single() -> Router<Parts> {
     Router::new()
         .route("/api/v1/deliveries/{id}", get(deliveries::delivery))
-        .route("/api/v1/deliveries/{id}/replay", post(deliveries::replay_delivery))
+        .route("/api/v1/legs/{id}/run-now", post(deliveries::run_now))
         .route("/api/v1/dead-letters/{id}", get(deliveries::dead_letter))
         .route("/api/v1/dead-letters/{id}/replay", post(deliveries::replay))
         .route("/api/v1/dead-letters/{id}/discard", post(deliveries::discard))

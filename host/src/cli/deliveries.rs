@@ -36,11 +36,14 @@ enum Verb {
         /// Hookyard's id, or the provider's
         id: String,
     },
-    /// Run every settled leg of a delivery again; or, with `--with`, see what a candidate would have made of stored deliveries
+    /// Run again what is settled of a delivery and not acked; or, with `--with`, see what a candidate would have made of stored deliveries
     Replay {
         /// Hookyard's id
         #[arg(required_unless_present = "with", conflicts_with = "with")]
         id: Option<String>,
+        /// Acked legs, too
+        #[arg(long, conflicts_with_all = ["with", "plugin"])]
+        all_plugins: bool,
         #[command(flatten)]
         candidate: replay::ManyArgs,
     },
@@ -105,9 +108,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Verb::List(filter) => list(output, &api.get(&filter.path()).await?),
         Verb::Show { id } => show(output, &api.get(&format!("deliveries/{}", encoded(&id))).await?),
         Verb::Replay { candidate, .. } if candidate.is_meant() => replay::many(&candidate, output, &mut api).await,
-        Verb::Replay { id, .. } => {
+        Verb::Replay { id, all_plugins, candidate } => {
             let id = id.unwrap_or_default();
-            done(output, &api.post(&format!("deliveries/{}/replay", encoded(&id))).await?, &format!("{id} runs again"))
+            let which = query(&[("plugin", candidate.plugin()), ("all_plugins", all_plugins.then_some("true"))]);
+            let answer = api.post(&format!("deliveries/{}/replay{which}", encoded(&id))).await?;
+            done(output, &answer, &format!("{id} runs again: legs {}", field(&answer, "legs")))
         }
         Verb::Tail(filter) => tail(output, &mut api, Filter { page: Page { limit: 1000, ..filter.page }, ..filter }).await,
     }

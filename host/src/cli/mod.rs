@@ -10,6 +10,7 @@ mod dead_letters;
 mod deliveries;
 mod exit;
 mod init;
+mod legs;
 mod listing;
 mod output;
 mod page;
@@ -66,6 +67,8 @@ enum Command {
     Verify(verify::Args),
     /// The delivery log
     Deliveries(deliveries::Args),
+    /// One leg of a delivery
+    Legs(legs::Args),
     /// What was given up on
     DeadLetters(dead_letters::Args),
     /// What runs now
@@ -130,6 +133,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Send(args) => block_on(send::run(args)),
         Command::Verify(args) => verify::run(&args),
         Command::Deliveries(args) => block_on(deliveries::run(args)),
+        Command::Legs(args) => block_on(legs::run(args)),
         Command::DeadLetters(args) => block_on(dead_letters::run(args)),
         Command::Plugins(args) => block_on(plugins::run(args)),
         Command::Plugin(args) => plugin::run(args),

@@ -2,7 +2,12 @@
 
 use rusqlite::params;
 
-use super::{LegChange, committer::Tx, offer, rows, schedule::Change};
+use super::{
+    LegChange, Rerun, RunNow,
+    committer::Tx,
+    offer, rows,
+    schedule::{Change, Place},
+};
 use crate::delivery::{DeliveryId, LegId, LegState, PluginName, TenantId};
 
 /// Runs a leg again.
@@ -15,15 +20,32 @@ pub(super) fn rerun(tx: &mut Tx<'_>, tenant: &TenantId, leg: &LegId, any_settled
     Ok(if revived { LegChange::Done } else { LegChange::NotFound })
 }
 
+/// Runs a leg now that waits for its time.
+pub(super) fn run_now(tx: &mut Tx<'_>, leg: &LegId) -> rusqlite::Result<RunNow> {
+    let Some((seq, tenant)) = rows::find(tx.conn, leg.delivery)? else { return Ok(RunNow::NotFound) };
+    let Some(queue) = rows::queue(tx.conn, &tenant, &leg.plugin)? else { return Ok(RunNow::NotFound) };
+    let Some(row) = rows::one_leg(tx.conn, seq, queue)? else { return Ok(RunNow::NotFound) };
+    let key = (seq.cast_unsigned(), queue);
+    if row.state != LegState::Retry || tx.shared.schedule.place(key, row.state) != Place::Due {
+        return Ok(RunNow::Elsewhere(tx.shared.schedule.open_state(key, row.state)));
+    }
+    let sql = "UPDATE legs SET state = ?3, due_ms = NULL WHERE seq = ?1 AND queue = ?2";
+    tx.execute(sql, params![seq, queue, rows::code(LegState::Waiting)])?;
+    tx.changes.push(Change::Hurried { leg: key });
+    Ok(RunNow::Done)
+}
+
 /// Runs a delivery again; how many legs run.
-pub(super) fn rerun_delivery(tx: &mut Tx<'_>, id: DeliveryId, matching: &[PluginName]) -> rusqlite::Result<usize> {
+pub(super) fn rerun_delivery(tx: &mut Tx<'_>, id: DeliveryId, which: &Rerun) -> rusqlite::Result<usize> {
     let Some((seq, tenant)) = rows::find(tx.conn, id)? else { return Ok(0) };
     let legs = rows::legs(tx.conn, seq)?;
     let mut run = 0;
-    for leg in &legs {
+    for leg in legs.iter().filter(|leg| which.means(&leg.plugin, leg.state)) {
         run += usize::from(offer::revive(tx, &tenant, (seq.cast_unsigned(), leg.queue))?);
     }
-    for plugin in matching.iter().filter(|plugin| legs.iter().all(|leg| leg.plugin != **plugin)) {
+    let has_none = |plugin: &&PluginName| legs.iter().all(|leg| leg.plugin != **plugin);
+    let is_meant = |plugin: &&PluginName| which.plugin.as_ref().is_none_or(|named| named == *plugin);
+    for plugin in which.matching.iter().filter(has_none).filter(is_meant) {
         offer::create(tx, id, seq, plugin)?;
         run += 1;
     }

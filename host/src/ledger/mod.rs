@@ -88,7 +88,7 @@ use shared::Shared;
 pub use shelf::{Hold, ShelvedVersion, Standing};
 pub use types::{
     Arrival, Arrived, Books, DeadLetterFilter, Death, DeliveryFilter, Finished, KvValue, Lease, LedgerError, LegChange, Mark, Offer,
-    OfferError, OnceStep, OpenError, Outbound, Position, Queue, QueueSet, RelayScope, Settled, StoredPlugin,
+    OfferError, OnceStep, OpenError, Outbound, Position, Queue, QueueSet, RelayScope, Rerun, RunNow, Settled, StoredPlugin,
 };
 
 /// Bodies from this size on are compressed on a thread that may block.
@@ -204,10 +204,15 @@ impl Ledger {
         self.shared().write(0, move |tx| commands::rerun(tx, &tenant, &leg, any_settled)).await
     }
 
-    /// Runs a whole delivery again: every settled leg, and a leg for each plugin of `matching` that has none. Returns how many legs run.
-    pub async fn rerun_delivery(&self, id: DeliveryId, matching: &[PluginName]) -> Result<usize, LedgerError> {
-        let matching = matching.to_vec();
-        self.shared().write(0, move |tx| commands::rerun_delivery(tx, id, &matching)).await
+    /// Runs a delivery again: its settled legs that are meant, and a leg for each plugin that matches and has none. Returns how many run.
+    pub async fn rerun_delivery(&self, id: DeliveryId, which: Rerun) -> Result<usize, LedgerError> {
+        self.shared().write(0, move |tx| commands::rerun_delivery(tx, id, &which)).await
+    }
+
+    /// Runs a leg now that waits for its time. Its attempts go on from where they are.
+    pub async fn run_now(&self, leg: &LegId) -> Result<RunNow, LedgerError> {
+        let leg = leg.clone();
+        self.shared().write(0, move |tx| commands::run_now(tx, &leg)).await
     }
 
     /// Gives a dead letter up. Compare-and-swap.

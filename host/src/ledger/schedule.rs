@@ -54,6 +54,8 @@ pub(super) enum Change {
     Arrived { leg: Key, loaded: Box<Loaded>, from: From },
     /// A leg that is open here has been taken out of every lane: another host went on with it.
     Withdrawn { leg: Key },
+    /// A leg that waits for its time is the next of its queue.
+    Hurried { leg: Key },
     /// A queue has so many dead letters more, or less.
     Dead { queue: i64, by: i64 },
 }

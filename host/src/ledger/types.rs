@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::claims::{RunMemory, Taken};
 use crate::delivery::{
-    AttemptRecord, Delivery, Digest, Effects, LegId, PluginName, SourceId, TenantId, Timestamp, report::AdmissionReport,
+    AttemptRecord, Delivery, Digest, Effects, LegId, LegState, PluginName, SourceId, TenantId, Timestamp, report::AdmissionReport,
     view::DeliveryStatus,
 };
 
@@ -348,6 +348,38 @@ pub struct Books {
     pub gap: u64,
     /// Legs on loan at this moment.
     pub leased: u64,
+}
+
+/// Which legs of a delivery run again. Those that are open run anyway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rerun {
+    /// Only this plugin's, however it is settled.
+    pub plugin: Option<PluginName>,
+    /// Those that are acked, too, and those that another host may have acked.
+    pub acked_too: bool,
+    /// The plugins that subscribe to the delivery now: those without a leg get one.
+    pub matching: Vec<PluginName>,
+}
+
+impl Rerun {
+    /// Whether a leg of this plugin is meant, in this state.
+    pub(super) fn means(&self, plugin: &PluginName, state: LegState) -> bool {
+        match &self.plugin {
+            Some(named) => named == plugin,
+            None => self.acked_too || !matches!(state, LegState::Acked | LegState::Relayed),
+        }
+    }
+}
+
+/// What came of an operator's word to run a leg now that waits for its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunNow {
+    /// It is ready.
+    Done,
+    /// It waits for no time, or not here: its state.
+    Elsewhere(LegState),
+    /// There is no such leg.
+    NotFound,
 }
 
 /// What a re-run or a discard of a leg did.

@@ -60,8 +60,8 @@ pub(super) struct ManyArgs {
     /// Deliveries received since: `24h`, `30m`, `7d`, or RFC 3339
     #[arg(long, requires = "with")]
     since: Option<Since>,
-    /// The plugin whose runs are repeated
-    #[arg(long, requires = "with")]
+    /// The plugin whose runs are repeated; with an id, whose leg runs again, acked or not
+    #[arg(long)]
     plugin: Option<PluginName>,
     /// Its tenant
     #[arg(long, default_value = "default")]
@@ -85,6 +85,12 @@ impl OneArgs {
 }
 
 impl ManyArgs {
+    /// The plugin that is named.
+    #[must_use]
+    pub(super) fn plugin(&self) -> Option<&str> {
+        self.plugin.as_ref().map(PluginName::as_str)
+    }
+
     /// Whether a candidate is meant.
     pub(super) fn is_meant(&self) -> bool {
         self.with.is_some()

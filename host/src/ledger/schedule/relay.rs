@@ -7,7 +7,7 @@ use std::{cmp::Reverse, time::Instant};
 
 use super::{
     From, Key, Picked, Place, RelayScope, Schedule,
-    state::{Handing, QueueState, State},
+    state::{Handing, Lane, QueueState, State},
 };
 use crate::{delivery::LegState, ledger::lend::Loaded};
 
@@ -218,6 +218,18 @@ impl State {
             Place::Due
         } else {
             Place::Nowhere
+        }
+    }
+
+    /// Makes a leg that waits for its time the next of its lane. Its time may have come meanwhile: then it is there, or on loan.
+    pub(super) fn hurry(&mut self, leg: Key) {
+        if self.place(leg, LegState::Retry) != Place::Due {
+            return;
+        }
+        self.withdraw(leg);
+        if let Some(queue) = self.queues.get_mut(&leg.1) {
+            let lane = if queue.suspected.contains(&leg.0) { Lane::Suspects } else { Lane::Ready };
+            queue.lane(lane).push_front(leg.0);
         }
     }
 

@@ -171,6 +171,7 @@ impl State {
                 self.withdraw(leg);
                 self.forget_bytes(leg);
             }
+            Change::Hurried { leg } => self.hurry(leg),
             Change::Dead { queue, by } => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
                     queue.dead = queue.dead.saturating_add_signed(by);

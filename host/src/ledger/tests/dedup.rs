@@ -120,11 +120,53 @@ async fn a_whole_delivery_runs_again_with_the_plugins_that_match_now() {
     let id = rig.accept(1, &["a", "b"]).await;
     rig.run(Settlement::Ack).await;
     let open = rig.lease().await;
-    assert_eq!(rig.ledger.rerun_delivery(id, &[plugin("a"), plugin("c")]).await.unwrap(), 2);
+    let all = || Rerun { acked_too: true, matching: vec![plugin("a"), plugin("c")], plugin: None };
+    assert_eq!(rig.ledger.rerun_delivery(id, all()).await.unwrap(), 2);
     rig.settle(&open, Settlement::Ack, Effects::default()).await;
     rig.run(Settlement::Ack).await;
     rig.run(Settlement::Ack).await;
     assert_eq!(rig.assert_books_balance().await.by_state[4], 3);
+}
+
+#[tokio::test]
+async fn what_is_acked_runs_again_only_where_it_is_asked_for() {
+    let rig = Rig::new();
+    let id = rig.accept(1, &["a", "b", "c"]).await;
+    let mut settled = BTreeMap::new();
+    for settlement in [Settlement::Ack, DEAD, Settlement::Skip] {
+        settled.insert(rig.run(settlement).await.leg.plugin, settlement);
+    }
+    let acked = settled.iter().find(|(_, settlement)| **settlement == Settlement::Ack).unwrap().0.clone();
+    assert_eq!(rig.ledger.rerun_delivery(id, Rerun::default()).await.unwrap(), 2);
+    for _ in 0..2 {
+        assert_ne!(rig.run(Settlement::Ack).await.leg.plugin, acked);
+    }
+    assert_eq!(rig.ledger.rerun_delivery(id, Rerun::default()).await.unwrap(), 0, "all are acked now");
+    let named = |name: &PluginName| Rerun { plugin: Some(name.clone()), matching: vec![plugin("a")], acked_too: false };
+    assert_eq!(rig.ledger.rerun_delivery(id, named(&acked)).await.unwrap(), 1, "who names a plugin means it");
+    assert_eq!(rig.run(Settlement::Ack).await.leg.plugin, acked);
+    assert_eq!(rig.ledger.rerun_delivery(id, named(&plugin("other"))).await.unwrap(), 0);
+    rig.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_leg_that_waits_for_its_time_runs_now_where_an_operator_says_so_and_its_attempts_go_on() {
+    let rig = Rig::new();
+    let id = rig.accept(1, &["a"]).await;
+    let run_now = async |name: &str| rig.ledger.run_now(&leg(id, name)).await.unwrap();
+    assert_eq!(run_now("a").await, RunNow::Elsewhere(LegState::Waiting));
+    assert_eq!(run_now("b").await, RunNow::NotFound);
+    rig.run(Settlement::Retry { after: Duration::from_hours(1), counted: true }).await;
+    assert_eq!(run_now("a").await, RunNow::Done);
+    assert_eq!(run_now("a").await, RunNow::Elsewhere(LegState::Waiting), "it waits for no time any more");
+    rig.assert_books_balance().await;
+    let lease = rig.lease().await;
+    assert_eq!((lease.attempt, lease.generation), (2, 0));
+    assert_eq!(run_now("a").await, RunNow::Elsewhere(LegState::Leased));
+    rig.settle(&lease, Settlement::Ack, Effects::default()).await;
+    assert_eq!(run_now("a").await, RunNow::Elsewhere(LegState::Acked));
+    rig.clock.advance(Duration::from_hours(2));
+    assert_eq!(rig.assert_books_balance().await.by_state[4], 1, "and it does not run a second time when its time comes");
 }
 
 /// The ledger with a statement carried out on its closed file: what a flipped bit would have done.
