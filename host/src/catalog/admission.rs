@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{
     Manifest, Plugin, asks,
     manifest::parse,
+    notes,
     refused::Refused,
     rehearsal::Rehearsal,
     route, sample,
@@ -75,7 +76,10 @@ impl Examination<'_> {
         let manifest = parse(&candidate.manifest).map_err(|problems| Refused::new("manifest_invalid", problems));
         let manifest = self.must("manifest", manifest)?;
         let words = format!("{} from {}; retried {}", manifest.events.join(", "), listed(&manifest.sources), manifest.retry.in_words());
-        self.note("manifest", StepResult::Ok, words);
+        match notes::of_manifest(&manifest).as_slice() {
+            [] => self.note("manifest", StepResult::Ok, words),
+            notes => self.note("manifest", StepResult::Noted, format!("{words}; {}", notes.join("; "))),
+        }
         self.grants(&manifest)?;
         let allowed = self.beside.allowed.as_ref();
         let granted = allowed.map_or_else(|| manifest.asked.interfaces(), |allowed| manifest.asked.granted_interfaces(allowed));

@@ -160,6 +160,7 @@ impl Inner {
             Ok(true) => {
                 let took = self.parts.clock.instant().saturating_duration_since(wanted.since);
                 let (tenant, plugin) = (tenant.clone(), name.clone());
+                self.tell_notes(&tenant, &plugin);
                 self.parts.observer.record(&PluginSwapped { tenant, plugin, digest: copy.digest, before, took });
                 Loaded::Done(None)
             }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::serial::SerializeBy;
+use super::{notes, serial::SerializeBy};
 use crate::{
-    delivery::{RetryPolicy, SourceId, parse_time},
+    delivery::{RetryPolicy, SourceId, parse_time, pattern_problem},
     egress::{Asked, HttpGrant, SecretGrant},
     tenants::Budget,
 };
@@ -129,14 +129,24 @@ struct RawGrants {
 
 /// Reads and checks a manifest; the error lists every problem, one a line.
 pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
+    read(bytes, |pattern| pattern_problem(pattern).is_none())
+}
+
+/// Reads the manifest of a version that is kept: it has served, so what was allowed then does not end it now.
+pub(super) fn parse_kept(bytes: &[u8]) -> Result<Manifest, String> {
+    read(bytes, |pattern| pattern_problem(pattern).is_none() || was_event_pattern(pattern))
+}
+
+fn read(bytes: &[u8], is_pattern: impl Fn(&str) -> bool) -> Result<Manifest, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("the manifest is not UTF-8 ({error})"))?;
     let raw: Raw = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     let mut problems = Vec::new();
     let sources =
         raw.sources.iter().filter_map(|name| name.parse().map_err(|error| problems.push(format!("sources: {error}"))).ok()).collect();
     for event in &raw.events {
-        if !is_event_pattern(event) {
-            problems.push(format!("events: found `{}`; expected `*`, `push` or `pull_request.opened`", event.escape_debug()));
+        if let Some(problem) = pattern_problem(event).filter(|_| !is_pattern(event)) {
+            let near = notes::near_event(event).map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+            problems.push(format!("events: {problem}{near}"));
         }
     }
     for (key, found) in [("sources", raw.sources.len()), ("events", raw.events.len())] {
@@ -215,9 +225,10 @@ fn check_retry(raw: &RawRetry) -> Result<RetryPolicy, String> {
     policy.map_err(|error| error.to_string())
 }
 
-fn is_event_pattern(pattern: &str) -> bool {
+/// What was a pattern before there was one grammar, and fits nothing.
+fn was_event_pattern(pattern: &str) -> bool {
     let word = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
-    pattern == "*" || pattern.split_once('.').map_or_else(|| word(pattern), |(event, action)| word(event) && word(action))
+    pattern.split('.').count() <= 2 && pattern.split('.').all(word)
 }
 
 /// TOML as JSON; dates become their text.
@@ -296,6 +307,17 @@ mod tests {
         assert!(of("for = \"soon\"").unwrap_err().contains("`soon`"));
         assert!(of("for = \"8d\"").unwrap_err().contains("at most 7d"));
         assert!(of("for = 86400").unwrap_err().contains("string"));
+    }
+
+    #[test]
+    fn an_event_the_door_never_takes_is_refused_and_what_serves_with_one_goes_on() {
+        let of = |event: &str| format!("sources = [\"a\"]\nevents = [\"{event}\"]\n");
+        let problem = parse(of("repository-dispatch.x").as_bytes()).unwrap_err();
+        assert!(problem.contains("(did you mean `repository_dispatch`?)"), "{problem}");
+        assert!(parse(of(&format!("repository_dispatch.{}", "x".repeat(65))).as_bytes()).unwrap_err().contains("1 to 64 bytes"));
+        assert_eq!(parse(of("repository_dispatch.Deploy.to-Prod").as_bytes()).unwrap().events, ["repository_dispatch.Deploy.to-Prod"]);
+        assert!(parse_kept(of("repository-dispatch.x").as_bytes()).is_ok());
+        assert!(parse_kept(of("Push").as_bytes()).is_err(), "it was none then either");
     }
 
     #[test]

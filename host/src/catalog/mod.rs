@@ -21,6 +21,7 @@ mod loads;
 mod look;
 mod manifest;
 mod newcomers;
+mod notes;
 mod plugin;
 mod presence;
 mod refused;
@@ -268,7 +269,8 @@ impl Catalog {
     /// Every known plugin, for people.
     #[must_use]
     pub fn views(&self, tenant: Option<&TenantId>) -> Vec<PluginView> {
-        self.0.table.load().views(tenant, (&self.0.circuits, &self.0.parts.clock))
+        let views = self.0.table.load().views(tenant, (&self.0.circuits, &self.0.parts.clock));
+        views.into_iter().map(|view| self.0.noted(view)).collect()
     }
 
     /// Pauses or resumes a plugin's queue; a restart changes nothing about it. Resuming closes its breaker too, and forgives crashes. False
@@ -312,7 +314,8 @@ impl Catalog {
 
     /// One plugin with the versions that are kept of it, for people.
     pub async fn view(&self, tenant: &TenantId, name: &PluginName) -> Result<Option<PluginView>, LedgerError> {
-        let Some(mut view) = self.0.table.load().view(tenant, name, (&self.0.circuits, &self.0.parts.clock)) else { return Ok(None) };
+        let Some(view) = self.0.table.load().view(tenant, name, (&self.0.circuits, &self.0.parts.clock)) else { return Ok(None) };
+        let mut view = self.0.noted(view);
         let holds = self.0.parts.ledger.plugin_standing(tenant, name).await?.holds;
         let held = |digest: Digest| holds.iter().find(|hold| hold.digest == digest).map(|hold| hold.reason.clone());
         let versions = self.0.parts.ledger.plugin_versions(tenant, name).await?;

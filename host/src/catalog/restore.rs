@@ -40,7 +40,7 @@ impl Inner {
     /// What there is to say of a version before it is loaded. One whose manifest cannot be read routes nothing, and loading it says why.
     async fn known(&self, version: &ShelvedVersion) -> Entry {
         let manifest = self.parts.ledger.shelved_manifest(version).await.ok().flatten();
-        let manifest = manifest.and_then(|bytes| manifest::parse(&bytes).ok());
+        let manifest = manifest.and_then(|bytes| manifest::parse_kept(&bytes).ok());
         let standing = self.standing(&version.tenant, &version.name).await;
         Entry {
             subscription: manifest.map(|manifest| Arc::new(Subscription::from(&manifest))),
@@ -97,7 +97,7 @@ impl Inner {
         let stored = self.parts.ledger.shelved_plugin(version).await;
         let stored = stored.map_err(|error| Refused::by_host(format!("the kept version cannot be read: {error}")))?;
         let stored = stored.ok_or_else(|| Refused::by_host("the version is not kept any more"))?;
-        let manifest = manifest::parse(&stored.manifest).map_err(|problems| Refused::new("manifest_invalid", problems))?;
+        let manifest = manifest::parse_kept(&stored.manifest).map_err(|problems| Refused::new("manifest_invalid", problems))?;
         Ok((stored, manifest))
     }
 

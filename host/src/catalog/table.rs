@@ -204,6 +204,7 @@ fn view(tenant: &TenantId, name: &PluginName, entry: &Entry, (circuits, clock): 
         retry: plugin.map(|plugin| (&plugin.retry).into()),
         watch: plugin.and_then(|plugin| plugin.health.watch_view(clock)),
         report: report.map(|report| AdmissionReport::clone(report)),
+        notes: Vec::new(),
         versions: Vec::new(),
         warning: None,
     }

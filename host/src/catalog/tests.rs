@@ -2,6 +2,7 @@
 
 mod look;
 mod memory;
+mod notes;
 mod rollback;
 mod start;
 

@@ -163,7 +163,12 @@ fn list(output: Output, page: &Value) -> Result<(), Failure> {
             time(plugin, "since"),
             field(plugin, "events"),
         ],
-        notes: plugin["refusal"].is_object().then(|| format!("refused: {}", cell(plugin, "refusal"))).into_iter().collect(),
+        notes: plugin["refusal"]
+            .is_object()
+            .then(|| format!("refused: {}", cell(plugin, "refusal")))
+            .into_iter()
+            .chain(notes(plugin))
+            .collect(),
     };
     COLUMNS.print(output, &plugins.iter().map(row).collect::<Vec<_>>())?;
     let refused = plugins.iter().find(|plugin| plugin["refusal"].is_object()).or(plugins.first());
@@ -175,6 +180,11 @@ fn list(output: Output, page: &Value) -> Result<(), Failure> {
         },
     )));
     Ok(())
+}
+
+/// What is to be looked at in the version that serves.
+fn notes(plugin: &Value) -> impl Iterator<Item = String> + '_ {
+    plugin["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|note| format!("note: {note}"))
 }
 
 /// The status in words: a version that serves may have a newer one behind it, which does not.
@@ -216,6 +226,9 @@ fn show(output: Output, plugin: &Value) -> Result<(), Failure> {
     for circuit in plugin["circuits"].as_array().into_iter().flatten() {
         let until = circuit["until"].as_str().map(|until| format!(" until {until}")).unwrap_or_default();
         output.line(&format!("{:18}{} is {}{until}", "upstream", field(circuit, "destination"), field(circuit, "state")))?;
+    }
+    for note in notes(plugin) {
+        output.line(&format!("{:18}{}", "look at", note.trim_start_matches("note: ")))?;
     }
     let breaker = &plugin["breaker"];
     if breaker["state"].as_str().is_some_and(|state| state != "closed") {

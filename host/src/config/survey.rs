@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 use super::{Config, Problem, Reading, load_tenants, machine};
 use crate::{
     catalog::{self, Listed, Manifest},
-    delivery::{SourceId, TenantId},
-    streams::{OptIn, PUBLISHED_EVENTS},
+    delivery::{PUBLISHED_EVENTS, SourceId, TenantId},
+    streams::OptIn,
     tenants::{Directory, Tenant},
     text::nearest,
 };

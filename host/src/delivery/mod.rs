@@ -5,6 +5,7 @@
 
 mod attempt;
 mod dedup;
+mod event;
 mod id;
 mod leg;
 mod outcome;
@@ -18,6 +19,7 @@ pub mod view;
 
 pub use attempt::{AttemptRecord, Effects, Emit, KvRead, KvWrite};
 pub use dedup::{Dedup, LegDecision, decide};
+pub use event::{ACTION_BYTES_MAX, EVENT_BYTES_MAX, PUBLISHED_EVENTS, is_action, is_event, pattern_problem};
 pub use id::{DeliveryId, DeliveryKey, Digest, IdPrefix, LegId, ParseIdError, PluginName, SourceId, StreamName, TenantId};
 pub use leg::LegState;
 pub use outcome::{Fault, FaultKind, Outcome, Verdict};

@@ -4,12 +4,14 @@
 //! Times are RFC 3339 in UTC, durations end in `_ms`, sizes in `_bytes`.
 
 mod host_call;
+mod plugin;
 mod retry;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     host_call::{Blob, HostCall, Recorded},
+    plugin::{PluginRefusalView, PluginVersionView},
     retry::{CircuitView, RetryView},
 };
 use super::{DeliveryId, LegState, PluginName, SourceId, StreamName, TenantId, Timestamp, report::AdmissionReport};
@@ -278,42 +280,15 @@ pub struct PluginView {
     /// What the examination of the version that serves found; only where one plugin is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<AdmissionReport>,
+    /// What the version that serves names and nobody has, most likely misspelt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The versions that are kept, the one that served last first; only where one plugin is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<PluginVersionView>,
     /// What whoever rolled back should know of the version that serves now; only in that answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-}
-
-/// A kept version of a plugin.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PluginVersionView {
-    /// The version.
-    pub digest: String,
-    /// When it last began to serve.
-    pub served_from: Timestamp,
-    /// Why its files are not taken, where it was rolled back from.
-    pub held: Option<String>,
-    /// Why it was left for an earlier version, where it was; such a version is not what a roll-back goes to unless it is named.
-    #[serde(default)]
-    pub taken_back: Option<String>,
-}
-
-/// Why the newest files of a plugin were not taken.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PluginRefusalView {
-    /// The refusal's slug, an entry of `docs/failures.md`.
-    pub code: String,
-    /// In words.
-    pub reason: String,
-    /// When.
-    pub at: Timestamp,
-    /// The refused version.
-    pub digest: Option<String>,
-    /// How far its examination came; only where one plugin is asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub report: Option<AdmissionReport>,
 }
 
 /// The breaker of the version that serves.

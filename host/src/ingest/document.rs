@@ -12,12 +12,10 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::subject::Subjects;
-use crate::delivery::Refusal;
+use crate::delivery::{ACTION_BYTES_MAX, Refusal, is_action};
 
 /// Nesting a document may have; the recursion limit of `serde_json`, so that what we accept a plugin can read.
 const DEPTH_MAX: usize = 128;
-/// Longest `action` that is an action; GitHub's longest has 33 bytes.
-const ACTION_BYTES_MAX: usize = 64;
 /// Longest `repository.full_name`; GitHub's are at most 39 + 1 + 100.
 const REPOSITORY_BYTES_MAX: usize = 256;
 
@@ -58,7 +56,7 @@ impl Fields {
         let Picked([action, installation, repository], subjects) =
             pick(text, &["action", "installation", "repository"]).ok_or(Refusal::BodyNotJson)?;
         Ok(Self {
-            action: action.and_then(|raw| string(raw, ACTION_BYTES_MAX)),
+            action: action.and_then(|raw| string(raw, ACTION_BYTES_MAX)).filter(|text| is_action(text)),
             installation_id: installation.and_then(|raw| inner(raw, "id")).and_then(|raw| serde_json::from_str(raw.get()).ok()),
             repository: repository.and_then(|raw| inner(raw, "full_name")).and_then(|raw| string(raw, REPOSITORY_BYTES_MAX)),
             subjects,

@@ -4,7 +4,7 @@ use http::{HeaderMap, Method, header, request::Parts};
 
 use super::Settings;
 use crate::{
-    delivery::{BodyEncoding, Header, Refusal},
+    delivery::{BodyEncoding, Header, Refusal, is_event},
     signature::SignatureHeader,
 };
 
@@ -85,11 +85,10 @@ impl Shape {
 impl Meta {
     /// Reads the headers a delivery must have, and the hook id it may have.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let event = |text: &str| text.len() <= 64 && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
         let id = |text: &str| text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
         let hook = |text: &str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_digit());
         Ok(Self {
-            event: only(headers, "X-GitHub-Event", event)?.ok_or(Refusal::HeaderInvalid("X-GitHub-Event"))?,
+            event: only(headers, "X-GitHub-Event", is_event)?.ok_or(Refusal::HeaderInvalid("X-GitHub-Event"))?,
             provider_id: only(headers, PROVIDER_ID, id)?.ok_or(Refusal::HeaderInvalid(PROVIDER_ID))?,
             hook_id: only(headers, "X-GitHub-Hook-ID", hook)?,
         })

@@ -27,7 +27,6 @@ use crate::{
 };
 
 pub use envelope::Envelope;
-pub use events::PUBLISHED as PUBLISHED_EVENTS;
 pub use outlet::{OutletSettings, OutletTls};
 pub use rabbitmq::RabbitmqSettings;
 pub use redis::{RedisSettings, check as check_redis};
