@@ -80,6 +80,7 @@ impl Examination<'_> {
             [] => self.note("manifest", StepResult::Ok, words),
             notes => self.note("manifest", StepResult::Noted, format!("{words}; {}", notes.join("; "))),
         }
+        self.must("manifest", belongs_together(&manifest, &candidate.component))?;
         self.grants(&manifest)?;
         let allowed = self.beside.allowed.as_ref();
         let granted = allowed.map_or_else(|| manifest.asked.interfaces(), |allowed| manifest.asked.granted_interfaces(allowed));
@@ -224,6 +225,20 @@ pub(super) fn of_unreported(found: &Report, asked: &Asked) -> AdmissionReport {
     let detail = "it was examined when it was deployed, and what was found then was not kept".to_owned();
     report.steps.push(AdmissionStep { step: "kept".to_owned(), result: StepResult::Ok, detail, duration_ms: 0.0 });
     report
+}
+
+/// A manifest that names its component is never taken with another one: between two writes, one of the files is still the old one.
+fn belongs_together(manifest: &Manifest, component: &[u8]) -> Result<(), Refused> {
+    let found = Digest::of_file(component);
+    match manifest.component_sha256 {
+        Some(named) if named != found => Err(Refused::new(
+            "component_differs",
+            format!(
+                "the manifest names a component with the SHA-256 {named}, the one beside it has {found}: both are taken as soon as they belong together"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn state_facts(report: &mut AdmissionReport, found: &Report) {

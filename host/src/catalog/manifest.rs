@@ -9,13 +9,13 @@ use serde::Deserialize;
 
 use super::{notes, serial::SerializeBy};
 use crate::{
-    delivery::{RetryPolicy, SourceId, parse_time, pattern_problem},
+    delivery::{Digest, RetryPolicy, SourceId, parse_time, pattern_problem},
     egress::{Asked, HttpGrant, SecretGrant},
     tenants::Budget,
 };
 
 /// Largest manifest file.
-pub(super) const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
+pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024;
 /// Largest `[config]` table, as JSON.
 const CONFIG_BYTES_MAX: usize = 64 * 1024;
 /// Sources or events one plugin may name.
@@ -47,6 +47,8 @@ pub struct Manifest {
     pub asked: Asked,
     /// Which runs take turns.
     pub serialize_by: Option<SerializeBy>,
+    /// The component it belongs to, by the SHA-256 of the file.
+    pub component_sha256: Option<Digest>,
 }
 
 /// The budget a manifest asks for.
@@ -98,6 +100,7 @@ struct Raw {
     #[serde(default)]
     grants: RawGrants,
     serialize_by: Option<String>,
+    component_sha256: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -158,6 +161,16 @@ fn read(bytes: &[u8], is_pattern: impl Fn(&str) -> bool) -> Result<Manifest, Str
         problems.push(problem);
         None
     });
+    let component_sha256 = raw.component_sha256.and_then(|text| {
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            problems.push(format!(
+                "component_sha256: found `{}`; expected 64 hexadecimal digits, as `sha256sum` prints them",
+                text.escape_debug()
+            ));
+        }
+        parsed
+    });
     let mut limits = check_limits(&raw.limits, &mut problems);
     if serialize_by.is_some() {
         limits.concurrency_max.get_or_insert(CONCURRENCY_OF_TURNS_DEFAULT);
@@ -175,7 +188,7 @@ fn read(bytes: &[u8], is_pattern: impl Fn(&str) -> bool) -> Result<Manifest, Str
     if !problems.is_empty() {
         return Err(problems.join("\n"));
     }
-    Ok(Manifest { sources, events: raw.events, config, limits, retry, asked, serialize_by })
+    Ok(Manifest { sources, events: raw.events, config, limits, retry, asked, serialize_by, component_sha256 })
 }
 
 fn check_limits(raw: &RawLimits, problems: &mut Vec<String>) -> Limits {

@@ -66,7 +66,7 @@ pub use approval::ApprovalError;
 pub use breaker::BreakerPolicy;
 pub use health::Health;
 pub use inventory::{Inventory, Listed, inventory};
-pub use manifest::{Limits, Manifest, parse as parse_manifest};
+pub use manifest::{Limits, MANIFEST_BYTES_MAX, Manifest, parse as parse_manifest};
 pub use plugin::Plugin;
 use rehearsal::Rehearsal;
 pub use rollback::RollbackError;
@@ -75,9 +75,10 @@ pub use route::matches;
 pub use serial::SerializeBy;
 
 /// The slugs of refusals that are the catalog's own; the runtime's admission has more. All are in `docs/failures.md`.
-pub const REFUSAL_SLUGS: [&str; 12] = [
+pub const REFUSAL_SLUGS: [&str; 13] = [
     "manifest_missing",
     "component_missing",
+    "component_differs",
     "manifest_invalid",
     "file_unreadable",
     "not_a_regular_file",

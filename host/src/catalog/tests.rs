@@ -3,6 +3,7 @@
 mod look;
 mod memory;
 mod notes;
+mod pairs;
 mod rollback;
 mod start;
 

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
@@ -36,6 +36,12 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// The host's configuration, where one is named.
+    #[must_use]
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// Where the command writes.
     #[must_use]
     pub(super) fn output(&self) -> Output {

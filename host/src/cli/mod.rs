@@ -8,6 +8,7 @@ mod client;
 mod component;
 mod dead_letters;
 mod deliveries;
+mod deploy;
 mod exit;
 mod init;
 mod legs;

@@ -1,10 +1,13 @@
 //! `plugins` and `emits`: what runs now, why something does not, and what came of it.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::{
     api::{self, Api, encoded, query},
     deliveries::done,
+    deploy,
     exit::{Exit, Failure},
     listing::{Columns, Row, time},
     output::{Output, field, next, say, short},
@@ -37,6 +40,11 @@ enum Verb {
     Show {
         /// Which
         name: String,
+    },
+    /// Put both files of every plugin in a folder into the tenant's, as one version, and wait until it serves
+    Deploy {
+        /// The folder with NAME.wasm and NAME.toml
+        dir: PathBuf,
     },
     /// Park its legs until it is resumed
     Pause {
@@ -96,6 +104,10 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             Err(failure) if failure.exit == Exit::NotFound && args.tenant.is_none() => Err(elsewhere(&mut api, name, failure).await),
             Err(failure) => Err(failure),
         },
+        Verb::Deploy { dir } => {
+            let tenant = args.tenant.as_deref().unwrap_or(TENANT);
+            deploy::run(&mut api, dir, (args.host.config(), tenant)).await
+        }
         Verb::Pause { name } => done(output, &api.post(&format!("{}/pause", path(name))).await?, &format!("{name} is paused")),
         Verb::Resume { name } => done(output, &api.post(&format!("{}/resume", path(name))).await?, &format!("{name} is resumed")),
         Verb::Approve { name } => {

@@ -255,6 +255,12 @@ impl Digest {
         Self(hash.finalize().into())
     }
 
+    /// The hash of a file, as `sha256sum` prints it.
+    #[must_use]
+    pub fn of_file(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
     /// The first twelve hexadecimal digits, for people.
     #[must_use]
     pub fn short(&self) -> String {

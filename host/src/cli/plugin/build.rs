@@ -58,7 +58,7 @@ pub(super) async fn build(project: &Project, file: &Path) -> Result<Report, Fail
 }
 
 /// Writes beside, then renames: who watches the folder sees the old file or the new one.
-fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(in crate::cli) fn write_whole(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot write {}: {error}", file.display()));
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(dir).map_err(failed)?;

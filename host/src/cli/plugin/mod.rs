@@ -21,6 +21,7 @@ mod trial;
 mod try_out;
 mod words;
 
+pub(super) use build::write_whole;
 pub(super) use inspect::print_admission;
 
 use std::path::Path;
