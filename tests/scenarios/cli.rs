@@ -139,6 +139,35 @@ fn plugins_are_listed_with_digest_and_last_refusal() {
     assert_eq!(of("broken")["refusal"]["code"], "world_mismatch");
 }
 
+#[test]
+fn a_folder_of_plugins_is_deployed_as_one_and_what_has_a_wrong_name_is_told() {
+    let desk = Desk::with(&[("size", "ack")]);
+    let out = desk.folder.path().join("out");
+    folder::write(&out.join("size.wasm"), &guests::component("skip"));
+    folder::write(&out.join("size.toml"), MANIFEST.as_bytes());
+    folder::write(&out.join("new.wasm"), &guests::component("ack"));
+    folder::write(&out.join("new.toml"), MANIFEST.as_bytes());
+    let deploy = |more: &[&str]| desk.run(&[&["plugins", "deploy", "out", "--config", "hookyard.toml"], more].concat());
+    let done = deploy(&[]);
+    let words = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success() && words.contains("size serves ") && words.contains("new serves "), "{done:?}");
+    let shown = desk.json(&["plugins", "show", "size", "--json"]);
+    assert!(words.contains(shown["digest"].as_str().unwrap()), "{shown}");
+    assert!(!desk.host.log().contains("component_differs"), "both came as one: {}", desk.host.log());
+
+    folder::write(&out.join("new.wasm"), &guests::component("wrong-world"));
+    let refused = deploy(&[]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("new was not taken: world_mismatch"), "{refused:?}");
+    assert_eq!(deploy(&["--tenant", "nobody"]).status.code(), Some(5));
+
+    folder::write(&desk.folder.plugins("default").join("MyPlugin.wasm"), b"x");
+    desk.first(&["plugins", "list", "--json"], |_| desk.host.log().contains("name_passed_over"));
+    let list = desk.run(&["plugins", "list"]);
+    let words = String::from_utf8_lossy(&list.stderr).into_owned();
+    assert!(words.contains("not looked at: default/plugins/MyPlugin.wasm") && words.contains("my-plugin.wasm"), "{list:?}");
+}
+
 /// Standard output of a list, of which no line is wider than a terminal.
 fn narrow(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -16,7 +16,7 @@ use crate::{
     catalog::{ApprovalError, RollbackError},
     delivery::{
         PluginName, TenantId,
-        view::{Page, PluginView},
+        view::{Page, PassedOverView, PluginView},
     },
 };
 
@@ -35,10 +35,20 @@ struct Target {
     to: Option<String>,
 }
 
-pub(super) async fn plugins(State(parts): State<Parts>, uri: Uri) -> Answer<Page<PluginView>> {
+/// All plugins, and beside them what was probably meant to be one.
+#[derive(serde::Serialize)]
+pub(super) struct Plugins {
+    #[serde(flatten)]
+    page: Page<PluginView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    passed_over: Vec<PassedOverView>,
+}
+
+pub(super) async fn plugins(State(parts): State<Parts>, uri: Uri) -> Answer<Plugins> {
     let filter: Filter = parse(&uri)?;
-    let page = whole(parts.catalog.views(filter.tenant.as_ref()));
-    known(&parts, &Named { tenant: filter.tenant, ..Named::default() }, page).map(Json)
+    let (page, passed_over) = (whole(parts.catalog.views(filter.tenant.as_ref())), parts.catalog.passed_over(filter.tenant.as_ref()));
+    let page = known(&parts, &Named { tenant: filter.tenant, ..Named::default() }, page)?;
+    Ok(Json(Plugins { page, passed_over }))
 }
 
 pub(super) async fn plugin(State(parts): State<Parts>, Path((tenant, name)): Names) -> Answer<PluginView> {

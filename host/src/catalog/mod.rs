@@ -22,6 +22,7 @@ mod look;
 mod manifest;
 mod newcomers;
 mod notes;
+mod passed_over;
 mod plugin;
 mod presence;
 mod refused;
@@ -50,7 +51,7 @@ use crate::{
     clock::Clock,
     delivery::{
         DeliveryId, Digest, Outcome, PluginName, SourceId, TenantId, Upstream,
-        view::{PluginVersionView, PluginView},
+        view::{PassedOverView, PluginVersionView, PluginView},
     },
     egress::Allowed,
     ledger::{Ledger, LedgerError, QueueSet},
@@ -166,6 +167,10 @@ struct Inner {
     seen: Mutex<Option<load::Seen>>,
     /// Cancelled once the watcher has looked at every folder.
     looked: CancellationToken,
+    /// Names in the folders that are nobody's.
+    passed_over: ArcSwap<Vec<PassedOverView>>,
+    /// Held by whoever looks for them.
+    passing_over: Arc<Mutex<()>>,
 }
 
 /// How many plugins wait for their first version since the start, or since their files were put there.
@@ -197,6 +202,8 @@ impl Catalog {
             loads: loads::Loads::default(),
             seen: Mutex::default(),
             looked: CancellationToken::new(),
+            passed_over: ArcSwap::default(),
+            passing_over: Arc::default(),
         }))
     }
 
@@ -272,6 +279,13 @@ impl Catalog {
     pub fn views(&self, tenant: Option<&TenantId>) -> Vec<PluginView> {
         let views = self.0.table.load().views(tenant, (&self.0.circuits, &self.0.parts.clock));
         views.into_iter().map(|view| self.0.noted(view)).collect()
+    }
+
+    /// What lies in the folders and is not looked at for its name; of one tenant, or all of it.
+    #[must_use]
+    pub fn passed_over(&self, tenant: Option<&TenantId>) -> Vec<PassedOverView> {
+        let all = self.0.passed_over.load();
+        all.iter().filter(|one| tenant.is_none() || one.tenant.as_ref() == tenant).cloned().collect()
     }
 
     /// Pauses or resumes a plugin's queue; a restart changes nothing about it. Resuming closes its breaker too, and forgives crashes. False

@@ -27,6 +27,7 @@ pub(super) async fn run(inner: Arc<Inner>, mut seen: Seen, tasks: Tasks) {
     loop {
         let again = inner.pass(&mut seen, &tasks).await;
         inner.looked.cancel();
+        inner.look_for_passed_over(&tasks);
         let due = seen.due_in(inner.parts.clock.instant()).map_or(idle, |due| due.max(inner.settings.settle).min(idle));
         let pause = if again { inner.settings.settle } else { due };
         tokio::select! {

@@ -183,6 +183,9 @@ fn list(output: Output, page: &Value) -> Result<(), Failure> {
             .collect(),
     };
     COLUMNS.print(output, &plugins.iter().map(row).collect::<Vec<_>>())?;
+    for other in page["passed_over"].as_array().into_iter().flatten() {
+        say(&format!("not looked at: {}: {}", field(other, "path"), field(other, "reason")));
+    }
     let refused = plugins.iter().find(|plugin| plugin["refusal"].is_object()).or(plugins.first());
     say(&next(&refused.map_or_else(
         || "hookyard plugin new NAME, then copy NAME.toml and NAME.wasm into the tenant's plugins folder".to_owned(),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     host_call::{Blob, HostCall, Recorded},
-    plugin::{PluginRefusalView, PluginVersionView},
+    plugin::{PassedOverView, PluginRefusalView, PluginVersionView},
     retry::{CircuitView, RetryView},
 };
 use super::{DeliveryId, LegState, PluginName, SourceId, StreamName, TenantId, Timestamp, report::AdmissionReport};

@@ -26,3 +26,18 @@ async fn what_a_version_names_and_nobody_has_is_told_with_the_nearest_word_until
     stage.pass().await;
     assert!(stage.view("p").unwrap().refusal.unwrap().reason.contains("did you mean `push`?"));
 }
+
+#[tokio::test]
+async fn a_name_that_is_no_plugins_or_no_tenants_is_told_with_one_that_is() {
+    let stage = Stage::new(10).await;
+    stage.put("MyPlugin.wasm", "x");
+    stage.put(".MyPlugin.wasm", "an editor's");
+    stage.put("notes.txt", "x");
+    fs::create_dir(stage.folder.path().join("tenants/Acme")).unwrap();
+    stage.catalog.0.note_passed_over().await;
+    let told: Vec<_> = stage.catalog.passed_over(None).into_iter().map(|one| (one.path, one.reason)).collect();
+    let [(tenant, why), (plugin, reason)] = &told[..] else { panic!("{told:?}") };
+    assert!(tenant == "Acme" && why.ends_with("rename it, such as to acme"), "{told:?}");
+    assert!(plugin == "red/plugins/MyPlugin.wasm" && reason.ends_with("rename it, such as to my-plugin.wasm"), "{told:?}");
+    assert_eq!(stage.catalog.passed_over(Some(&red())).len(), 1);
+}

@@ -2,7 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Timestamp, report::AdmissionReport};
+use super::super::{TenantId, Timestamp, report::AdmissionReport};
+
+/// Something in the tenants' folders that no host looks at, because of its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOverView {
+    /// Whose folder it is in; none where it is a folder that is no tenant's.
+    pub tenant: Option<TenantId>,
+    /// The path in the folder of the tenants.
+    pub path: String,
+    /// Why it is not looked at, and what would be.
+    pub reason: String,
+}
 
 /// A kept version of a plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
