@@ -6,6 +6,7 @@
 
 mod migrate;
 mod queue;
+mod reload;
 mod signals;
 mod start;
 mod upkeep;
@@ -17,18 +18,18 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     config::Config,
-    delivery::LegId,
+    delivery::{LegId, report::ReloadReport},
     ingest::Door,
     ledger::Ledger,
     observe::{DroppedLines, Observer, Readiness, StreamBoard},
     runtime::Compiler,
     tasks::Tasks,
-    tenants::Tenants,
     work::Workers,
 };
 pub use migrate::{Engine, migrate};
 use queue::Queue;
 pub use queue::WaitsElsewhere;
+use reload::Reloader;
 pub use signals::Signals;
 
 /// What the one who starts a host decides beside its configuration.
@@ -67,12 +68,11 @@ pub enum Ended {
 pub struct Host {
     ledger: Ledger,
     catalog: Catalog,
-    tenants: Tenants,
+    reloader: Reloader,
     observer: Observer,
     readiness: Readiness,
     board: StreamBoard,
     config: Arc<Config>,
-    options: Options,
     tasks: Tasks,
     queue: Queue,
     workers: Option<Workers>,
@@ -117,9 +117,9 @@ impl Host {
         &self.board
     }
 
-    /// Reads the tenants' files again: taken where they are sound, the old kept where not, and said either way.
-    pub fn reload(&self) {
-        upkeep::reload(&self.config, &self.options.env, (&self.tenants, &self.ledger), &self.observer);
+    /// Reads the files of settings again: taken where they are sound, the old kept where not, and said either way.
+    pub fn reload(&self) -> ReloadReport {
+        self.reloader.reload()
     }
 
     /// The same, unless a signal says before it is up that it is not wanted: then what has been started is given up, nothing is left of a
@@ -140,7 +140,7 @@ impl Host {
                 () = self.queue.failed() => return Ended::TaskFailed,
                 () = failed(self.workers.as_ref().map(Workers::failed)) => return Ended::TaskFailed,
                 () = failed(self.door.as_ref().map(Door::failed)) => return Ended::TaskFailed,
-                is_stop = signals.next() => if is_stop { break } else { self.reload() },
+                is_stop = signals.next() => if is_stop { break } else { drop(self.reload()) },
             }
         }
         let orphans = self.stop().await;

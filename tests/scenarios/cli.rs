@@ -299,6 +299,42 @@ fn check_names_every_problem_with_file_key_found_and_expected() {
 }
 
 #[test]
+fn a_reload_tells_what_was_taken_what_was_refused_and_what_takes_a_restart() {
+    let desk = Desk::with(&[]);
+    let reload = || {
+        let output = desk.run(&["reload"]);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (code, text) = reload();
+    assert!(code == Some(0) && text.contains("taken: nothing"), "{text}");
+
+    let file = desk.folder.path().join("tenants/default/tenant.toml");
+    let sound = std::fs::read_to_string(&file).unwrap();
+    folder::write(&file, format!("{sound}refuse_replays = true\n").as_bytes());
+    let (code, text) = reload();
+    assert!(code == Some(0) && text.contains("taken: tenant default"), "{text}");
+
+    folder::write(&file, b"[sources.github\n");
+    let host = desk.folder.path().join("hookyard.toml");
+    let before = std::fs::read_to_string(&host).unwrap();
+    folder::write(&host, format!("grace_ms = 1\n{before}").as_bytes());
+    let (code, text) = reload();
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("after a restart: grace_ms") && text.contains("tenant.toml: found line 1"), "{text}");
+    assert!(desk.send("push").status.success(), "what was before goes on");
+
+    // A secret that is renewed is taken without a word from anybody.
+    folder::write(&file, sound.as_bytes());
+    let renewed = SECRET.replace("Secret", "renewed secret");
+    folder::write(&desk.folder.path().join("tenants/default/secrets/github"), renewed.as_bytes());
+    folder::write(&desk.folder.path().join("secret"), renewed.as_bytes());
+    while !desk.send("push").status.success() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_backup_is_restored_into_a_new_folder_with_everything_in_it() {
     let desk = Desk::with(&[("ack", "ack")]);
     desk.send("push");

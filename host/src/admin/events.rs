@@ -95,7 +95,7 @@ mod tests {
     async fn a_fact_is_one_event_whatever_its_text_holds() {
         let (observer, clock) = (Observer::default(), Clock::manual(Timestamp::from_unix_ms(0)));
         let source = source(&observer, &clock);
-        observer.record(&SettingsReloaded { problems: vec!["two\n\ndata: lines\r\n".into()] });
+        observer.record(&SettingsReloaded { problems: vec!["two\n\ndata: lines\r\n".into()], ..SettingsReloaded::default() });
         let (text, _) = source.next().await.unwrap();
         let text = std::str::from_utf8(&text).unwrap();
         assert!(text.starts_with("event: settings_reloaded\ndata: {"), "{text}");
@@ -122,7 +122,7 @@ mod tests {
         let (observer, clock) = (Observer::default(), Clock::manual(Timestamp::from_unix_ms(0)));
         let source = source(&observer, &clock);
         for _ in 0..1030 {
-            observer.record(&SettingsReloaded { problems: vec![] });
+            observer.record(&SettingsReloaded::default());
         }
         let (text, _) = source.next().await.unwrap();
         assert_eq!(&text[..], b"event: lagged\ndata: {\"lost\":6}\n\n");

@@ -22,8 +22,10 @@ use super::{
 use crate::{
     delivery::{
         LegState,
+        report::ReloadReport,
         view::{Page, QueueView},
     },
+    shares::Holder,
     tasks::Tasks,
 };
 
@@ -62,6 +64,17 @@ pub(super) async fn tenants(State(parts): State<Parts>) -> Json<Value> {
     };
     let items: Vec<_> = directory.tenants.values().map(|value| tenant(value)).collect();
     Json(json!({"items": items, "next_cursor": null}))
+}
+
+/// Reads the files of settings again, and tells what was taken and what was not.
+pub(super) async fn reload(State(parts): State<Parts>) -> Answer<ReloadReport> {
+    // It reads files, and this listener has one thread.
+    let (threads, reload) = (parts.shares.threads(Holder::Host), Arc::clone(&parts.reload));
+    let report = threads.run(move || reload()).await;
+    report.map(Json).map_err(|error| {
+        tracing::error!(%error, "settings_not_read");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "settings_not_read", "the settings were not read; the host's log says why")
+    })
 }
 
 pub(super) async fn queues(State(parts): State<Parts>) -> Answer<Page<QueueView>> {

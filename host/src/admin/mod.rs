@@ -30,6 +30,7 @@ use crate::{
     broker::{Broker, DeadLetters},
     catalog::Catalog,
     clock::Clock,
+    delivery::report::ReloadReport,
     ledger::Ledger,
     listen::Places,
     observe::{Observer, Readiness, StreamBoard},
@@ -77,6 +78,8 @@ pub struct Parts {
     pub streams: StreamBoard,
     /// Dates.
     pub clock: Clock,
+    /// Reads the files of settings again.
+    pub reload: Arc<dyn Fn() -> ReloadReport + Send + Sync>,
 }
 
 /// The admin listener, open.
@@ -207,7 +210,7 @@ mod tests {
         let admin = open(observer.clone(), clock).await;
         let mut stream = ask(&admin, "/api/v1/events", "Authorization: Bearer open-sesame\r\n").await;
         read_until(&mut stream, ": listening").await;
-        observer.record(&SettingsReloaded { problems: vec![] });
+        observer.record(&SettingsReloaded::default());
         read_until(&mut stream, "event: settings_reloaded").await;
         let read = async move {
             let mut rest = Vec::new();

@@ -91,6 +91,7 @@ fn plain() -> Router<Parts> {
         .route("/api/v1/queues", get(host::queues))
         .route("/api/v1/streams", get(streams::streams))
         .route("/api/v1/events", get(host::events))
+        .route("/api/v1/reload", post(host::reload))
 }
 
 /// Puts the checks before `routes`, unknown paths included, and the headers behind them, refusals included.

@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{Host, Options, queue::Queue, upkeep};
+use super::{
+    Host, Options,
+    queue::Queue,
+    reload::{self, Reloader},
+    upkeep,
+};
 use crate::{
     admin::{self, Admin},
     broker::amqp,
@@ -34,6 +39,7 @@ struct Foundation {
     runtime: Runtime,
     egress: Egress,
     catalog: Catalog,
+    reloader: Reloader,
 }
 
 pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Host> {
@@ -51,6 +57,7 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
     streams::start(&parts.config.streams, &parts.for_streams(), &tasks).await.context("the cursors of the streams")?;
     upkeep::start(&tasks, &parts.ledger, &parts.options.clock);
     upkeep::inspect(&tasks, &parts.ledger, &parts.readiness);
+    parts.reloader.watch(&tasks, &parts.options.clock);
     upkeep::note_crashed(&tasks, &parts.catalog, &parts.readiness);
     upkeep::note_compiling(&tasks, &parts.catalog, &parts.readiness);
     upkeep::tell_loaded(&tasks, &parts.catalog, &parts.options.clock);
@@ -64,8 +71,8 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
     let (ingest_at, admin_at) = (door.as_ref().map(|door| door.address), admin.as_ref().map(|admin| admin.address));
     let (ingest, admin_listener) = (ingest_at.map(tracing::field::display), admin_at.map(tracing::field::display));
     tracing::info!(ingest, admin = admin_listener, %roles, "host_started");
-    let Foundation { config, options, ledger, queue, tenants, observer, readiness, board, catalog, .. } = parts;
-    Ok(Host { ledger, catalog, tenants, observer, readiness, board, config, options, tasks, queue, workers, admin, door })
+    let Foundation { config, ledger, queue, observer, readiness, board, catalog, reloader, .. } = parts;
+    Ok(Host { ledger, catalog, reloader, observer, readiness, board, config, tasks, queue, workers, admin, door })
 }
 
 async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
@@ -82,7 +89,7 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
     let tenants = Tenants::default();
     let (directory, problems) = config::load_tenants(&config, &options.env, &Directory::default());
     if !problems.is_empty() {
-        upkeep::say(&problems, &observer);
+        reload::say(&problems, &observer);
     }
     ledger.allow(directory.quotas());
     tenants.replace(directory);
@@ -106,7 +113,10 @@ async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
     let for_queue =
         amqp::Parts { ledger: ledger.clone(), clock: options.clock.clone(), observer: observer.clone(), readiness: readiness.clone() };
     let queue = Queue::start(&config.broker, config.roles, for_queue).await?;
-    Ok(Foundation { config: Arc::new(config), options, ledger, queue, tenants, observer, readiness, board, runtime, egress, catalog })
+    let config = Arc::new(config);
+    let renewed = reload::Parts { tenants: tenants.clone(), ledger: ledger.clone(), egress: egress.clone(), observer: observer.clone() };
+    let reloader = Reloader::new(&config, (options.env.clone(), options.config_file.clone()), renewed);
+    Ok(Foundation { config, options, ledger, queue, tenants, observer, readiness, board, runtime, egress, catalog, reloader })
 }
 
 impl Foundation {
@@ -122,6 +132,10 @@ impl Foundation {
             readiness: self.readiness.clone(),
             streams: self.board.clone(),
             clock: self.options.clock.clone(),
+            reload: {
+                let reloader = self.reloader.clone();
+                Arc::new(move || reloader.reload())
+            },
         }
     }
 

@@ -1,16 +1,14 @@
-//! What is done from time to time while a host runs: retention, and reading settings again.
+//! What is done from time to time while a host runs: retention.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use crate::{
     catalog::{Catalog, Compiling},
     clock::Clock,
-    config::{self, Config, Problem},
     delivery::view::PluginView,
     ledger::Ledger,
-    observe::{Observer, Readiness, facts::SettingsReloaded},
+    observe::Readiness,
     tasks::Tasks,
-    tenants::Tenants,
 };
 
 /// How often retention looks for what may go. Each look is bounded, so a short period keeps each one small.
@@ -119,17 +117,4 @@ pub(super) fn tell_loaded(tasks: &Tasks, catalog: &Catalog, clock: &Clock) {
         let duration_ms = clock.instant().saturating_duration_since(began).as_millis();
         tracing::info!(plugins = views.len(), serving, duration_ms, "plugins_loaded");
     });
-}
-
-pub(super) fn reload(config: &Config, env: &BTreeMap<String, String>, (tenants, ledger): (&Tenants, &Ledger), observer: &Observer) {
-    let (directory, problems) = config::load_tenants(config, env, &tenants.snapshot());
-    ledger.allow(directory.quotas());
-    tenants.replace(directory);
-    say(&problems, observer);
-}
-
-/// Says which tenants are served by what they had before, or not at all, and why.
-pub(super) fn say(problems: &[Problem], observer: &Observer) {
-    let problems = problems.iter().map(|p| format!("{} {}: found {}, expected {}", p.file.display(), p.key, p.found, p.expected)).collect();
-    observer.record(&SettingsReloaded { problems });
 }

@@ -110,6 +110,7 @@ impl Stage {
             waiting_bytes_max: 1,
             quota: crate::ledger::Quota::default(),
             allowed: Arc::new(allowed),
+            origin: crate::tenants::Origin::default(),
         };
         self.catalog.0.parts.tenants.replace(Directory { tenants: BTreeMap::from([(red(), Arc::new(tenant))]) });
     }
@@ -317,6 +318,7 @@ async fn a_changed_ceiling_fits_every_budget_without_a_deploy() {
         waiting_bytes_max: 1,
         quota: crate::ledger::Quota::default(),
         allowed: Arc::default(),
+        origin: crate::tenants::Origin::default(),
     };
     stage.catalog.0.parts.tenants.replace(Directory { tenants: BTreeMap::from([(red(), Arc::new(tenant))]) });
     stage.pass().await;

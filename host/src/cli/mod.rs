@@ -18,6 +18,7 @@ mod page;
 mod plugin;
 mod plugins;
 mod queue;
+mod reload;
 mod replay;
 mod samples;
 mod send;
@@ -62,6 +63,8 @@ enum Command {
     Serve(serve::Args),
     /// Show every problem of all files at once, then the limits in force
     Check(check::Args),
+    /// Have a running host read its files of settings again, and say what it took
+    Reload(reload::Args),
     /// Sign and send deliveries as the provider does
     Send(send::Args),
     /// Explain why a signature holds or does not
@@ -131,6 +134,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Reload(args) => block_on(reload::run(args)),
         Command::Send(args) => block_on(send::run(args)),
         Command::Verify(args) => verify::run(&args),
         Command::Deliveries(args) => block_on(deliveries::run(args)),

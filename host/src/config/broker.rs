@@ -191,5 +191,8 @@ fn certificates(reader: &mut Reader, key: &str) -> Option<String> {
 fn file(reader: &mut Reader, key: &str) -> Option<String> {
     let name = reader.text(key)?;
     let path: PathBuf = reader.beside(&name);
-    fs::read_to_string(&path).map_err(|error| reader.problem(key, format!("{}: {error}", path.display()), "a readable file")).ok()
+    let read = fs::read_to_string(&path);
+    let text = read.map_err(|error| reader.problem(key, format!("{}: {error}", path.display()), "a readable file")).ok()?;
+    reader.note(key, text.as_bytes());
+    Some(text)
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Config, Roles, reader::Reader, secrets, shares};
+use super::{Config, ReadFrom, Roles, reader::Reader, secrets, shares};
 use crate::{
     admin,
     broker::{Kind, amqp},
@@ -82,6 +82,7 @@ pub(super) fn read(reader: &mut Reader, token: Secret, (broker, streams): (Kind,
         file: PathBuf::new(),
         named: Vec::new(),
         effective: Vec::new(),
+        read_from: ReadFrom::default(),
         data_dir,
         tenants_dir,
     }

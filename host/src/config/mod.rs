@@ -18,7 +18,7 @@ mod survey;
 mod tenant;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -29,6 +29,7 @@ use crate::{
     broker::Kind,
     catalog,
     confine::Paths,
+    delivery::Digest,
     egress, ingest, ledger, runtime,
     shares::Shares,
     signature::Secret,
@@ -92,6 +93,40 @@ pub struct Config {
     pub named: Vec<PathBuf>,
     /// Every key and the value in force, for people.
     pub effective: Vec<(String, String)>,
+    /// What was read, key by key.
+    pub read_from: ReadFrom,
+}
+
+/// What a configuration was read from, as digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadFrom {
+    /// Every key as it is written in the file or a variable.
+    written: BTreeMap<String, Digest>,
+    /// What stood in the files and variables that keys name.
+    behind: BTreeMap<String, Digest>,
+}
+
+impl ReadFrom {
+    /// Keys that are another's now, or have other content behind them, and count after a restart only.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<String> {
+        let differs = |before: &BTreeMap<String, Digest>, after: &BTreeMap<String, Digest>| -> Vec<String> {
+            let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+            keys.into_iter().filter(|key| before.get(*key) != after.get(*key) && !is_live(key)).cloned().collect()
+        };
+        let keys: BTreeSet<_> = differs(&self.written, &new.written).into_iter().chain(differs(&self.behind, &new.behind)).collect();
+        keys.into_iter().collect()
+    }
+}
+
+/// Whether a key counts as soon as it is read again: where tenants' secrets may come from, and what connections are made with.
+fn is_live(key: &str) -> bool {
+    const CONNECTING: [&str; 5] = ["url", "management_url", "ca", "certificate", "key"];
+    let of_rabbitmq = key.strip_prefix("broker.rabbitmq.").and_then(|rest| rest.split('.').next());
+    let of_stream = key.strip_prefix("streams.").and_then(|rest| rest.split('.').nth(1));
+    ["secret_env_allow", "secret_dirs"].iter().any(|name| key == *name || (key.starts_with("tenants.") && key.ends_with(name)))
+        || of_rabbitmq.is_some_and(|part| CONNECTING.contains(&part))
+        || of_stream.is_some_and(|part| ["url", "tls"].contains(&part))
 }
 
 /// What a process does; with the embedded broker always everything.
@@ -162,6 +197,7 @@ pub fn read(file: Option<&Path>, env: &BTreeMap<String, String>) -> Reading {
     config.named.push(path.to_owned());
     path.clone_into(&mut config.file);
     reader.misspelt_variables(env);
+    config.read_from = ReadFrom { written: reader.written(), behind: std::mem::take(&mut reader.behind) };
     let (effective, mut problems) = reader.finish();
     config.effective = effective;
     let is_whole = unreadable.is_none();
@@ -263,7 +299,7 @@ fn made_before(reader: &mut reader::Reader, file: &Path) -> Option<Secret> {
 fn random_token() -> Option<Secret> {
     let mut bytes = [0; 32];
     fs::File::open("/dev/urandom").ok()?.read_exact(&mut bytes).ok()?;
-    Secret::new(crate::delivery::Digest::from_bytes(bytes).to_string())
+    Secret::new(Digest::from_bytes(bytes).to_string())
 }
 
 #[cfg(test)]

@@ -13,10 +13,11 @@ use std::{
     time::Duration,
 };
 
+use sha2::{Digest as _, Sha256};
 use toml::{Table, Value};
 
 use super::{Problem, overlay};
-use crate::text::nearest;
+use crate::{delivery::Digest, text::nearest};
 
 /// A file being read.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub(super) struct Reader {
     /// The keys that a variable has set, and its name.
     variables: BTreeMap<String, String>,
     known: BTreeSet<String>,
+    /// What stood behind keys that name a variable or a file, each as a digest.
+    pub(super) behind: BTreeMap<String, Digest>,
+    /// The variables that secrets came from.
+    pub(super) read_variables: Vec<String>,
     /// Every file and folder that was named.
     pub(super) named: Vec<PathBuf>,
     /// Every key and the value in force.
@@ -42,7 +47,8 @@ impl Reader {
     /// A file over which variables have laid some of its keys.
     pub(super) fn overlaid(file: &Path, (table, variables): (Table, BTreeMap<String, String>)) -> Self {
         let (known, named, effective, problems) = (BTreeSet::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { file: file.to_owned(), table, variables, known, named, effective, problems }
+        let (behind, read_variables) = (BTreeMap::new(), Vec::new());
+        Self { file: file.to_owned(), table, variables, known, behind, read_variables, named, effective, problems }
     }
 
     /// The raw value of a dotted key.
@@ -173,6 +179,23 @@ impl Reader {
         })
     }
 
+    /// Notes what stood in the file or variable that a key names.
+    pub(super) fn note(&mut self, key: &str, content: &[u8]) {
+        self.behind.insert(key.to_owned(), digest(content));
+    }
+
+    /// Every key as it is written, as a digest of its value: a password may stand in one.
+    pub(super) fn written(&self) -> BTreeMap<String, Digest> {
+        let mut written = BTreeMap::new();
+        flatten("", &self.table, &mut written);
+        written
+    }
+
+    /// Of the file and of everything behind its keys.
+    pub(super) fn fingerprint(&self) -> Digest {
+        digest(format!("{:?}{:?}", self.written(), self.behind).as_bytes())
+    }
+
     /// Everything that is wrong, what nobody asked for among it, and the effective values.
     pub(super) fn finish(mut self) -> (Vec<(String, String)>, Vec<Problem>) {
         let mut unknown = Vec::new();
@@ -210,6 +233,20 @@ impl Reader {
             }
         }
     }
+}
+
+fn flatten(prefix: &str, table: &Table, into: &mut BTreeMap<String, Digest>) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Table(inner) => flatten(&path, inner, into),
+            value => drop(into.insert(path, digest(value.to_string().as_bytes()))),
+        }
+    }
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(Sha256::digest(bytes).into())
 }
 
 /// Whether a value of the table is this text, as where a secret names its variable.

@@ -129,7 +129,16 @@ pub(super) fn resolve(reader: &mut Reader, key: &str, value: &Value, places: Pla
         Some((1, None, Some(Value::String(path)))) => places.file(path),
         _ => Err(Wrong::new("a value of another shape (not shown)", EXPECTED)),
     };
-    found.map_err(|wrong| wrong.tell(reader, key)).ok()
+    if let Some(variable) = value.get("env").and_then(Value::as_str) {
+        reader.read_variables.push(variable.to_owned());
+    }
+    taken(reader, key, found)
+}
+
+fn taken(reader: &mut Reader, key: &str, found: Result<Secret, Wrong>) -> Option<Secret> {
+    let secret = found.map_err(|wrong| wrong.tell(reader, key)).ok()?;
+    reader.note(key, secret.expose());
+    Some(secret)
 }
 
 /// Resolves one secret of the host's own file: any variable, and any file the operator names, relative to it.
@@ -145,7 +154,7 @@ pub(super) fn resolve_host_value(reader: &mut Reader, key: &str, value: &Value, 
         Some((1, None, Some(Value::String(path)))) => read_file(&reader.beside(path)),
         _ => Err(Wrong::new("a value of another shape (not shown)", EXPECTED)),
     };
-    found.map_err(|wrong| wrong.tell(reader, key)).ok()
+    taken(reader, key, found)
 }
 
 impl Places<'_> {

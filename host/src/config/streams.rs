@@ -115,7 +115,7 @@ fn redis(reader: &mut Reader, name: &StreamName, followed: Followed, env: &BTree
     if let Some(Err(expected)) = url.as_ref().map(|url| check_redis(url, &tls)) {
         reader.problem(&key("url"), "a URL that does not fit (not shown)", expected);
     }
-    Some(RedisSettings { url: url?, tls, stream: stream?, channel: channel?, maxlen, events: Vec::new() })
+    Some(RedisSettings { url: url?, renewed: Arc::default(), tls, stream: stream?, channel: channel?, maxlen, events: Vec::new() })
 }
 
 fn rabbitmq(reader: &mut Reader, name: &StreamName, events: &[String], env: &BTreeMap<String, String>) -> Option<RabbitmqSettings> {
@@ -166,7 +166,10 @@ fn tls(reader: &mut Reader, name: &StreamName, env: &BTreeMap<String, String>) -
     let file = |reader: &mut Reader, key: &str| {
         reader.value(key)?;
         let path = reader.path(key, "");
-        fs::read(&path).map_err(|error| reader.problem(key, format!("{}: {error}", path.display()), "a readable PEM file")).ok()
+        let read = fs::read(&path);
+        let bytes = read.map_err(|error| reader.problem(key, format!("{}: {error}", path.display()), "a readable PEM file")).ok()?;
+        reader.note(key, &bytes);
+        Some(bytes)
     };
     let ca = file(reader, &key("ca"));
     if let Some(Err(found)) = ca.as_deref().map(pem::certificates) {

@@ -11,7 +11,7 @@ use crate::{
     delivery::{SourceId, TenantId},
     ledger::{AtStoredBytesMax, Quota},
     signature::Scheme,
-    tenants::{Budget, Directory, Source, Tenant},
+    tenants::{Budget, Directory, Origin, Source, Tenant},
 };
 
 /// Deliveries a second of one source, where its file says nothing. GitHub never repeats what gets a 429, so it is generous.
@@ -42,7 +42,10 @@ pub(super) fn load_all(config: &Config, env: &BTreeMap<String, String>, current:
         };
         match load(config, env, &id, &entry.path()) {
             Ok(tenant) => {
-                directory.tenants.insert(id, Arc::new(tenant));
+                // Read again and found the same, it stays the same: its apps keep their tokens.
+                let kept = current.tenants.get(&id).filter(|kept| kept.origin == tenant.origin);
+                let tenant = kept.map_or_else(|| Arc::new(tenant), Arc::clone);
+                directory.tenants.insert(id, tenant);
             }
             Err(found) => {
                 problems.extend(found);
@@ -68,8 +71,9 @@ fn load(config: &Config, env: &BTreeMap<String, String>, id: &TenantId, home: &P
     let file = home.join("tenant.toml");
     // A tenant without a file has no sources: nothing can be sent to it, and its plugins wait. A file that is there and cannot be read is a
     // problem instead, so that the tenant keeps what it had.
-    let table = secrets::read_tenant_toml(home).map_err(|problem| vec![problem])?.unwrap_or_default();
-    let mut reader = Reader::new(&file, table);
+    let found = secrets::read_tenant_toml(home).map_err(|problem| vec![problem])?;
+    let has_file = found.is_some();
+    let mut reader = Reader::new(&file, found.unwrap_or_default());
     let places = Places { sources: &config.secrets, tenant: id, home, env };
     let mut sources = BTreeMap::new();
     for name in reader.names("sources") {
@@ -89,6 +93,7 @@ fn load(config: &Config, env: &BTreeMap<String, String>, id: &TenantId, home: &P
         waiting_bytes_max: reader.number("limits.waiting_bytes_max", WAITING_BYTES_DEFAULT, 1024 * 1024..=u64::MAX >> 1),
         quota: quota(&mut reader),
         allowed: Arc::new(allowed::read(&mut reader, places)),
+        origin: Origin { fingerprint: Some(reader.fingerprint()), has_file, variables: std::mem::take(&mut reader.read_variables) },
     };
     let (_, problems) = reader.finish();
     if problems.is_empty() { Ok(tenant) } else { Err(problems) }

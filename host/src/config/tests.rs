@@ -224,6 +224,25 @@ fn what_an_editor_adds_to_a_secret_is_left_out_of_a_file_and_refused_in_a_variab
 }
 
 #[test]
+fn what_takes_a_restart_is_named_and_what_does_not_is_not() {
+    let rabbit = "[broker]\nkind = \"rabbitmq\"\n[broker.rabbitmq]\nurl = { file = \"url\" }\nkeys = [{ file = \"key\" }]\n";
+    let key = "k".repeat(32);
+    let files = [("hookyard.toml", rabbit), ("url", "amqp://u:one@rabbit"), ("key", key.as_str())];
+    let folder = Folder::with(&files);
+    let before = folder.load().unwrap().read_from;
+    let after = |file: &str, text: &str| {
+        let folder = Folder::with(&files);
+        fs::write(folder.0.path().join(file), text).unwrap();
+        before.needs_restart(&folder.load().unwrap().read_from)
+    };
+    assert!(after("url", "amqp://u:two@rabbit").is_empty(), "the next connection has it");
+    assert_eq!(after("key", &"l".repeat(32)), ["broker.rabbitmq.keys[0]"]);
+    assert_eq!(after("hookyard.toml", &format!("[ingest]\nlisten = \"127.0.0.1:1\"\n{rabbit}")), ["ingest.listen"]);
+    assert!(after("hookyard.toml", &format!("secret_env_allow = [\"X\"]\n{rabbit}")).is_empty());
+    assert!(after("hookyard.toml", &format!("# a comment\n{rabbit}")).is_empty());
+}
+
+#[test]
 fn a_token_of_an_earlier_start_that_cannot_be_read_is_not_replaced() {
     let folder = Folder::with(&[("hookyard.toml", "")]);
     fs::create_dir_all(folder.0.path().join("data/admin.token")).unwrap();

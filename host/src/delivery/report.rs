@@ -28,6 +28,30 @@ pub struct AdmissionReport {
     pub steps: Vec<AdmissionStep>,
 }
 
+/// What a look at the settings' files came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// What counts now, and did not before.
+    pub taken: Vec<String>,
+    /// What is wrong; what was before goes on.
+    pub refused: Vec<String>,
+    /// What is sound and counts after a restart only.
+    pub restart: Vec<String>,
+    /// What to know beside it.
+    pub notes: Vec<String>,
+}
+
+/// What became of credentials and certificates that were read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// They are as they were.
+    Same,
+    /// The next connection uses them.
+    Taken,
+    /// They are of another place, and nothing was changed.
+    Elsewhere,
+}
+
 /// One step of an examination.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdmissionStep {

@@ -11,12 +11,13 @@
 //! | the URL that is matched is the URL that is sent | `target` |
 //! | which addresses are public | `address` |
 //! | names, without holding a thread | `names` |
-//! | connections, apart by tenant and credential | `connection` |
+//! | connections, apart by tenant and credential; whom they trust | `connection`, `authorities` |
 //! | header lines that cross | `headers` |
 //! | what is sent and never shown | `credential`, `github_app`, `app_key`, `known`, `scrub` |
 
 mod address;
 mod app_key;
+mod authorities;
 mod connection;
 mod credential;
 mod error;
@@ -33,15 +34,11 @@ mod tests;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use anyhow::Context as _;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use http_body_util::Full;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
+use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use self::{
@@ -58,6 +55,7 @@ use self::{
 };
 pub use self::{
     app_key::unusable_key,
+    authorities::trusting,
     credential::{Credential, SecretHeader, SecretUrl},
     error::SendError,
     github_app::{API_URL as GITHUB_API_URL, GithubApp},
@@ -66,7 +64,7 @@ pub use self::{
 use crate::{
     cidr::Cidr,
     clock::Clock,
-    delivery::Upstream,
+    delivery::{Upstream, report::Renewed},
     shares::{Holder, Resource, Shares},
     signature,
 };
@@ -126,7 +124,9 @@ pub struct Egress(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    tls: Arc<ClientConfig>,
+    tls: ArcSwap<ClientConfig>,
+    /// What `ca_file` held when it was read.
+    authorities: ArcSwapOption<Vec<u8>>,
     resolver: Resolver,
     pool: Pool,
     known: Known,
@@ -141,8 +141,24 @@ impl Egress {
     }
 
     fn with_resolver(settings: Settings, clock: Clock, resolver: Resolver) -> anyhow::Result<Self> {
-        let tls = Arc::new(tls(&settings)?);
-        Ok(Self(Arc::new(Inner { settings, tls, resolver, pool: Pool::default(), known: Known::default(), clock })))
+        let bytes = authorities::read(&settings)?;
+        let (tls, authorities) =
+            (ArcSwap::from_pointee(authorities::tls(&settings, bytes.as_deref())?), ArcSwapOption::from_pointee(bytes));
+        Ok(Self(Arc::new(Inner { settings, tls, authorities, resolver, pool: Pool::default(), known: Known::default(), clock })))
+    }
+
+    /// Reads the operator's certificates again, for the next connections.
+    ///
+    /// # Errors
+    /// They cannot be read, or are none; those from before go on.
+    pub fn renew(&self) -> anyhow::Result<Renewed> {
+        let bytes = authorities::read(&self.0.settings)?;
+        if bytes.as_ref() == self.0.authorities.load().as_deref() {
+            return Ok(Renewed::Same);
+        }
+        self.0.tls.store(Arc::new(authorities::tls(&self.0.settings, bytes.as_deref())?));
+        self.0.authorities.store(bytes.map(Arc::new));
+        Ok(Renewed::Taken)
     }
 
     /// Sends a request of a run and waits for the answer until `deadline`. An answer of any status is an answer, a redirect among them.
@@ -251,7 +267,8 @@ impl Call<'_> {
                 Exchanged::NotSent(unsent) => request = unsent,
             }
         }
-        let by = (&self.egress.resolver, &self.egress.tls);
+        let tls = self.egress.tls.load_full();
+        let by = (&self.egress.resolver, &tls);
         let connection = connection::open(target, &self.reach.tenant, &self.policy(), by).await?;
         match exchange(connection, request).await? {
             Exchanged::Answer(raw, connection) => Ok(self.keep(key, raw, connection)),
@@ -339,37 +356,4 @@ fn clean(answer: &Response, scrubber: &Scrubber) -> Response {
 fn http_date(now: crate::delivery::Timestamp) -> String {
     jiff::Timestamp::from_millisecond(now.unix_ms())
         .map_or_else(|_| String::new(), |now| now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
-}
-
-fn tls(settings: &Settings) -> anyhow::Result<ClientConfig> {
-    let mut config = match &settings.ca_file {
-        None => trusting(Vec::new())?,
-        Some(file) => {
-            let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-            let trusted = read.map_err(anyhow::Error::from).and_then(trusting);
-            trusted.with_context(|| format!("`egress.ca_file` ({})", file.display()))?
-        }
-    };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// A client that trusts the system's certificates and these.
-///
-/// # Errors
-/// Where one of these is none that can be trusted.
-pub fn trusting(more: Vec<CertificateDer<'static>>) -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    for certificate in more {
-        roots.add(certificate).context("a certificate that cannot be trusted")?;
-    }
-    if roots.is_empty() {
-        tracing::warn!("no_trusted_certificates");
-    }
-    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .context("the TLS provider offers no protocol version")?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }

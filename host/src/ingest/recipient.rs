@@ -65,6 +65,7 @@ impl Decoy {
             waiting_bytes_max: 0,
             quota: crate::ledger::Quota::default(),
             allowed: Arc::default(),
+            origin: crate::tenants::Origin::default(),
         };
         Ok(Self { tenant: Arc::new(tenant), source: Arc::new(source) })
     }

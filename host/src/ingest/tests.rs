@@ -83,6 +83,7 @@ impl House {
             waiting_bytes_max: 1,
             quota: crate::ledger::Quota::default(),
             allowed: Arc::default(),
+            origin: crate::tenants::Origin::default(),
         };
         let tenants = Tenants::default();
         tenants.replace(Directory { tenants: BTreeMap::from([(tenant.id.clone(), Arc::new(tenant))]) });

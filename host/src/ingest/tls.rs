@@ -76,7 +76,7 @@ impl Certificates {
             let now = outcome.as_ref().err().map(|error| format!("{error:#}"));
             // The same problem is said once, not every ten seconds.
             if matches!(outcome, Ok(true)) || (now.is_some() && now != problem) {
-                observer.record(&SettingsReloaded { problems: now.iter().cloned().collect() });
+                observer.record(&SettingsReloaded { problems: now.iter().cloned().collect(), ..SettingsReloaded::default() });
             }
             problem = now;
         }

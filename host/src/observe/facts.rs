@@ -210,10 +210,14 @@ pub struct PluginRemoved {
 }
 
 /// The settings files were read again and taken, or not.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SettingsReloaded {
-    /// Problems found; none where they were taken.
+    /// What counts now, and did not before.
+    pub taken: Vec<String>,
+    /// Problems found; what was before goes on.
     pub problems: Vec<String>,
+    /// What counts after a restart only.
+    pub restart: Vec<String>,
 }
 
 /// Somebody asks the admin listener with a wrong token, or none. Told once a minute of each address.

@@ -112,7 +112,7 @@ fn state_everything(observer: &Observer) {
     observer.record(&PluginBreaker { tenant: tenant(), plugin: plugin(), digest: Digest::of(&[b"1"]), state: "open", faults: 20 });
     let destination = Destination::server("api.example".to_owned());
     observer.record(&UpstreamCircuit { tenant: tenant(), destination, state: "open" });
-    observer.record(&SettingsReloaded { problems: vec![] });
+    observer.record(&SettingsReloaded::default());
     observer.record(&StreamConnected { stream: stream(), position: 1 });
     observer.record(&StreamPublished { stream: stream(), published: 3, refused: 1, position: 4 });
     observer.record(&StreamFailed { stream: stream(), detail: "gone".to_owned() });

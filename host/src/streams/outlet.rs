@@ -8,7 +8,7 @@ use super::{
     record::Message,
     redis::{Redis, RedisSettings},
 };
-use crate::{ledger::LedgerError, signature::Secret, tasks::Tasks};
+use crate::{delivery::report::Renewed, ledger::LedgerError, signature::Secret, tasks::Tasks};
 
 /// Where, as the operator set it up.
 #[derive(Clone, Debug)]
@@ -28,10 +28,19 @@ impl OutletSettings {
             Self::Rabbitmq(_) => "rabbitmq",
         }
     }
+
+    /// Takes URL and certificates of another reading of the settings, for the next connection. Another kind takes a restart.
+    pub fn renew(&self, new: &Self) -> Renewed {
+        match (self, new) {
+            (Self::Redis(now), Self::Redis(new)) => now.renew(new),
+            (Self::Rabbitmq(now), Self::Rabbitmq(new)) => now.address.renew(&new.address),
+            _ => Renewed::Elsewhere,
+        }
+    }
 }
 
 /// TLS beyond what the system trusts; PEM.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutletTls {
     /// The authority to trust instead of the system's.
     pub ca: Option<Vec<u8>>,

@@ -8,6 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo as _, RedisError, TlsCertificates,
     aio::MultiplexedConnection,
@@ -19,7 +20,7 @@ use super::{
     record::Message,
     template::Template,
 };
-use crate::signature::Secret;
+use crate::{delivery::report::Renewed, signature::Secret};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one portion; a Redis that takes longer is taken for gone, and the portion is sent again.
@@ -30,6 +31,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct RedisSettings {
     /// `redis://` or `rediss://`, with user, password and database.
     pub url: Secret,
+    /// What has been read since in the place of URL and TLS; the next connection uses it.
+    pub renewed: Arc<ArcSwapOption<(Secret, OutletTls)>>,
     /// Whom it trusts and who it is, for `rediss://`.
     pub tls: OutletTls,
     /// Names of the streams.
@@ -65,6 +68,19 @@ fn client(url: &Secret, tls: &OutletTls) -> Result<Client, String> {
         .map_err(|_| "certificates and a key in PEM".to_owned())
 }
 
+impl RedisSettings {
+    /// Takes URL and certificates of another reading of the settings, for the next connection.
+    pub fn renew(&self, new: &Self) -> Renewed {
+        let now = self.renewed.load_full().map_or_else(|| (self.url.clone(), self.tls.clone()), |renewed| (*renewed).clone());
+        let new = (new.url.clone(), new.tls.clone());
+        if now == new {
+            return Renewed::Same;
+        }
+        self.renewed.store(Some(Arc::new(new)));
+        Renewed::Taken
+    }
+}
+
 /// A connection.
 pub(super) struct Redis {
     connection: MultiplexedConnection,
@@ -75,7 +91,9 @@ impl Redis {
     pub(super) async fn connect(settings: Arc<RedisSettings>) -> Result<Self, Failure> {
         // The one the whole program uses; whoever comes first puts it in.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = client(&settings.url, &settings.tls).map_err(|expected| Failure(format!("the URL is not {expected}")))?;
+        let renewed = settings.renewed.load_full();
+        let (url, tls) = renewed.as_deref().map_or((&settings.url, &settings.tls), |(url, tls)| (url, tls));
+        let client = client(url, tls).map_err(|expected| Failure(format!("the URL is not {expected}")))?;
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(Some(ANSWER_TIMEOUT));
         let connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(failure)?;
         Ok(Self { connection, settings })

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 
 use crate::{
-    delivery::{SourceId, TenantId},
+    delivery::{Digest, SourceId, TenantId},
     egress::Allowed,
     ledger::Quota,
     signature::{Scheme, Secret},
@@ -61,6 +61,17 @@ pub struct Source {
     pub require_https: bool,
 }
 
+/// What a tenant was read from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Of its file and of every secret in it: two readings with the same one are the same.
+    pub fingerprint: Option<Digest>,
+    /// Whether it has a file.
+    pub has_file: bool,
+    /// Variables that secrets of it are in: they are read at the start only.
+    pub variables: Vec<String>,
+}
+
 /// A tenant's sources and ceilings.
 #[derive(Clone, Debug)]
 pub struct Tenant {
@@ -78,6 +89,8 @@ pub struct Tenant {
     pub quota: Quota,
     /// What its plugins may reach, if they ask for it.
     pub allowed: Arc<Allowed>,
+    /// What it was read from.
+    pub origin: Origin,
 }
 
 impl Directory {

@@ -5,8 +5,9 @@
 //! another, for ever, with [`Patience`] between the tries. These waits are the network's, so they run on the machine's time and not on the
 //! host's `Clock`.
 
-use std::{fmt, future::Future, pin::Pin, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use futures_core::Stream;
 use lapin::{
     Channel, Connection, ConnectionProperties,
@@ -15,6 +16,7 @@ use lapin::{
 };
 
 use super::transport;
+use crate::delivery::report::Renewed;
 
 /// How long any one answer of the broker may take.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -26,10 +28,25 @@ const PATIENCE_MAX: Duration = Duration::from_secs(2);
 const PATIENCE_MIN: Duration = Duration::from_millis(100);
 
 /// Where a broker is and who we are to it. Its `Debug` shows no credential.
+///
+/// Credentials and certificates can be renewed while the host runs: everybody who has a clone of it connects with them the next time.
 #[derive(Clone)]
 pub struct Address {
+    /// Where it is; of this nothing changes.
     uri: AMQPUri,
-    tls: OwnedTLSConfig,
+    shown: Arc<ArcSwap<Shown>>,
+}
+
+/// Who we are to the broker, and whom we trust.
+#[derive(Clone)]
+struct Shown {
+    uri: AMQPUri,
+    /// Certificates that are trusted beside those of the system, in PEM.
+    ca: Option<String>,
+    /// Our certificate and its key, in PEM.
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// The URL as it was written.
+    written: String,
 }
 
 /// Why there is no connection, or no more: words for the log, without a credential.
@@ -58,21 +75,42 @@ impl Address {
         let mut uri: AMQPUri = url.trim().parse().map_err(|_| expected.to_owned())?;
         uri.query.heartbeat = Some(HEARTBEAT_S);
         uri.query.connection_timeout = Some(u64::try_from(ANSWER_MAX.as_millis()).unwrap_or(u64::MAX));
-        Ok(Self { uri, tls: OwnedTLSConfig::default() })
+        let shown = Shown { uri: uri.clone(), ca: None, identity: None, written: url.trim().to_owned() };
+        Ok(Self { uri, shown: Arc::new(ArcSwap::from_pointee(shown)) })
     }
 
     /// Trusts the certificates of this PEM text too, beside those of the system.
     #[must_use]
-    pub fn trusting(mut self, ca_pem: String) -> Self {
-        self.tls.cert_chain = Some(ca_pem);
-        self
+    pub fn trusting(self, ca_pem: String) -> Self {
+        self.with(|shown| shown.ca = Some(ca_pem))
     }
 
     /// Shows this certificate (PEM) and proves it with this key (PEM, PKCS#8).
     #[must_use]
-    pub fn showing(mut self, certificate_pem: Vec<u8>, key_pem: Vec<u8>) -> Self {
-        self.tls.identity = Some(OwnedIdentity::PKCS8 { pem: certificate_pem, key: key_pem });
-        self
+    pub fn showing(self, certificate_pem: Vec<u8>, key_pem: Vec<u8>) -> Self {
+        self.with(|shown| shown.identity = Some((certificate_pem, key_pem)))
+    }
+
+    fn with(self, change: impl FnOnce(&mut Shown)) -> Self {
+        let mut shown = Shown::clone(&self.shown.load());
+        change(&mut shown);
+        Self { uri: self.uri, shown: Arc::new(ArcSwap::from_pointee(shown)) }
+    }
+
+    /// Takes the credentials and certificates of another reading of the same place, for the next connection. Another host, port, vhost or scheme is
+    /// another broker, and what is under way at this one cannot be taken there.
+    pub fn renew(&self, new: &Self) -> Renewed {
+        let place = |address: &Self| (address.authority(), address.uri.vhost.clone(), address.is_encrypted());
+        let (now, new_shown) = (self.shown.load(), new.shown.load_full());
+        let what = |shown: &Shown| (shown.written.clone(), shown.ca.clone(), shown.identity.clone());
+        if place(self) != place(new) {
+            Renewed::Elsewhere
+        } else if what(&now) == what(&new_shown) {
+            Renewed::Same
+        } else {
+            self.shown.store(new_shown);
+            Renewed::Taken
+        }
     }
 
     /// Whether it is spoken to over TLS.
@@ -100,7 +138,10 @@ impl Address {
             // The libraries beneath ask for the process's provider; whoever has set one before means the same.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        within("connecting", transport::connect(self.uri.clone(), self.tls.clone(), properties)).await
+        let shown = self.shown.load_full();
+        let identity = shown.identity.clone().map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key });
+        let tls = OwnedTLSConfig { identity, cert_chain: shown.ca.clone() };
+        within("connecting", transport::connect(shown.uri.clone(), tls, properties)).await
     }
 }
 
@@ -166,6 +207,22 @@ pub(super) async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_renewed_for_every_clone_and_another_place_is_not_taken() {
+        let address = |url: &str| Address::parse(url).unwrap();
+        let now = address("amqps://hook:one@broker.example/%2f");
+        let clone = now.clone();
+        assert_eq!(now.renew(&address("amqps://hook:one@broker.example/%2f")), Renewed::Same);
+        assert_eq!(now.renew(&address("amqps://hook:two@broker.example/%2f")), Renewed::Taken);
+        assert_eq!(clone.shown.load().uri.authority.userinfo.password, "two");
+        assert_eq!(now.renew(&address("amqps://hook:two@broker.example/%2f").trusting("ca".to_owned())), Renewed::Taken);
+        assert_eq!(clone.shown.load().ca.as_deref(), Some("ca"));
+        for elsewhere in ["amqps://hook:two@other.example/%2f", "amqps://hook:two@broker.example/v", "amqp://hook:two@broker.example/%2f"] {
+            assert_eq!(now.renew(&address(elsewhere)), Renewed::Elsewhere, "{elsewhere}");
+        }
+        assert_eq!(clone.shown.load().uri.authority.host, "broker.example");
+    }
 
     #[test]
     fn an_address_tells_where_it_leads_and_never_the_password() {

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
@@ -27,19 +28,24 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use crate::egress;
+use crate::{delivery::report::Renewed, egress};
 
 /// How long one answer may take, from the connection to its last byte.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// What one answer may be long: some fifty thousand queues.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Where the API is and who we are to it. Its `Debug` shows no credential.
+/// Where the API is and who we are to it. Its `Debug` shows no credential. Credentials can be renewed: each clone has them with the next question.
 #[derive(Clone)]
-pub struct Management {
+pub struct Management(Arc<ArcSwap<Access>>);
+
+/// The same at one moment.
+struct Access {
     url: Url,
     authorization: HeaderValue,
     tls: Option<Arc<ClientConfig>>,
+    /// The certificates that are trusted beside those of the system, in PEM.
+    ca: Option<String>,
 }
 
 /// What a vhost has.
@@ -130,7 +136,17 @@ impl Management {
         if url.set_username("").is_err() || url.set_password(None).is_err() {
             return Err(expected());
         }
-        Ok(Self { url, authorization, tls })
+        Ok(Self(Arc::new(ArcSwap::from_pointee(Access { url, authorization, tls, ca: ca_pem.map(str::to_owned) }))))
+    }
+
+    /// Takes what another reading of the settings says.
+    pub fn renew(&self, new: &Self) -> Renewed {
+        let (now, new) = (self.0.load(), new.0.load_full());
+        if (&now.url, &now.authorization, &now.ca) == (&new.url, &new.authorization, &new.ca) {
+            return Renewed::Same;
+        }
+        self.0.store(new);
+        Renewed::Taken
     }
 
     /// What a vhost has.
@@ -138,6 +154,12 @@ impl Management {
     /// # Errors
     /// Why nothing is known, in words for the operator, without a credential.
     pub(super) async fn look(&self, vhost: &str) -> Result<There, String> {
+        self.0.load_full().look(vhost).await
+    }
+}
+
+impl Access {
+    async fn look(&self, vhost: &str) -> Result<There, String> {
         Ok(There {
             exchanges: self.list("exchanges", vhost, "name,type,durable,arguments").await?,
             queues: self.list("queues", vhost, "name,durable,arguments,policy").await?,
@@ -227,6 +249,12 @@ impl fmt::Debug for Management {
 }
 
 impl fmt::Display for Management {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.load().fmt(f)
+    }
+}
+
+impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the management API at {}", self.url)
     }

@@ -355,15 +355,17 @@ impl Fact for SettingsReloaded {
     }
 
     fn log(&self) {
+        let [taken, restart, detail] = [&self.taken, &self.restart, &self.problems].map(|words| words.join("; "));
+        let (taken, restart) = (taken.as_str(), restart.as_str());
         if self.problems.is_empty() {
-            tracing::info!(problems = 0, "settings_reloaded");
+            tracing::info!(problems = 0, taken, restart, "settings_reloaded");
         } else {
-            tracing::warn!(problems = self.problems.len(), detail = self.problems.join("; ").as_str(), "settings_reloaded");
+            tracing::warn!(problems = self.problems.len(), detail = detail.as_str(), taken, restart, "settings_reloaded");
         }
     }
 
     fn fields(&self) -> Fields {
-        Fields::from([("problems", json!(self.problems))])
+        Fields::from([("problems", json!(self.problems)), ("taken", json!(self.taken)), ("restart", json!(self.restart))])
     }
 }
 
