@@ -92,7 +92,7 @@ impl Examination<'_> {
         let plugin = assemble(manifest, component);
         // What no manifest asked for is given as far as it is there.
         if plugin.limits.memory_bytes_max.is_some() {
-            let fits = self.rehearsal.runtime.check_memory(&plugin.budget).map_err(Refused::from);
+            let fits = self.rehearsal.runtime.check_memory(&plugin.tenant, &plugin.budget).map_err(Refused::from);
             self.must("memory", fits)?;
         }
         let sample = Arc::new(self.sample_for(&plugin));

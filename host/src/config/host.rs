@@ -55,7 +55,9 @@ pub(super) fn read(reader: &mut Reader, token: Secret, (broker, streams): (Kind,
         },
     );
     let shared_work = matches!(&broker, Kind::RabbitMq(settings) if settings.shared_work);
-    let shares = Shares::new(&shares::read(reader, Machine::here()));
+    let mut limits = shares::read(reader, Machine::here());
+    shares::own(reader, &mut limits);
+    let shares = Shares::new(&limits);
     let broker = match broker {
         Kind::RabbitMq(settings) => Kind::RabbitMq(Box::new(amqp::Settings { shares: shares.clone(), ..*settings })),
         Kind::Embedded => Kind::Embedded,
@@ -93,9 +95,11 @@ fn bound(shares: &Shares, resource: Resource) -> usize {
     usize::try_from(shares.pool(resource).limit().bound).unwrap_or(usize::MAX)
 }
 
-/// The share of one holder as a size in memory.
-fn share(shares: &Shares, resource: Resource) -> usize {
-    usize::try_from(shares.pool(resource).limit().share).unwrap_or(usize::MAX)
+/// Runs of one tenant at once, of the one that may have most of them; the pool holds each to its own number.
+fn most_slots(shares: &Shares) -> usize {
+    let pool = shares.pool(Resource::RunSlots);
+    let most = pool.own().map(|(_, share)| share).chain([pool.limit().share]).max();
+    most.and_then(|share| usize::try_from(share).ok()).unwrap_or(usize::MAX)
 }
 
 fn budget(reader: &mut Reader, table: &str, default: Budget) -> Budget {
@@ -232,7 +236,7 @@ fn catalog(
         rescan: reader.millis("plugins.rescan_ms", Duration::from_secs(10), 100..=3_600_000),
         plugins_max: reader.size("plugins.per_tenant_max", 1000, 1..=100_000),
         component_bytes_max: reader.number("plugins.component_bytes_max", 32 << 20, 1 << 10..=256 << 20),
-        tenant_concurrency_max: share(shares, Resource::RunSlots),
+        tenant_concurrency_max: most_slots(shares),
         shared_work,
         shares: shares.clone(),
         ceiling,

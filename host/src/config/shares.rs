@@ -3,7 +3,19 @@
 use std::ops::RangeInclusive;
 
 use super::reader::Reader;
-use crate::shares::{Limit, Limits, Machine, Resource, Unit};
+use crate::{
+    delivery::TenantId,
+    shares::{Limit, Limits, Machine, Resource, Unit},
+};
+
+/// Shares an operator may give to one tenant by name, and what they are called there.
+const OWN: [(Resource, &str); 5] = [
+    (Resource::StoredBytes, "stored_bytes_max"),
+    (Resource::WaitingBytes, "waiting_bytes_max"),
+    (Resource::Legs, "legs_max"),
+    (Resource::RunMemory, "run_memory_bytes_max"),
+    (Resource::RunSlots, "concurrency_max"),
+];
 
 /// Reads every key of the table. A share above its bound is taken as the bound: whoever lowers the bound need not know the shares.
 pub(super) fn read(reader: &mut Reader, machine: Machine) -> Limits {
@@ -17,6 +29,26 @@ pub(super) fn read(reader: &mut Reader, machine: Machine) -> Limits {
         limits.set(resource, Limit::new(bound, share));
     }
     limits
+}
+
+/// Reads `[tenants.<tenant>]`'s shares: each in the place of everybody's, and never above the bound.
+pub(super) fn own(reader: &mut Reader, limits: &mut Limits) {
+    for name in reader.names("tenants") {
+        // A name that is none is told of where the tables are read.
+        let Ok(tenant) = name.parse::<TenantId>() else { continue };
+        for (resource, word) in OWN {
+            let key = format!("tenants.{name}.{word}");
+            if reader.value(&key).is_none() {
+                continue;
+            }
+            let bound = limits.get(resource).bound;
+            let share = reader.number(&key, limits.get(resource).share, range(resource));
+            if share > bound {
+                reader.problem(&key, share, format!("at most `{}`, {bound}", resource.row().bound_key));
+            }
+            limits.give(resource, tenant.clone(), share);
+        }
+    }
 }
 
 fn scaled(default: Limit, bound: u64) -> u64 {
@@ -60,6 +92,28 @@ mod tests {
         assert_eq!(limits("").get(Resource::RunMemory), Limit { bound: 2 << 30, share: 1 << 30 });
         let written = limits("[shares]\nrun_memory_bytes_max = 1073741824\ntenant_run_memory_bytes_max = 134217728\n");
         assert_eq!(written.get(Resource::RunMemory), Limit { bound: 1 << 30, share: 128 << 20 });
+    }
+
+    #[test]
+    fn a_tenant_may_have_a_share_of_its_own_and_the_others_keep_theirs() {
+        let text = "[shares]\nrun_memory_bytes_max = 1073741824\n[tenants.red]\nrun_memory_bytes_max = 33554432\nconcurrency_max = 60\n";
+        let mut reader = Reader::new(Path::new("hookyard.toml"), text.parse().unwrap());
+        let mut limits = read(&mut reader, Machine { memory_bytes: 4 << 30, cores: 4 });
+        own(&mut reader, &mut limits);
+        assert!(reader.finish().1.is_empty());
+        let shares = crate::shares::Shares::new(&limits);
+        let of = |resource, tenant: &str| shares.pool(resource).limit_of(&crate::shares::Holder::tenant(&tenant.parse().unwrap())).share;
+        assert_eq!((of(Resource::RunMemory, "red"), of(Resource::RunMemory, "blue")), (32 << 20, 512 << 20));
+        assert_eq!((of(Resource::RunSlots, "red"), of(Resource::RunSlots, "blue")), (60, 48), "more than the others is possible, too");
+        let pool = shares.pool(Resource::RunMemory);
+        let red = crate::shares::Holder::tenant(&"red".parse().unwrap());
+        let held = pool.try_take(&red, 32 << 20).unwrap();
+        assert!(pool.try_take(&red, 1).is_err(), "it is held to it");
+        drop(held);
+        let mut reader = Reader::new(Path::new("hookyard.toml"), "[tenants.red]\nconcurrency_max = 65\n".parse().unwrap());
+        let mut limits = read(&mut reader, Machine { memory_bytes: 4 << 30, cores: 4 });
+        own(&mut reader, &mut limits);
+        assert!(reader.finish().1[0].expected.contains("`work.concurrency_max`, 64"));
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl fmt::Debug for Claims {
 
 /// The leg of a tenant whose turn has come. None where it has no more, or one that needs more than was taken: then it claims anew.
 fn pick(shared: &Shared, mut granted: Granted, now: Instant) -> Option<(Picked, Granted)> {
-    let share = shared.settings.shares.pool(Resource::RunMemory).limit().share;
+    let share = shared.settings.shares.pool(Resource::RunMemory).limit_of(&Holder::tenant(&granted.tenant)).share;
     let needed = shared.schedule.needs(&granted.tenant)?.min(share);
     let taken = granted.memory.amount();
     if needed > taken {

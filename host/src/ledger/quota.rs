@@ -16,7 +16,7 @@ use std::{
 use super::{OfferError, Shared, committer::Tx, stored::Sums};
 use crate::{
     delivery::TenantId,
-    shares::{Limit, Resource, Shares, Whose},
+    shares::{Holder, Limit, Resource, Shares, Whose},
 };
 
 /// Bytes an open leg counts beside its document, towards what waits: its rows and its place in memory.
@@ -91,7 +91,10 @@ impl Quotas {
         let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
         let is_alone = by_tenant.len() == 1 && by_tenant.contains_key(tenant);
         drop(by_tenant);
-        limit(self.shares.pool(resource).limit(), available, (is_alone, own))
+        let (pool, holder) = (self.shares.pool(resource), Holder::tenant(tenant));
+        // A share that was given by name is meant, also where nobody else is there.
+        let is_alone = is_alone && !pool.own().any(|(own, _)| *own == holder);
+        limit(pool.limit_of(&holder), available, (is_alone, own))
     }
 }
 
@@ -220,6 +223,21 @@ mod tests {
         assert_eq!(limit(HOST, 400, (false, Some(50))).share, 50);
         assert_eq!(limit(HOST, 400, (false, Some(1000))).share, 100, "the host's share is the most");
         assert_eq!(limit(HOST, 0, (true, None)), Limit { bound: 0, share: 0 });
+    }
+
+    #[test]
+    fn a_share_that_was_given_by_name_counts_for_that_tenant_alone_and_also_where_it_is_the_only_one() {
+        use crate::shares::{Limits, Machine};
+        let (red, blue): (TenantId, TenantId) = ("red".parse().unwrap(), "blue".parse().unwrap());
+        let mut limits = Limits::of(Machine { memory_bytes: 1 << 30, cores: 2 });
+        limits.set(Resource::StoredBytes, HOST);
+        limits.give(Resource::StoredBytes, red.clone(), 300);
+        let quotas = Quotas::new(Shares::new(&limits));
+        let share = |tenant: &TenantId, own| quotas.limit(Resource::StoredBytes, tenant, (u64::MAX, own)).share;
+        assert_eq!((share(&red, None), share(&blue, None)), (300, 200));
+        assert_eq!(share(&red, Some(50)), 50, "the tenant's own file may say less");
+        quotas.replace(BTreeMap::from([(red.clone(), Quota::default())]));
+        assert_eq!(share(&red, None), 300);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, EncodeLabelValue, LabelSetEncoder, LabelValueEncoder};
 
 use crate::delivery::{Digest, PluginName, SourceId, StreamName, TenantId};
 
@@ -71,6 +71,20 @@ pub(crate) struct StreamLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ResourceLabels {
     pub resource: &'static str,
+}
+
+/// A share that is everybody's bears no tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ShareLabels {
+    pub resource: &'static str,
+    pub tenant: Option<TenantId>,
+}
+
+impl EncodeLabelSet for ShareLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        ("resource", self.resource).encode(encoder.encode_label())?;
+        self.tenant.as_ref().map_or(Ok(()), |tenant| ("tenant", tenant.as_str()).encode(encoder.encode_label()))
+    }
 }
 
 /// What belongs to no tenant is `unknown`: the host's own, and what strangers hold.

@@ -7,7 +7,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::labels::{Known, ResourceLabels, UsageLabels};
+use super::labels::{Known, ResourceLabels, ShareLabels, UsageLabels};
 use crate::shares::{Resource, Shares};
 
 /// What there is, what one holder may have, what tenants use.
@@ -15,7 +15,7 @@ use crate::shares::{Resource, Shares};
 pub(super) struct ShareGauges {
     used: Family<UsageLabels, Gauge>,
     bound: Family<ResourceLabels, Gauge>,
-    max: Family<ResourceLabels, Gauge>,
+    max: Family<ShareLabels, Gauge>,
 }
 
 impl ShareGauges {
@@ -40,7 +40,12 @@ impl ShareGauges {
         for resource in Resource::ALL {
             let (labels, limit) = (ResourceLabels { resource: resource.row().name }, shares.pool(resource).limit());
             self.bound.get_or_create(&labels).set(value(limit.bound));
-            self.max.get_or_create(&labels).set(value(limit.share));
+            let everybody = ShareLabels { resource: labels.resource, tenant: None };
+            self.max.get_or_create(&everybody).set(value(limit.share));
+            for (holder, share) in shares.pool(resource).own() {
+                let own = ShareLabels { resource: labels.resource, tenant: holder.of_tenant().cloned() };
+                self.max.get_or_create(&own).set(value(share));
+            }
         }
     }
 }

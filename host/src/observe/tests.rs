@@ -147,6 +147,7 @@ fn scrape() -> Scrape {
 fn shares() -> Shares {
     let mut limits = Limits::of(Machine { memory_bytes: 1 << 30, cores: 2 });
     limits.set(Resource::RunMemory, Limit::new(8192, 6144));
+    limits.give(Resource::RunMemory, tenant(), 5000);
     let shares = Shares::new(&limits);
     shares.pool(Resource::RunMemory).set(&Holder::Tenant(tenant()), 4096);
     shares
@@ -206,6 +207,7 @@ fn every_fact_moves_its_metrics() {
         r#"hookyard_share_used{resource="run_memory",tenant="acme"} 4096"#,
         r#"hookyard_share_bound{resource="run_memory"} 8192"#,
         r#"hookyard_share_max{resource="run_memory"} 6144"#,
+        r#"hookyard_share_max{resource="run_memory",tenant="acme"} 5000"#,
     ] {
         assert_has(&text, line);
     }

@@ -6,6 +6,7 @@
 
 use super::{AdmissionError, Run};
 use crate::{
+    delivery::TenantId,
     ledger::RunMemory,
     shares::{Held, Holder, Resource, Shares, Unit},
     tenants::Budget,
@@ -36,7 +37,8 @@ pub(super) fn beside(document_bytes: u64) -> u64 {
 /// Takes what the run needs, in its turn; what was taken for it before counts. More than its tenant's share is taken as the share.
 pub(super) async fn take(shares: &Shares, run: &Run, taken: Option<Held>) -> Held {
     let pool = shares.pool(Resource::RunMemory);
-    let needed = run_memory(&run.budget).of(run.delivery.document.len() as u64).min(pool.limit().share);
+    let holder = Holder::tenant(&run.delivery.tenant);
+    let needed = run_memory(&run.budget).of(run.delivery.document.len() as u64).min(pool.limit_of(&holder).share);
     if let Some(mut held) = taken {
         let more = needed.saturating_sub(held.amount());
         if held.grow(more).is_ok() {
@@ -45,12 +47,12 @@ pub(super) async fn take(shares: &Shares, run: &Run, taken: Option<Held>) -> Hel
         }
         // Given back here, so that nobody waits who holds something.
     }
-    pool.take(&Holder::tenant(&run.delivery.tenant), needed).await
+    pool.take(&holder, needed).await
 }
 
 /// A manifest asks for more than a run can ever get.
-pub(super) fn check(shares: &Shares, budget: &Budget) -> Result<(), AdmissionError> {
-    let share = shares.pool(Resource::RunMemory).limit().share;
+pub(super) fn check(shares: &Shares, tenant: &TenantId, budget: &Budget) -> Result<(), AdmissionError> {
+    let share = shares.pool(Resource::RunMemory).limit_of(&Holder::tenant(tenant)).share;
     let (asked, beside) = (budget.memory_bytes_max, beside(0));
     if asked.saturating_add(beside) <= share {
         return Ok(());

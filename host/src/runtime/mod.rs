@@ -362,9 +362,9 @@ impl Runtime {
         validate::validate(&self.0.sandbox.engine, component, &Run { gate: Gate::Dry, ..run }, memory.amount()).await
     }
 
-    /// Whether a budget fits what all runs of one tenant may have together.
-    pub fn check_memory(&self, budget: &Budget) -> Result<(), AdmissionError> {
-        memory::check(&self.0.shares, budget)
+    /// Whether a budget fits what all runs of its tenant may have together.
+    pub fn check_memory(&self, tenant: &TenantId, budget: &Budget) -> Result<(), AdmissionError> {
+        memory::check(&self.0.shares, tenant, budget)
     }
 
     /// Makes one run. Never fails: every ending is an outcome. Waits, outside the run's own time, for memory in its tenant's turn, and for a

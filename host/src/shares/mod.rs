@@ -13,7 +13,7 @@ mod pool;
 mod resource;
 mod threads;
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 pub use self::{
     machine::Machine,
@@ -47,7 +47,11 @@ pub struct Limit {
 
 /// The limit of every resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits([Limit; Resource::ALL.len()]);
+pub struct Limits {
+    of_all: [Limit; Resource::ALL.len()],
+    /// Shares that are a tenant's own, in the place of everybody's.
+    own: BTreeMap<(Resource, TenantId), u64>,
+}
 
 /// What one holder has of one resource at this moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,18 +108,27 @@ impl Limits {
     /// The defaults for a machine: each resource says how it scales.
     #[must_use]
     pub fn of(machine: Machine) -> Self {
-        Self(Resource::ALL.map(|resource| resource.default_limit(machine)))
+        Self { of_all: Resource::ALL.map(|resource| resource.default_limit(machine)), own: BTreeMap::new() }
     }
 
     /// The limit of one resource.
     #[must_use]
     pub fn get(&self, resource: Resource) -> Limit {
-        self.0[resource as usize]
+        self.of_all[resource as usize]
     }
 
     /// Puts another limit in its place.
     pub fn set(&mut self, resource: Resource, limit: Limit) {
-        self.0[resource as usize] = limit;
+        self.of_all[resource as usize] = limit;
+    }
+
+    /// Gives a tenant a share of its own.
+    pub fn give(&mut self, resource: Resource, tenant: TenantId, share: u64) {
+        self.own.insert((resource, tenant), share);
+    }
+
+    fn own(&self, resource: Resource) -> BTreeMap<Holder, u64> {
+        self.own.iter().filter(|((of, _), _)| *of == resource).map(|((_, tenant), share)| (Holder::tenant(tenant), *share)).collect()
     }
 }
 
@@ -123,7 +136,7 @@ impl Shares {
     /// Nothing is used yet.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        Self(Arc::new(Resource::ALL.map(|resource| Pool::new(limits.get(resource)))))
+        Self(Arc::new(Resource::ALL.map(|resource| Pool::with_own(limits.get(resource), limits.own(resource)))))
     }
 
     /// The resource's pool.

@@ -26,6 +26,8 @@ pub struct Pool(Arc<Inner>);
 
 struct Inner {
     limit: Limit,
+    /// Shares of holders that have one of their own, never more than the bound.
+    own: BTreeMap<Holder, u64>,
     state: Mutex<State>,
 }
 
@@ -76,8 +78,24 @@ pub enum Whose {
 }
 
 impl Pool {
+    #[cfg(test)]
     pub(super) fn new(limit: Limit) -> Self {
-        Self(Arc::new(Inner { limit, state: Mutex::default() }))
+        Self::with_own(limit, BTreeMap::new())
+    }
+
+    pub(super) fn with_own(limit: Limit, own: BTreeMap<Holder, u64>) -> Self {
+        Self(Arc::new(Inner { limit, own, state: Mutex::default() }))
+    }
+
+    /// The bound, and the share of this holder.
+    #[must_use]
+    pub fn limit_of(&self, holder: &Holder) -> Limit {
+        Limit::new(self.0.limit.bound, self.share_of(holder))
+    }
+
+    /// Holders that have a share of their own, and that share.
+    pub fn own(&self) -> impl Iterator<Item = (&Holder, u64)> {
+        self.0.own.iter().map(|(holder, share)| (holder, (*share).min(self.0.limit.bound)))
     }
 
     /// The bound and the share of one holder.
@@ -159,7 +177,10 @@ impl Pool {
     }
 
     fn share_of(&self, holder: &Holder) -> u64 {
-        if *holder == Holder::Host { self.0.limit.bound } else { self.0.limit.share }
+        match holder {
+            Holder::Host => self.0.limit.bound,
+            holder => self.0.own.get(holder).map_or(self.0.limit.share, |own| (*own).min(self.0.limit.bound)),
+        }
     }
 
     fn room(&self, state: &State, holder: &Holder, amount: u64) -> Result<(), Full> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{exit::Failure, output::Output},
     config::Config,
-    shares::{Resource, Shares},
+    shares::{Holder, Resource, Shares},
 };
 
 /// Every key and the value in force, then the table, for people.
@@ -14,6 +14,14 @@ pub(super) fn print(config: &Config, output: Output) -> Result<(), Failure> {
     output.table(&["limit", "value"], &rows)?;
     output.line("")?;
     output.table(&["resource", "for all", "share", "of each", "at the bound"], &rows_of(&config.shares))?;
+    let own = own(&config.shares);
+    if !own.is_empty() {
+        output.line("")?;
+        let row = |(holder, resource, share): &(Holder, Resource, u64)| {
+            vec![holder.to_string(), resource.row().name.to_owned(), resource.row().unit.shown(*share)]
+        };
+        output.table(&["holder", "resource", "share of its own"], &own.iter().map(row).collect::<Vec<_>>())?;
+    }
     output.line("")
 }
 
@@ -31,6 +39,13 @@ fn rows_of(shares: &Shares) -> Vec<Vec<String>> {
     Resource::ALL.into_iter().map(row).collect()
 }
 
+/// Shares that were given by name.
+fn own(shares: &Shares) -> Vec<(Holder, Resource, u64)> {
+    let of =
+        |resource: Resource| shares.pool(resource).own().map(move |(holder, share)| (holder.clone(), resource, share)).collect::<Vec<_>>();
+    Resource::ALL.into_iter().flat_map(of).collect()
+}
+
 /// The table for programs: plain numbers, and the keys that change them.
 pub(super) fn objects(shares: &Shares) -> Vec<Value> {
     let object = |resource: Resource| {
@@ -38,6 +53,7 @@ pub(super) fn objects(shares: &Shares) -> Vec<Value> {
         json!({
             "resource": row.name, "bound": limit.bound, "share": limit.share, "holder": row.holder,
             "at_bound": row.at_bound.words(), "bound_key": row.bound_key, "share_key": row.share_key,
+            "own": shares.pool(resource).own().map(|(holder, share)| (holder.to_string(), json!(share))).collect::<serde_json::Map<_, _>>(),
         })
     };
     Resource::ALL.into_iter().map(object).collect()

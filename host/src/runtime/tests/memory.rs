@@ -75,10 +75,10 @@ async fn a_run_gets_at_most_its_tenants_share_and_a_manifest_that_asks_for_more_
     let report = runtime.invoke(&component, run()).await;
     assert_eq!(report.outcome.slug(), "out_of_memory");
     assert!(report.memory_peak_bytes <= 16 * MIB && report.memory_bytes_max <= 16 * MIB, "{report:?}");
-    let refused = runtime.check_memory(&budget()).unwrap_err();
+    let refused = runtime.check_memory(&"red".parse().unwrap(), &budget()).unwrap_err();
     assert_eq!(refused.code, "needs_too_much");
     for words in ["comes to 64 MiB", "8 MiB beside", "24 MiB together", "at most 16 MiB", "tenant_run_memory_bytes_max"] {
         assert!(refused.detail.contains(words), "{words}: {}", refused.detail);
     }
-    runtime.check_memory(&Budget { memory_bytes_max: 16 * MIB, ..budget() }).unwrap();
+    runtime.check_memory(&"red".parse().unwrap(), &Budget { memory_bytes_max: 16 * MIB, ..budget() }).unwrap();
 }
