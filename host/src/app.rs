@@ -9,6 +9,7 @@ mod queue;
 mod reload;
 mod signals;
 mod start;
+mod supervisor;
 mod upkeep;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ use crate::{
     delivery::{LegId, report::ReloadReport},
     ingest::Door,
     ledger::Ledger,
+    listen::{Listen, Sockets},
     observe::{DroppedLines, Observer, Readiness, StreamBoard},
     runtime::Compiler,
     tasks::Tasks,
@@ -31,6 +33,7 @@ use queue::Queue;
 pub use queue::WaitsElsewhere;
 use reload::Reloader;
 pub use signals::Signals;
+use supervisor::Supervisor;
 
 /// What the one who starts a host decides beside its configuration.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ pub struct Options {
     pub unconfined: Vec<String>,
     /// Lines of the log that were dropped, for the metrics.
     pub dropped_lines: DroppedLines,
+    /// What is open already.
+    pub sockets: Sockets,
 }
 
 /// Why a host ended.
@@ -69,6 +74,7 @@ pub struct Host {
     ledger: Ledger,
     catalog: Catalog,
     reloader: Reloader,
+    clock: Clock,
     observer: Observer,
     readiness: Readiness,
     board: StreamBoard,
@@ -88,8 +94,13 @@ impl Host {
     }
 
     /// Where deliveries are taken, with the real port; none without the role `ingest`.
+    pub fn ingest(&self) -> Option<&Listen> {
+        self.door.as_ref().map(|door| &door.listen)
+    }
+
+    /// The same, where it is an address of the network.
     pub fn ingest_address(&self) -> Option<SocketAddr> {
-        self.door.as_ref().map(|door| door.address)
+        self.ingest().and_then(Listen::tcp)
     }
 
     /// Where the admin listener is, with the real port; none without the role `admin`.
@@ -133,17 +144,28 @@ impl Host {
 
     /// Runs until a signal, a poisoned ledger or a panicked task ends it: SIGTERM and SIGINT drain, SIGHUP reloads.
     pub async fn run(self, mut signals: Signals) -> Ended {
+        let supervisor = Supervisor::of_this_process(self.clock.clone());
+        supervisor.is_up();
         loop {
             tokio::select! {
+                () = supervisor.beat() => supervisor.lives(),
                 reason = self.ledger.poisoned() => return Ended::Poisoned(reason),
                 () = self.tasks.failed() => return Ended::TaskFailed,
                 () = self.queue.failed() => return Ended::TaskFailed,
                 () = failed(self.workers.as_ref().map(Workers::failed)) => return Ended::TaskFailed,
                 () = failed(self.door.as_ref().map(Door::failed)) => return Ended::TaskFailed,
-                is_stop = signals.next() => if is_stop { break } else { drop(self.reload()) },
+                is_stop = signals.next() => {
+                    if is_stop {
+                        break;
+                    }
+                    supervisor.reloads();
+                    drop(self.reload());
+                    supervisor.is_up();
+                }
             }
         }
-        let orphans = self.stop().await;
+        supervisor.stops();
+        let orphans = supervisor.during(self.stop()).await;
         Ended::Stopped { orphans: orphans.len() }
     }
 

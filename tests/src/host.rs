@@ -10,6 +10,7 @@ use hookyard::{
         DeliveryId, PluginName, TenantId,
         view::{DeliveryView, EmitView, LegView, PluginView},
     },
+    listen::Sockets,
     observe::DroppedLines,
     runtime::Compiler,
 };
@@ -118,6 +119,7 @@ impl TestHost {
             config_file: Some(file),
             unconfined: Vec::new(),
             dropped_lines: DroppedLines::default(),
+            sockets: Sockets::default(),
         };
         let host = Host::start(config, options).await.expect("the host starts");
         tokio::time::timeout(PATIENCE, host.catalog().loaded()).await.expect("the plugins are loaded");

@@ -3,13 +3,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
-use tokio::net::TcpListener;
 use tower_service::Service as _;
 
 use crate::{
     cidr,
     clock::Clock,
-    listen::{self, Connection, Place, Places, Times},
+    listen::{self, Connection, Listener, Place, Places, Stream, Times},
     shares::Holder,
     tasks::Tasks,
 };
@@ -47,9 +46,9 @@ impl Peer {
 }
 
 /// Takes connections until told to stop, and serves the routes on each.
-pub(super) async fn run(listener: TcpListener, routes: Router, (places, clock, tasks): (Places, Clock, Tasks)) {
+pub(super) async fn run(listener: Listener, routes: Router, (places, clock, tasks): (Places, Clock, Tasks)) {
     let until = (clock.clone(), tasks.clone());
-    let welcome = |stream: tokio::net::TcpStream, address: SocketAddr| {
+    let welcome = |stream: Stream, address: SocketAddr| {
         let peer = Peer { address, place: None };
         // Without a place the connection is closed unread: an answer would cost what the bound is there to save.
         let Some(place) = places.enter(&peer.holder()).map(Arc::new) else { return };
@@ -57,7 +56,6 @@ pub(super) async fn run(listener: TcpListener, routes: Router, (places, clock, t
         let connection = Connection { place, times: TIMES, clock: clock.clone(), tasks: tasks.clone() };
         let routes = routes.clone();
         tasks.spawn_brief(async move {
-            let _ = stream.set_nodelay(true);
             let respond = |mut routes: Router, request: axum::extract::Request| async move {
                 match routes.call(request).await {
                     Ok(response) => response,

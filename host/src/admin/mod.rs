@@ -24,7 +24,6 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::Router;
-use tokio::net::TcpListener;
 
 use crate::{
     broker::{Broker, DeadLetters},
@@ -32,7 +31,7 @@ use crate::{
     clock::Clock,
     delivery::report::ReloadReport,
     ledger::Ledger,
-    listen::Places,
+    listen::{Listen, Places, Sockets},
     observe::{Observer, Readiness, StreamBoard},
     shares::{Resource, Shares},
     signature::Secret,
@@ -80,6 +79,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Reads the files of settings again.
     pub reload: Arc<dyn Fn() -> ReloadReport + Send + Sync>,
+    /// What is open already.
+    pub sockets: Sockets,
 }
 
 /// The admin listener, open.
@@ -105,20 +106,18 @@ impl Admin {
     /// The address cannot be listened on, or the operating system gives no thread.
     pub async fn open(settings: Settings, parts: Parts) -> anyhow::Result<Self> {
         let told = (parts.observer.clone(), parts.clock.clone());
-        Self::serve(&settings, told, |guard, tasks| router::routes(parts, guard, tasks)).await
+        let sockets = parts.sockets.clone();
+        Self::serve((&settings, &sockets), told, |guard, tasks| router::routes(parts, guard, tasks)).await
     }
 
     async fn serve(
-        settings: &Settings,
+        (settings, sockets): (&Settings, &Sockets),
         (observer, clock): (Observer, Clock),
         routes: impl FnOnce(Guard, Tasks) -> Router,
     ) -> anyhow::Result<Self> {
-        let listen = settings.listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .and_then(TcpListener::into_std)
-            .with_context(|| format!("the admin listener cannot listen on {listen}; is another host running?"))?;
-        let address = listener.local_addr().context("the admin listener has no address")?;
+        let socket = sockets.take("admin", &Listen::Tcp(settings.listen)).await.context("the admin listener; is another host running?")?;
+        let address =
+            socket.listen.tcp().context("the socket `admin` of LISTEN_FDS is none of the network; the commands could not reach it")?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("admin")
@@ -130,7 +129,7 @@ impl Admin {
         let guard = Guard::new(Auth::new(settings, address), pool(Resource::AdminRequests), (observer, clock.clone()));
         let (routes, places) = (routes(guard, tasks.clone()), Places::new(pool(Resource::AdminConnections), listener::RESERVE));
         let entered = runtime.enter();
-        let listener = TcpListener::from_std(listener).context("the admin listener cannot be watched")?;
+        let listener = socket.watched().context("the admin listener cannot be watched")?;
         tasks.spawn("admin", listener::run(listener, routes, (places, clock, tasks.clone())));
         drop(entered);
         Ok(Self { address, tasks, runtime: Some(runtime) })
@@ -177,7 +176,9 @@ mod tests {
             Response::new(Body::new(Events::new(Source { live: observer.subscribe(), clock, tasks })))
         };
         let routes = Router::new().route("/livez", get(host::livez)).route("/api/v1/events", get(events));
-        Admin::serve(&settings, told, |guard, tasks| router::guarded(routes.layer(Extension(tasks)), guard)).await.unwrap()
+        Admin::serve((&settings, &Sockets::default()), told, |guard, tasks| router::guarded(routes.layer(Extension(tasks)), guard))
+            .await
+            .unwrap()
     }
 
     async fn ask(admin: &Admin, path: &str, headers: &str) -> TcpStream {
@@ -225,7 +226,7 @@ mod tests {
     async fn an_address_in_use_is_named() {
         let first = open(Observer::default(), Clock::system()).await;
         let told = (Observer::default(), Clock::system());
-        let error = Admin::serve(&settings(first.address), told, |_, _| Router::new()).await.unwrap_err();
-        assert!(error.to_string().contains(&first.address.to_string()), "{error}");
+        let error = Admin::serve((&settings(first.address), &Sockets::default()), told, |_, _| Router::new()).await.unwrap_err();
+        assert!(format!("{error:#}").contains(&first.address.to_string()), "{error:#}");
     }
 }

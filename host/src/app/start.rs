@@ -68,11 +68,12 @@ pub(super) async fn start(config: Config, options: Options) -> anyhow::Result<Ho
         None
     };
     parts.readiness.clear("starting");
-    let (ingest_at, admin_at) = (door.as_ref().map(|door| door.address), admin.as_ref().map(|admin| admin.address));
+    let (ingest_at, admin_at) = (door.as_ref().map(|door| &door.listen), admin.as_ref().map(|admin| admin.address));
     let (ingest, admin_listener) = (ingest_at.map(tracing::field::display), admin_at.map(tracing::field::display));
     tracing::info!(ingest, admin = admin_listener, %roles, "host_started");
+    let clock = parts.options.clock.clone();
     let Foundation { config, ledger, queue, observer, readiness, board, catalog, reloader, .. } = parts;
-    Ok(Host { ledger, catalog, reloader, observer, readiness, board, config, tasks, queue, workers, admin, door })
+    Ok(Host { ledger, catalog, reloader, clock, observer, readiness, board, config, tasks, queue, workers, admin, door })
 }
 
 async fn lay(config: Config, options: Options) -> anyhow::Result<Foundation> {
@@ -136,6 +137,7 @@ impl Foundation {
                 let reloader = self.reloader.clone();
                 Arc::new(move || reloader.reload())
             },
+            sockets: self.options.sockets.clone(),
         }
     }
 
@@ -168,6 +170,7 @@ impl Foundation {
             observer: self.observer.clone(),
             clock: self.options.clock.clone(),
             readiness: self.readiness.clone(),
+            sockets: self.options.sockets.clone(),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     config::{self, Config, Problem, Roles},
     confine,
+    listen::{Listen, Sockets},
     observe::logging::{self, Log},
     runtime::Compiler,
     tenants::Directory,
@@ -65,6 +66,11 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     }
     config.ledger.accept_loss = args.accept_loss;
     let format = logging::Format::choose(config.log_format.as_deref())?;
+    let sockets = Sockets::inherited()?;
+    // Before the folders are given up in which they are.
+    if config.roles.ingest {
+        sockets.open("ingest", &config.ingest.listen).map_err(|error| not_started(&error))?;
+    }
     let unconfined = confine(&config)?;
     let log = logging::start(format, &config.log_filter)?;
     for words in &unconfined {
@@ -77,6 +83,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         config_file: args.config,
         unconfined,
         dropped_lines: log.dropped(),
+        sockets,
     };
     block_on(serve(config, options, (signals, &log))).map_err(|failure| told(&failure, &log))
 }
@@ -97,8 +104,10 @@ async fn serve(config: Config, options: Options, (signals, log): (Signals, &Log)
         log.say("stopped while it started");
         return Ok(());
     };
-    if let Some(address) = host.ingest_address() {
-        log.say(&format!("deliveries: http://{address}/webhooks/{{source}}"));
+    match host.ingest() {
+        Some(Listen::Tcp(address)) => log.say(&format!("deliveries: http://{address}/webhooks/{{source}}")),
+        Some(socket) => log.say(&format!("deliveries: {socket}, /webhooks/{{source}}")),
+        None => {}
     }
     if let Some(address) = host.admin_address() {
         log.say(&format!("admin:      http://{address}/api/v1"));

@@ -14,7 +14,9 @@ use crate::{
     cidr::Cidr,
     egress,
     ingest::{self, TlsSettings},
-    ledger, runtime,
+    ledger,
+    listen::Listen,
+    runtime,
     shares::{Machine, Resource, Shares},
     signature::Secret,
     streams::StreamSettings,
@@ -146,7 +148,7 @@ fn ingest(reader: &mut Reader, shares: &Shares) -> ingest::Settings {
         address_rate_per_s_max: rate(reader, "ingest.address_rate_per_s_max", 5_000),
         address_failures_per_min_max: rate(reader, "ingest.address_failures_per_min_max", 300),
         accept_timeout,
-        listen: reader.address("ingest.listen", SocketAddr::from(([127, 0, 0, 1], 8080))),
+        listen: reader.listen("ingest.listen", Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))),
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{Access, access};
 
 use super::{Config, Problem, pem};
-use crate::{ledger, shares::Unit};
+use crate::{ledger, listen::Listen, shares::Unit};
 
 /// Looks at all of it, and changes nothing.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -90,11 +90,18 @@ impl Machine<'_> {
     }
 
     fn addresses(&mut self, config: &Config) {
-        let (ingest, admin) = (config.ingest.listen, config.admin.listen);
-        if ingest == admin && ingest.port() != 0 {
+        let (ingest, admin) = (config.ingest.listen.tcp(), config.admin.listen);
+        if ingest == Some(admin) && admin.port() != 0 {
             self.problem("admin.listen", (admin, "another address than `ingest.listen`"), None);
         }
-        for (key, address) in [("ingest.listen", ingest), ("admin.listen", admin)] {
+        if let Listen::Unix(path) = &config.ingest.listen
+            && !path.parent().is_some_and(Path::is_dir)
+        {
+            let expected = "a socket in a folder that is there, and that the host's user may write to";
+            self.problem("ingest.listen", (&config.ingest.listen, expected), None);
+        }
+        let addresses = ingest.map(|address| ("ingest.listen", address)).into_iter().chain([("admin.listen", admin)]);
+        for (key, address) in addresses {
             // A port of its own, so that a host that runs already is in nobody's way.
             if let Err(error) = TcpListener::bind(SocketAddr::new(address.ip(), 0)) {
                 self.problem(key, (format!("{address}: {error}"), "an address of this machine, or 0.0.0.0 or [::] for all of them"), None);

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use toml::{Table, Value};
 
 use super::{Problem, overlay};
-use crate::{delivery::Digest, text::nearest};
+use crate::{delivery::Digest, listen::Listen, text::nearest};
 
 /// A file being read.
 #[derive(Debug)]
@@ -164,6 +164,18 @@ impl Reader {
         };
         text.parse().unwrap_or_else(|_| {
             self.problem(key, format!("`{text}`"), "an address and port, such as 127.0.0.1:8080 or [::1]:8080");
+            default
+        })
+    }
+
+    /// Where a listener of ours listens.
+    pub(super) fn listen(&mut self, key: &str, default: Listen) -> Listen {
+        let Some(text) = self.text(key) else {
+            self.effective.push((key.to_owned(), default.to_string()));
+            return default;
+        };
+        text.parse().unwrap_or_else(|expected: &str| {
+            self.problem(key, format!("`{text}`"), expected);
             default
         })
     }

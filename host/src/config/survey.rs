@@ -10,6 +10,7 @@ use super::{Config, Problem, Reading, load_tenants, machine};
 use crate::{
     catalog::{self, Listed, Manifest},
     delivery::{PUBLISHED_EVENTS, SourceId, TenantId},
+    listen::Listen,
     streams::OptIn,
     tenants::{Directory, Tenant},
     text::nearest,
@@ -182,7 +183,11 @@ impl Survey {
 fn doors<'a>(config: &'a Config, tenant: &'a Tenant) -> impl Iterator<Item = String> + 'a {
     let scheme = if config.ingest.tls.is_some() { "https" } else { "http" };
     let path = if tenant.id == TenantId::default_tenant() { String::new() } else { format!("/t/{}", tenant.id) };
-    tenant.sources.keys().map(move |source| format!("{scheme}://{}{path}/webhooks/{source}", config.ingest.listen))
+    let place = match &config.ingest.listen {
+        Listen::Tcp(address) => format!("{scheme}://{address}"),
+        socket @ Listen::Unix(_) => format!("{socket} "),
+    };
+    tenant.sources.keys().map(move |source| format!("{place}{path}/webhooks/{source}"))
 }
 
 /// The problems of a manifest, one a line. What the parser of TOML says is one problem, without the lines that draw where it is.

@@ -94,7 +94,7 @@ fn the_files_of_the_contract_are_taken_as_they_stand() {
 #[test]
 fn an_empty_file_and_no_file_are_defaults() {
     let config = Folder::with(&[("hookyard.toml", "")]).load().unwrap();
-    assert_eq!(config.ingest.listen.port(), 8080);
+    assert_eq!(config.ingest.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.ingest.json_bytes_max, 26_214_400);
     assert!(config.effective.iter().any(|(key, value)| key == "retention.dedup_ms" && value == "259200000"));
 }

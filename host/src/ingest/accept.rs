@@ -83,7 +83,7 @@ struct Authentic {
 
 impl Acceptor {
     pub(super) fn new(settings: Settings, parts: Inner, routes: Routes, tasks: Tasks) -> anyhow::Result<Self> {
-        let Inner { tenants, broker, observer, clock, readiness } = parts;
+        let Inner { tenants, broker, observer, clock, readiness, .. } = parts;
         let limits = Limits::new(&settings, &clock);
         let pool = settings.shares.pool(Resource::BodyBytes).clone();
         let budget = Budget::new(pool, settings.json_bytes_max.max(settings.form_bytes_max));

@@ -22,14 +22,14 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     broker::Broker,
     catalog::Catalog,
     cidr::Cidr,
     clock::Clock,
-    listen::Places,
+    listen::{Listen, Places, Sockets},
     observe::{Observer, Readiness},
     shares::{Resource, Shares},
     tasks::Tasks,
@@ -39,7 +39,6 @@ use crate::{
 pub use self::{document::Fields, form::payload};
 use accept::{Acceptor, Routes};
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Certificate chain and key in PEM, read again when they change.
@@ -55,7 +54,7 @@ pub struct TlsSettings {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: Vec<Cidr>,
     /// TLS, where the host itself speaks it.
@@ -98,13 +97,15 @@ pub struct Parts {
     pub clock: Clock,
     /// Refuses while the host is not ready.
     pub readiness: Readiness,
+    /// What is open already.
+    pub sockets: Sockets,
 }
 
 /// An open door.
 #[derive(Debug)]
 pub struct Door {
     /// Where it listens, with the real port.
-    pub address: SocketAddr,
+    pub listen: Listen,
     tasks: Tasks,
     cut: CancellationToken,
 }
@@ -114,7 +115,7 @@ impl Settings {
     ///
     /// A JSON body may have GitHub's cap of 25 MiB. A form may carry the same document percent-encoded, whatever it is written in.
     #[must_use]
-    pub fn new(listen: SocketAddr) -> Self {
+    pub fn new(listen: Listen) -> Self {
         Self {
             listen,
             trusted_proxies: Vec::new(),
@@ -153,15 +154,15 @@ impl Door {
             Some(files) => Some(tls::Certificates::open(files, parts.clock.clone(), parts.observer.clone(), &tasks)?.acceptor()?),
             None => None,
         };
-        let listen = settings.listen;
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-        let address = listener.local_addr().with_context(|| format!("cannot read the address of the listener on {listen}"))?;
+        let socket = parts.sockets.take("ingest", &settings.listen).await?;
+        let listen = socket.listen.clone();
+        let listener = socket.watched().with_context(|| format!("cannot listen on {listen}"))?;
         let places = Places::new(settings.shares.pool(Resource::DoorConnections).clone(), server::RESERVE);
         let (clock, readiness) = (parts.clock.clone(), parts.readiness.clone());
         let acceptor = Acceptor::new(settings.clone(), parts, routes, tasks.clone())?;
         let server = server::Server { settings, acceptor, tls, places, clock, readiness, tasks: tasks.clone(), cut: cut.clone() };
         tasks.spawn("ingest_listener", Arc::new(server).run(listener));
-        Ok(Self { address, tasks, cut })
+        Ok(Self { listen, tasks, cut })
     }
 
     /// Completes when the listener itself has panicked; the host must then stop.
@@ -184,11 +185,12 @@ struct Inner {
     observer: Observer,
     clock: Clock,
     readiness: Readiness,
+    sockets: Sockets,
 }
 
 impl From<Parts> for Inner {
     fn from(parts: Parts) -> Self {
-        let Parts { tenants, broker, observer, clock, readiness, .. } = parts;
-        Self { tenants, broker, observer, clock, readiness }
+        let Parts { tenants, broker, observer, clock, readiness, sockets, .. } = parts;
+        Self { tenants, broker, observer, clock, readiness, sockets }
     }
 }

@@ -8,10 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use serde_json::json;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +21,7 @@ use super::{
 use crate::{
     clock::Clock,
     delivery::Refusal,
-    listen::{self, Connection, Place, Places, Times},
+    listen::{self, Connection, Listener, Place, Places, Stream, Times},
     observe::Readiness,
     shares::Holder,
     tasks::Tasks,
@@ -51,12 +48,12 @@ pub(super) struct Server {
 
 impl Server {
     /// Takes connections until told to stop.
-    pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
+    pub(super) async fn run(self: Arc<Self>, listener: Listener) {
         let (clock, tasks) = (self.clock.clone(), self.tasks.clone());
         listen::accept(listener, (clock, tasks), |stream, address| self.welcome(stream, address)).await;
     }
 
-    fn welcome(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
+    fn welcome(self: &Arc<Self>, stream: Stream, address: SocketAddr) {
         let address = address.ip().to_canonical();
         // Behind a trusted proxy are many; the bound of all is the only one it has.
         let holder = if is_trusted(address, &self.settings.trusted_proxies) { Holder::Host } else { Client::of(address).holder() };
@@ -73,9 +70,7 @@ impl Server {
         });
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: Peer, place: Arc<Place>) {
-        // Answers are one small write; waiting for more to send only delays them. A socket that refuses the option still works.
-        let _ = stream.set_nodelay(true);
+    async fn connection(self: Arc<Self>, stream: Stream, peer: Peer, place: Arc<Place>) {
         let Some(tls) = &self.tls else { return Arc::clone(&self).serve(stream, peer, place).await };
         let handshake = tokio::select! {
             () = self.clock.sleep(self.settings.head_timeout) => return,

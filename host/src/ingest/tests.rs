@@ -94,14 +94,14 @@ impl House {
             permits: Semaphore::new(10_000),
         });
         let (clock, readiness) = (Clock::manual(Timestamp::from_unix_ms(0)), Readiness::new());
-        let offered: Arc<dyn Broker> = Arc::<Notebook>::clone(&broker);
-        let parts = Inner { tenants, broker: offered, observer: Observer::default(), clock: clock.clone(), readiness: readiness.clone() };
+        let (observer, sockets, told) = (Observer::default(), Sockets::default(), readiness.clone());
+        let parts = Inner { tenants, broker: Arc::<Notebook>::clone(&broker), observer, clock: clock.clone(), readiness: told, sockets };
         let door = Door::open_with(settings, parts, Arc::new(|_, _, _, _| vec!["echo".parse().unwrap()])).await.unwrap();
         Self { door, broker, clock, readiness }
     }
 
     async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.door.address).await.unwrap()
+        TcpStream::connect(self.door.listen.tcp().unwrap()).await.unwrap()
     }
 
     /// Sends raw bytes and reads until the door closes.

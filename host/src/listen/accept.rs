@@ -2,8 +2,7 @@
 
 use std::{fs::File, io, net::SocketAddr, time::Duration};
 
-use tokio::net::{TcpListener, TcpStream};
-
+use super::socket::{Listener, Stream};
 use crate::{clock::Clock, tasks::Tasks};
 
 /// How long the loop rests when the process is out of descriptors.
@@ -13,7 +12,7 @@ const REST: Duration = Duration::from_millis(50);
 ///
 /// When the process is out of descriptors, a reserved one is spent to take the waiting connection and close it, so that the loop does not spin
 /// and the client learns at once.
-pub async fn accept(listener: TcpListener, (clock, tasks): (Clock, Tasks), mut welcome: impl FnMut(TcpStream, SocketAddr)) {
+pub async fn accept(listener: Listener, (clock, tasks): (Clock, Tasks), mut welcome: impl FnMut(Stream, SocketAddr)) {
     let mut reserve = File::open("/dev/null").ok();
     loop {
         let accepted = tokio::select! {

@@ -11,6 +11,7 @@ mod accept;
 mod connection;
 mod paced;
 mod places;
+mod socket;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub use self::{
     accept::accept,
     connection::Connection,
     places::{Place, Places, Resting},
+    socket::{Listen, Listener, Socket, Sockets, Stream},
 };
 
 /// What a connection may take of everybody's time.

@@ -64,8 +64,15 @@ impl Args {
             return Err(Failure::new(Exit::Usage, "the host takes deliveries over TLS, so the name in its certificate has to be given")
                 .hint("give --url https://NAME/… and --secret-file"));
         }
+        let address = config.ingest.listen.tcp().ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                format!("the host takes deliveries at {}, and this command speaks to addresses only", config.ingest.listen),
+            )
+            .hint("give the --url of the proxy before it, and --secret-file")
+        })?;
         let path = if self.tenant.as_str() == "default" { String::new() } else { format!("/t/{}", self.tenant) };
-        let url = format!("http://{}{path}/webhooks/{SOURCE}", api::reachable(config.ingest.listen));
+        let url = format!("http://{}{path}/webhooks/{SOURCE}", api::reachable(address));
         if let Some(secret) = named {
             return Ok((Target::parse(&url)?, secret));
         }
