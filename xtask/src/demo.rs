@@ -10,7 +10,10 @@ use rabbit_node::{Shared, Vhost};
 use serde_json::Value;
 
 use self::desk::Desk;
-use crate::{plugins, say, succeed};
+use crate::{plugins, progress::Talk, say, succeed};
+
+/// The plugins that are shown.
+const SHOWN: [&str; 2] = ["push-deploy", "pr-size"];
 
 /// How the demo is wished for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub(crate) struct Wish {
     once: bool,
     /// With RabbitMQ as the queue: that of `HOOKYARD_AMQP_URL`, or a private node.
     rabbitmq: bool,
+    /// How much the compilers say.
+    talk: Talk,
 }
 
 impl Wish {
@@ -30,6 +35,10 @@ impl Wish {
                 [] => return Some(wish),
                 ["--once", rest @ ..] => {
                     wish.once = true;
+                    rest
+                }
+                ["-v" | "--verbose", rest @ ..] => {
+                    wish.talk = Talk::Whole;
                     rest
                 }
                 ["--broker", kind @ ("embedded" | "rabbitmq"), rest @ ..] => {
@@ -44,7 +53,7 @@ impl Wish {
 
 /// Shows the main job.
 pub(crate) fn run(root: &Path, wish: Wish) -> anyhow::Result<()> {
-    plugins::run(root)?;
+    plugins::run_some(root, &SHOWN, wish.talk)?;
     // Asked for by name, so its absence is a failure and no reason to skip.
     let rabbit = wish.rabbitmq.then(Shared::find).transpose().context("the demo on RabbitMQ needs one")?;
     let vhost = rabbit.as_ref().map(Shared::vhost).transpose()?;
@@ -54,12 +63,17 @@ pub(crate) fn run(root: &Path, wish: Wish) -> anyhow::Result<()> {
         say(&format!("Its queue is RabbitMQ at {}", server.1));
     }
     say("");
-    desk.until_active(&["push-deploy", "pr-size"])?;
+    desk.until_active(&SHOWN)?;
     deliveries_are_handled(&desk)?;
     what_must_not_pass_does_not(&desk)?;
     a_plugin_is_replaced_while_it_serves(&desk)?;
     say("\nEverything was as it should be.");
-    if wish.once { desk.close() } else { desk.keep_serving() }
+    if wish.once {
+        desk.close()?;
+        say("\nNext: `cargo xtask demo` without --once keeps the host, to look at it; docs/author.md begins a plugin of your own.");
+        return Ok(());
+    }
+    desk.keep_serving()
 }
 
 fn deliveries_are_handled(desk: &Desk) -> anyhow::Result<()> {
@@ -139,6 +153,7 @@ mod tests {
         assert_eq!(read(&["--once", "--broker", "rabbitmq"]), Some((true, true)));
         assert_eq!(read(&["--broker", "rabbitmq", "--once"]), Some((true, true)));
         assert_eq!(read(&["--broker", "embedded"]), Some((false, false)));
+        assert_eq!(Wish::read(&["-v", "--once"]).map(|wish| (wish.once, wish.talk)), Some((true, Talk::Whole)));
         assert_eq!(read(&["--broker"]), None);
         assert_eq!(read(&["--broker", "kafka"]), None);
     }

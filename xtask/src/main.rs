@@ -5,6 +5,7 @@ mod demo;
 mod fixtures;
 mod fuzz;
 mod plugins;
+mod progress;
 mod suite;
 mod test;
 mod tidy;
@@ -15,7 +16,10 @@ use std::{io::Write as _, path::Path, process::Command};
 
 use anyhow::{Context as _, bail, ensure};
 
-const SCRIPTS: &str = "demo [--once] [--broker rabbitmq] · test · plugins · tidy · bench [ARGUMENTS] · fuzz TARGET [--minutes N | --keep]";
+use progress::Talk;
+
+const SCRIPTS: &str =
+    "demo [--once] [--broker rabbitmq] [-v] · test [-v] · plugins [-v] · tidy · bench [ARGUMENTS] · fuzz TARGET [--minutes N | --keep]";
 
 fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
@@ -23,8 +27,10 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["demo", rest @ ..] => demo::run(root, demo::Wish::read(rest).with_context(|| format!("expected {SCRIPTS}"))?),
-        ["test"] => test::run(root),
-        ["plugins"] => plugins::run(root),
+        ["test"] => test::run(root, Talk::Brief),
+        ["test", "-v"] => test::run(root, Talk::Whole),
+        ["plugins"] => plugins::run(root, Talk::Brief),
+        ["plugins", "-v"] => plugins::run(root, Talk::Whole),
         ["tidy"] => tidy::run(root),
         ["fuzz", target] => fuzz::run(root, target, "30"),
         ["fuzz", target, "--minutes", minutes] => fuzz::run(root, target, minutes),
@@ -36,7 +42,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Builds what is measured, then measures.
 fn bench(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
-    plugins::run(root)?;
+    plugins::run(root, Talk::Brief)?;
     succeed(cargo().args(["run", "--quiet", "-p", "bench", "--"]).args(arguments).current_dir(root))
 }
 

@@ -4,19 +4,23 @@ use std::{path::Path, process::Command};
 
 use rabbit_node::Shared;
 
-use crate::{cargo, debian, fixtures, plugins, say, succeed, suite, tools};
+use crate::{
+    cargo, debian, fixtures, plugins,
+    progress::{self, Talk},
+    say, succeed, suite, tools,
+};
 
 /// Debian's `redis-server` package only adds a link to this program, and a service that nobody here needs.
 const REDIS_OF_DEBIAN: &str = "/usr/bin/redis-check-rdb";
 
 /// Runs every test of the repository.
-pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+pub(crate) fn run(root: &Path, talk: Talk) -> anyhow::Result<()> {
     let examples = fixtures::fetch(root)?;
-    plugins::run(root)?;
+    plugins::run(root, talk)?;
     let traces = has_tracer();
     let (redis, compose) = (redis(), compose());
     // The binaries first: the scenarios that kill hosts start them as processes.
-    succeed(cargo().args(["build", "--workspace"]).current_dir(root))?;
+    progress::run(cargo().args(["build", "--workspace"]).current_dir(root), "building the workspace", talk)?;
     let rabbit = rabbit();
     let broker: Vec<(&str, String)> = rabbit.iter().flat_map(Shared::environment).collect();
     let path = tools::path_with_compilers(root);

@@ -17,6 +17,7 @@ mod metrics;
 mod plugins;
 mod problem;
 mod query;
+mod replay;
 mod router;
 mod streams;
 

@@ -18,7 +18,7 @@ use super::{
     metrics::Scraper,
     plugins,
     problem::Problem,
-    query, streams,
+    query, replay, streams,
 };
 use crate::tasks::Tasks;
 
@@ -52,6 +52,7 @@ fn filtered() -> Router<Parts> {
     Router::new()
         .route("/api/v1/deliveries", get(deliveries::deliveries))
         .route("/api/v1/deliveries/{id}/replay", post(deliveries::replay_delivery))
+        .route("/api/v1/deliveries/replay", post(replay::replay_by_filter))
         .route("/api/v1/dead-letters", get(deliveries::dead_letters))
         .route("/api/v1/dead-letters/replay", post(deliveries::replay_many))
         .route("/api/v1/dead-letters/discard", post(deliveries::discard_many))

@@ -9,6 +9,7 @@ use super::{
     listing::{Columns, Row, time},
     output::{field, next, say, short},
     page::Page,
+    progress::Progress,
 };
 
 const COLUMNS: Columns<'_> = Columns { heads: &["died (utc)", "id", "tenant", "event", "reason", "tries", "gen"], soft: &[3, 2, 1] };
@@ -141,6 +142,7 @@ fn short_id(letter: &Value) -> String {
 /// Page after page to the end: the answer tells where the next one begins. What dies again meanwhile is newer than that.
 async fn replay_all(api: &mut Api, filter: &ReplayFilter) -> Result<u64, Failure> {
     let (mut changed, mut cursor) = (0, None::<String>);
+    let progress = Progress::counting("running dead letters again");
     loop {
         let pairs = [
             ("tenant", filter.tenant.as_deref()),
@@ -149,12 +151,11 @@ async fn replay_all(api: &mut Api, filter: &ReplayFilter) -> Result<u64, Failure
             ("limit", Some(REPLAYED_AT_ONCE)),
         ];
         let answer = api.post(&format!("dead-letters/replay{}", query(&pairs))).await.map_err(|failure| after(failure, changed))?;
-        changed += answer["changed"].as_u64().unwrap_or(0);
+        let more = answer["changed"].as_u64().unwrap_or(0);
+        changed += more;
+        progress.advance(more);
         match answer["next_cursor"].as_str() {
-            Some(next) => {
-                say(&format!("{changed} run again, there are more"));
-                cursor = Some(next.to_owned());
-            }
+            Some(next) => cursor = Some(next.to_owned()),
             None => return Ok(changed),
         }
     }

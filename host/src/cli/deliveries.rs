@@ -16,6 +16,13 @@ use crate::clock::Clock;
 
 const COLUMNS: Columns<'_> =
     Columns { heads: &["received (utc)", "delivery", "tenant", "event", "repository", "status"], soft: &[4, 3, 2] };
+const REPLAY_HELP: &str = "One delivery, but for what is acked:
+  hookyard deliveries replay 4f0c77aa
+What a plugin made of an hour, after it was mended; first how many, then at most 20 a second:
+  hookyard deliveries replay --plugin triage --since 2h --until 1h --state acked,skipped --dry-run
+  hookyard deliveries replay --plugin triage --since 2h --until 1h --state acked,skipped --rate 20
+What a new version would make of them, without running anything for real:
+  hookyard deliveries replay --plugin triage --since 24h --with triage.wasm --dry-run --diff";
 const TAIL_EVERY: Duration = Duration::from_secs(1);
 
 /// The arguments of `deliveries`.
@@ -36,13 +43,15 @@ enum Verb {
         /// Hookyard's id, or the provider's
         id: String,
     },
-    /// Run again what is settled of a delivery and not acked; or, with `--with`, see what a candidate would have made of stored deliveries
+    /// Run again what is settled of a delivery and not acked; or, by filter, one plugin's legs of many deliveries; or see what a candidate would
+    /// make of them
+    #[command(after_help = REPLAY_HELP)]
     Replay {
-        /// Hookyard's id
-        #[arg(required_unless_present = "with", conflicts_with = "with")]
+        /// Hookyard's id, or its first digits
+        #[arg(required_unless_present_any = ["with", "states"], conflicts_with_all = ["with", "states"])]
         id: Option<String>,
         /// Acked legs, too
-        #[arg(long, conflicts_with_all = ["with", "plugin"])]
+        #[arg(long, conflicts_with_all = ["with", "states", "plugin"])]
         all_plugins: bool,
         #[command(flatten)]
         candidate: replay::ManyArgs,

@@ -17,6 +17,7 @@ mod output;
 mod page;
 mod plugin;
 mod plugins;
+mod progress;
 mod queue;
 mod reload;
 mod replay;

@@ -10,6 +10,7 @@ use super::{
     environment,
     exit::{Exit, Failure},
     output::say,
+    progress::Progress,
 };
 use crate::{config, ledger};
 
@@ -39,7 +40,9 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Failed, format!("{} exists already", args.file.display())).hint("name a file that does not"));
     }
     let data_dir = data_dir(args.config.as_ref())?;
+    let progress = Progress::waiting("copying the ledger");
     ledger::backup_beside(&data_dir, &args.file).map_err(|error| Failure::new(Exit::Failed, format!("no backup was made: {error}")))?;
+    drop(progress);
     say(&format!("copied the ledger of {} to {}", data_dir.display(), args.file.display()));
     Ok(())
 }
@@ -47,10 +50,12 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), Failure> {
 /// Puts a copy in place.
 pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let data_dir = data_dir(args.config.as_ref())?;
+    let progress = Progress::waiting("checking the copy, and putting it in place");
     ledger::restore(&args.file, &data_dir).map_err(|error| {
         Failure::new(Exit::Failed, format!("nothing was restored: {error}"))
             .hint("stop the host first, and give a file made by `hookyard backup`")
     })?;
+    drop(progress);
     say(&format!("the ledger of {} is that of {} now", data_dir.display(), args.file.display()));
     Ok(())
 }

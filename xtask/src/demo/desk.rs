@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use super::{github::GitHub, json_of, terminate, text};
+use super::{SHOWN, github::GitHub, json_of, terminate, text};
 use crate::say;
 
 /// How long any one step may take.
@@ -45,7 +45,7 @@ impl Desk {
         fs::write(tenant.join("token"), &token)?;
         let github = GitHub::start(&token)?;
         fs::write(tenant.join("tenant.toml"), tenant_toml(&github))?;
-        for name in ["push-deploy", "pr-size"] {
+        for name in SHOWN {
             let built = root.join("target/plugins").join(name);
             fs::copy(built.with_extension("wasm"), tenant.join("plugins").join(name).with_extension("wasm"))?;
             let manifest = manifest(&github, &fs::read_to_string(built.with_extension("toml"))?);
@@ -188,12 +188,13 @@ impl Desk {
     pub(super) fn keep_serving(&self) -> anyhow::Result<()> {
         let (folder, admin) = (self.folder.display(), self.admin);
         say(&format!(
-            "\nThe host keeps serving; Ctrl-C ends it. In another terminal:\n\n  \
-             cd {folder}\n  export HOOKYARD_ADMIN_URL=http://127.0.0.1:{admin}\n  \
-             {0} deliveries list\n  {0} plugins list\n  {0} send --url {1} --source github --secret-file secret --event push\n\n\
+            "\nThe host keeps serving; Ctrl-C ends it. Next, in another terminal:\n\n  \
+             cd {folder}\n  alias hookyard={0}\n  \
+             hookyard deliveries list\n  hookyard plugins show pr-size\n  \
+             hookyard send --event pull_request --set /pull_request/additions=600 --set /repository/full_name=acme/shop\n\n\
+             Then a host and a plugin of your own: README.md (Try it) and docs/author.md.\n\
              The admin API is at http://127.0.0.1:{admin}/api/v1/deliveries (bearer token in data/admin.token), metrics at /metrics.",
             self.root.join("target/debug/hookyard").display(),
-            self.url(),
         ));
         let status = self.host.borrow_mut().wait()?;
         ensure!(status.success(), "the host ended badly: {status}");

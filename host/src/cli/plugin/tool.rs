@@ -7,6 +7,7 @@ use tokio::process::Command;
 use super::super::{
     exit::{Exit, Failure},
     output::say,
+    progress::Progress,
 };
 
 /// A program of the path.
@@ -18,8 +19,10 @@ pub(super) fn in_path(program: &str) -> Option<PathBuf> {
 /// Runs it to its end; what it says is shown only where it fails, because then it says why. Dropping the future ends it.
 pub(super) async fn run(command: &mut Command) -> Result<(), Failure> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let progress = Progress::waiting(format!("{} is at work", program.rsplit('/').next().unwrap_or(&program)));
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = output.map_err(|error| Failure::new(Exit::Failed, format!("{program} does not start: {error}")))?;
+    drop(progress);
     if output.status.success() {
         return Ok(());
     }

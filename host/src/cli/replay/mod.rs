@@ -4,6 +4,7 @@
 //! three, so a component file is all that is needed to make any past run again, here, without a way out: the gate it runs behind has the
 //! recorded answers and nothing else. The same version must come to the same end; another one shows what it would have done otherwise.
 
+mod again;
 mod candidate;
 mod changes;
 mod past;
@@ -12,12 +13,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use self::{candidate::Candidate, changes::Comparison, past::Past};
+use self::{
+    again::{Again, Settled},
+    candidate::Candidate,
+    changes::Comparison,
+    past::Past,
+};
 use super::{
     api::{Api, encoded, query},
     exit::{Exit, Failure},
     output::{Output, say},
     page::Since,
+    progress::Progress,
     read_bounded,
 };
 use crate::{
@@ -51,30 +58,49 @@ pub(super) struct OneArgs {
     admin: String,
 }
 
-/// Which traffic, for `deliveries replay --with`.
+/// Which traffic, for `deliveries replay` by filter and with a candidate.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ManyArgs {
     /// Send stored deliveries through this component instead, with its manifest beside it, and change nothing
     #[arg(long, value_name = "FILE.wasm", requires_all = ["since", "plugin", "dry_run"])]
     with: Option<PathBuf>,
+    /// Run the plugin's legs again that are settled so; several are apart by commas
+    #[arg(long = "state", value_delimiter = ',', requires_all = ["since", "plugin"], conflicts_with = "with")]
+    states: Vec<Settled>,
     /// Deliveries received since: `24h`, `30m`, `7d`, or RFC 3339
-    #[arg(long, requires = "with")]
+    #[arg(long, conflicts_with = "id")]
     since: Option<Since>,
+    /// Deliveries received before: the same
+    #[arg(long, requires = "states")]
+    until: Option<Since>,
     /// The plugin whose runs are repeated; with an id, whose leg runs again, acked or not
     #[arg(long)]
     plugin: Option<PluginName>,
     /// Its tenant
     #[arg(long, default_value = "default")]
     tenant: TenantId,
-    /// Nothing leaves this process: no request, no event, no value. Required, so that nobody thinks otherwise
-    #[arg(long, requires = "with")]
+    /// Of this source only
+    #[arg(long, requires = "states")]
+    source: Option<String>,
+    /// Of this event only
+    #[arg(long, requires = "states")]
+    event: Option<String>,
+    /// Of this action only
+    #[arg(long, requires = "states")]
+    action: Option<String>,
+    /// Change nothing: tell how many would run again. With `--with` nothing ever leaves this process, and it is required, so that nobody
+    /// thinks otherwise
+    #[arg(long, conflicts_with = "id")]
     dry_run: bool,
+    /// Legs a second that run again
+    #[arg(long, default_value_t = 100, requires = "states", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
     /// Show every delivery that would end otherwise, and how
     #[arg(long, requires = "with")]
     diff: bool,
-    /// Look at most at so many deliveries, the newest first
-    #[arg(long, default_value_t = 10_000, requires = "with")]
-    limit: usize,
+    /// So many deliveries at most, the newest first
+    #[arg(long, default_value_t = 10_000, requires = "since", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    limit: u32,
 }
 
 impl OneArgs {
@@ -91,9 +117,28 @@ impl ManyArgs {
         self.plugin.as_ref().map(PluginName::as_str)
     }
 
-    /// Whether a candidate is meant.
+    /// Whether many deliveries are meant, and not one.
     pub(super) fn is_meant(&self) -> bool {
-        self.with.is_some()
+        self.with.is_some() || !self.states.is_empty()
+    }
+
+    /// The legs that are to run again, where no candidate is meant.
+    fn again(&self) -> Result<Again, Failure> {
+        let missing = || Failure::new(Exit::Usage, "`--state` needs `--since` and `--plugin`");
+        let now = Clock::system().now();
+        Ok(Again {
+            tenant: self.tenant.clone(),
+            plugin: self.plugin.clone().ok_or_else(missing)?,
+            states: self.states.clone(),
+            since: self.since.ok_or_else(missing)?.before(now),
+            until: self.until.map(|until| until.before(now)),
+            source: self.source.clone(),
+            event: self.event.clone(),
+            action: self.action.clone(),
+            dry_run: self.dry_run,
+            rate: self.rate,
+            limit: self.limit,
+        })
     }
 }
 
@@ -121,13 +166,19 @@ pub(super) async fn one(args: &OneArgs, component: &Path, json: bool) -> Result<
     }
 }
 
-/// Sends stored deliveries through a candidate; exit 1 where one would end otherwise.
+/// Runs many legs again, or sends stored deliveries through a candidate.
 pub(super) async fn many(args: &ManyArgs, output: Output, api: &mut Api) -> Result<(), Failure> {
+    if args.with.is_some() { through_candidate(args, output, api).await } else { args.again()?.run(output, api).await }
+}
+
+/// Sends stored deliveries through a candidate; exit 1 where one would end otherwise.
+async fn through_candidate(args: &ManyArgs, output: Output, api: &mut Api) -> Result<(), Failure> {
     let missing = || Failure::new(Exit::Usage, "`--with` needs `--since`, `--plugin` and `--dry-run`");
     let component = args.with.as_deref().ok_or_else(missing)?;
     let (since, plugin) = (args.since.ok_or_else(missing)?.before(Clock::system().now()), args.plugin.as_ref().ok_or_else(missing)?);
     let candidate = Candidate::load(component)?;
-    let mut tally = Tally::default();
+    let (mut tally, limit) = (Tally::default(), usize::try_from(args.limit).unwrap_or(usize::MAX));
+    let progress = Progress::counting("repeating runs").unless_lines_show_it();
     if !output.is_json() {
         say(&format!("{} {} against what served since {since}", component.display(), candidate.digest().short()));
     }
@@ -143,12 +194,13 @@ pub(super) async fn many(args: &ManyArgs, output: Output, api: &mut Api) -> Resu
         ];
         let page = api.get(&format!("deliveries{}", query(&pairs))).await?;
         for item in page["items"].as_array().into_iter().flatten() {
-            if tally.looked_at >= args.limit {
+            if tally.looked_at >= limit {
                 break 'pages;
             }
             let id = item["delivery_id"].as_str().unwrap_or_default();
             let view = parsed(api.get(&format!("deliveries/{}", encoded(id))).await?)?;
             tally.looked_at += 1;
+            progress.advance(1);
             match Past::of(view, (&args.tenant, plugin), None) {
                 Ok(past) => {
                     let report = candidate.repeat(&past).await?;
@@ -162,6 +214,7 @@ pub(super) async fn many(args: &ManyArgs, output: Output, api: &mut Api) -> Resu
             None => break,
         }
     }
+    drop(progress);
     tally.tell(output, &json!({ "tenant": args.tenant, "plugin": plugin, "since": since, "candidate": candidate.digest().to_string() }))
 }
 

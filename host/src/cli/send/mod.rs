@@ -20,6 +20,7 @@ use super::{
     client::{Target, Wire},
     exit::{Exit, Failure},
     output::{Output, next, say, short},
+    progress::Progress,
 };
 use crate::{clock::Clock, signature::sign};
 
@@ -64,6 +65,7 @@ struct Plan {
     count: usize,
     rate: Option<u32>,
     next: AtomicUsize,
+    progress: Option<Progress>,
     accepted: AtomicUsize,
     clock: Clock,
     begun: Instant,
@@ -88,6 +90,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
     let accepted = plan.accepted.load(Ordering::Relaxed);
     if plan.count > 1 {
+        if let Some(progress) = &plan.progress {
+            progress.end();
+        }
         say(&format!("{accepted} of {} accepted in {:?}", plan.count, plan.clock.instant() - plan.begun));
     }
     if accepted == plan.count { Ok(()) } else { Err(Failure::silent(Exit::Failed)) }
@@ -113,6 +118,7 @@ fn plan(args: Args) -> Result<Plan, Failure> {
         count: usize::try_from(args.count).unwrap_or(usize::MAX),
         rate: args.rate,
         next: AtomicUsize::new(0),
+        progress: (args.count > 1).then(|| Progress::of(args.count.into(), "sending").unless_lines_show_it()),
         accepted: AtomicUsize::new(0),
         begun: clock.instant(),
         clock,
@@ -138,6 +144,9 @@ async fn work(plan: Arc<Plan>) -> Result<(), Failure> {
             plan.accepted.fetch_add(1, Ordering::Relaxed);
         }
         report(&plan, &id, &answer, plan.clock.instant() - started)?;
+        if let Some(progress) = &plan.progress {
+            progress.advance(1);
+        }
     }
 }
 
