@@ -1,10 +1,11 @@
 //! The author's loop, as a user types it: the real binary, real compilers, no host but in the last step.
 
+mod javascript;
 mod quick_start;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -167,75 +168,6 @@ fn a_rust_plugin_made_in_a_checkout_follows_the_checkouts_sdk() {
     let cargo = fs::read_to_string(folder.path().join("sizes/Cargo.toml")).expect("the crate");
     assert!(cargo.contains(&repository().join("plugin-sdk").display().to_string()), "{cargo}");
     assert!(!folder.path().join("sizes/sdk").exists());
-}
-
-#[test]
-fn a_new_javascript_plugin_says_what_it_needs_then_builds_and_follows_every_change() {
-    let desk = Desk::new();
-    assert!(desk.run(&["plugin", "new", "sizes", "--lang", "js"]).status.success());
-    let bare = desk.command(&["plugin", "build", "sizes"]).env("PATH", "/nowhere").output().expect("the program runs");
-    assert_eq!(code(&bare), 1);
-    assert!(words(&bare).contains("hint: `npm install`"), "{}", words(&bare));
-    if !in_path("jco") {
-        return skip("jco");
-    }
-
-    let test = desk.run(&["plugin", "test", "sizes"]);
-    assert_eq!(code(&test), 0, "{}\n{}", data(&test), words(&test));
-    assert!(words(&test).contains("asks for config, http, log"), "it asks for what its source names: {}", words(&test));
-    assert!(data(&test).contains("2 passed, 0 failed"), "{}", data(&test));
-
-    let mut dev =
-        desk.command(&["plugin", "dev", "sizes"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
-    let mut said = BufReader::new(dev.stderr.take().expect("a pipe")).lines();
-    let mut shown = BufReader::new(dev.stdout.take().expect("a pipe")).lines();
-    let until = |lines: &mut dyn Iterator<Item = std::io::Result<String>>, part: &str| {
-        let found = lines.map(|line| line.expect("text")).find(|line| line.contains(part));
-        assert!(found.is_some(), "it ended without {part:?}");
-    };
-    let handler = desk.path("sizes/handler.js");
-    let source = fs::read_to_string(&handler).expect("the handler");
-    until(&mut shown, "2 passed, 0 failed");
-    until(&mut said, "watching");
-    fs::write(&handler, source.replace("export const handler", "export const handler = {")).expect("a file");
-    until(&mut said, "handler.js changed");
-    until(&mut said, "error: ");
-    until(&mut said, "watching");
-    fs::write(&handler, source.replace("few enough", "not many")).expect("a file");
-    until(&mut shown, "FAIL  small");
-    until(&mut shown, "1 passed, 1 failed");
-    let pid = dev.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
-    until(&mut said, "stopped");
-    assert!(dev.wait().expect("it ends").success(), "Ctrl-C is its good end");
-}
-
-#[test]
-fn what_a_javascript_plugin_throws_is_the_reason_and_its_console_never_throws() {
-    if !in_path("jco") {
-        return skip("jco");
-    }
-    let desk = Desk::new();
-    assert!(desk.run(&["plugin", "new", "thrower", "--lang", "js"]).status.success());
-    let handler = |body: &str| format!("export const handler = {{\n  handle(delivery) {{\n    {body}\n  }},\n}};\n");
-    let run = |body: &str| {
-        fs::write(desk.path("thrower/handler.js"), handler(body)).expect("a file");
-        let built = desk.run(&["plugin", "build", "thrower"]);
-        assert_eq!(code(&built), 0, "{}", words(&built));
-        let run = desk.run(&["plugin", "run", "thrower/thrower.wasm", "--event", "pull_request"]);
-        (code(&run), data(&run) + &words(&run))
-    };
-    let console =
-        "console.log(1n, new Error(\"boom\")); const a = {}; a.a = a; console.log(a); console.table([a]); return { tag: \"ack\" };";
-    let (status, said) = run(console);
-    assert_eq!(status, 0, "{said}");
-    assert!(said.contains("1n Error: boom") && said.contains("[seen above]"), "{said}");
-    let (status, said) = run("undefinedFunction();");
-    assert_eq!(status, 70, "{said}");
-    assert!(said.contains("ReferenceError") && said.contains("undefinedFunction") && said.contains("handler.js:3"), "{said}");
-    let (status, said) = run("return Promise.resolve({ tag: \"ack\" });");
-    assert_eq!(status, 70, "{said}");
-    assert!(said.contains("`handle` is async"), "{said}");
 }
 
 /// A folder as an author has it, with a shipped plugin's component; none, and a word about it, where the plugins were not built.

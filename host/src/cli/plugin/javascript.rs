@@ -14,7 +14,7 @@ use super::{
         output::say,
         read_bounded,
     },
-    contract,
+    contract, optional,
     project::Project,
     tool,
 };
@@ -40,7 +40,7 @@ pub(super) async fn component(project: &Project) -> Result<Vec<u8>, Failure> {
     let scratch = tempfile::tempdir()?;
     // Under its own name, which its errors will tell.
     let whole = scratch.path().join(main.file_name().unwrap_or_default());
-    fs::write(&whole, engine.completed(&source))?;
+    fs::write(&whole, engine.completed(&source)?)?;
     let mut imports = contract::named_after("hookyard:plugin/", &source)?;
     imports.extend(engine.imports().map(str::to_owned));
     contract::write(scratch.path(), &imports)?;
@@ -94,11 +94,13 @@ impl Engine {
     }
 
     /// The source as this engine can run it, with the same line numbers.
-    fn completed(self, source: &str) -> String {
-        match self {
-            Self::QuickJs => PRELUDE.lines().map(str::trim).collect::<Vec<_>>().join(" ") + source + "\n" + VERDICTS,
+    fn completed(self, source: &str) -> Result<String, Failure> {
+        Ok(match self {
+            Self::QuickJs => {
+                PRELUDE.lines().map(str::trim).collect::<Vec<_>>().join(" ") + &optional::with_defaults(source)? + "\n" + VERDICTS
+            }
             Self::StarlingMonkey => source.to_owned(),
-        }
+        })
     }
 
     fn describe(self) -> &'static str {
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_source_keeps_its_line_numbers() {
-        let completed = Engine::QuickJs.completed("const a = 1;\nconst b = 2;\n");
+        let completed = Engine::QuickJs.completed("const a = 1;\nconst b = 2;\n").unwrap();
         let lines: Vec<&str> = completed.lines().collect();
         assert!(completed.starts_with("/* What") && lines[0].ends_with("const a = 1;") && lines[1] == "const b = 2;", "{completed}");
         assert!(!PRELUDE.contains("//"), "a comment to the end of the line would swallow the rest");

@@ -9,6 +9,7 @@ mod fixture;
 mod inspect;
 mod javascript;
 mod new;
+mod optional;
 mod outside;
 mod project;
 mod python;

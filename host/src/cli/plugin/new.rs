@@ -54,9 +54,11 @@ const RUST: [Template; 4] = [
     ("README.md", include_str!("templates/rust/README.md.in")),
     (".gitignore", "target/\n*.wasm\n"),
 ];
-const JAVASCRIPT: [Template; 4] = [
+const JAVASCRIPT: [Template; 6] = [
     ("package.json", include_str!("templates/javascript/package.json.in")),
     ("handler.js", include_str!("templates/javascript/handler.js.in")),
+    ("hookyard.d.ts", include_str!("templates/javascript/hookyard.d.ts.in")),
+    ("jsconfig.json", include_str!("templates/javascript/jsconfig.json.in")),
     ("README.md", include_str!("templates/javascript/README.md.in")),
     (".gitignore", "node_modules/\n*.wasm\n"),
 ];
@@ -169,6 +171,24 @@ mod tests {
         let readme = include_str!("../../../../README.md");
         assert!(readme.contains(&format!("```rust\n{code}```")), "README.md and templates/rust/lib.rs.in differ");
         assert!(code.lines().count() <= 15);
+    }
+
+    #[test]
+    fn the_types_of_javascript_have_every_function_of_the_contract() {
+        let (_, types) = JAVASCRIPT.into_iter().find(|(place, _)| *place == "hookyard.d.ts").unwrap();
+        let contract = include_str!("../../../../wit/plugin.wit");
+        let written = |line: &str| {
+            let name = line.trim().split_once(": func(")?.0.to_owned();
+            let mut words = name.split('-').map(str::to_owned);
+            let first = words.next()?;
+            let rest = words.map(|word| word[..1].to_uppercase() + &word[1..]);
+            Some(first + &rest.collect::<String>())
+        };
+        let functions: Vec<String> = contract.lines().filter_map(written).filter(|name| name != "validateConfig").collect();
+        assert!(functions.len() > 10, "{functions:?}");
+        for name in functions {
+            assert!(types.contains(&format!("{name}(")) || types.contains(&format!("as {name} ")), "{name}");
+        }
     }
 
     #[test]
