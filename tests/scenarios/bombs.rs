@@ -130,8 +130,8 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 async fn all_handled(folder: Folder, ids: &[DeliveryId]) {
     let host = TestHost::start_on(folder, Clock::system()).await;
     // Two kills during its runs may have looked like its own doing.
-    let (tenant, name) = (TenantId::default_tenant(), "neighbour".parse().unwrap());
-    assert!(host.inner().catalog().pause(&tenant, &name, false).await.unwrap());
+    let (tenant, name) = (TenantId::default_tenant(), "neighbour".parse().expect("a name"));
+    assert!(host.inner().catalog().pause(&tenant, &name, false).await.expect("a ledger"));
     for &id in ids {
         host.until(&format!("the neighbour's run of {id}"), || async {
             let legs = host.delivery(id).await.legs;

@@ -214,7 +214,7 @@ fn is_held(plugin: &PluginView) -> Option<Timestamp> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_is_away_for_an_hour_costs_no_delivery_and_is_not_overrun_when_it_is_back() {
     if rabbit::of_this_binary().is_some() {
-        // What waits at RabbitMQ waits by RabbitMQ's clock, which no test moves: the next scenario is the one for it.
+        // Retries wait at RabbitMQ by its own clock there, which no test moves; the next scenario has real seconds, on both queues.
         return;
     }
     let (clock, api) = (clock(), Api::away());

@@ -122,6 +122,7 @@ impl ProcessHost {
     }
 
     /// Waits until everything that lay there at its start serves or was refused: the door is open before.
+    #[must_use]
     pub fn with_plugins(self) -> Self {
         let begun = Clock::system().instant();
         while !self.log().contains("plugins_loaded") {

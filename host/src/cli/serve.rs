@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     config::{self, Config, Problem, Roles},
     confine,
+    ledger::ClosedFolder,
     listen::{Listen, Sockets},
     observe::logging::{self, Log},
     runtime::Compiler,
@@ -71,8 +72,11 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     if config.roles.ingest {
         sockets.open("ingest", &config.ingest.listen).map_err(|error| not_started(&error))?;
     }
-    let unconfined = confine(&config)?;
+    let (unconfined, closed) = confine(&config)?;
     let log = logging::start(format, &config.log_filter)?;
+    if let Some(closed) = closed {
+        closed.tell();
+    }
     for words in &unconfined {
         tracing::warn!(detail = words.as_str(), "not_confined");
     }
@@ -123,16 +127,17 @@ async fn serve(config: Config, options: Options, (signals, log): (Signals, &Log)
 }
 
 /// Gives up every file that the configuration does not name; tells what this machine does not have for that, and for the compile child.
-fn confine(config: &Config) -> Result<Vec<String>, Failure> {
-    let mut missing = confine::missing();
+/// The data folder that was closed to others on the way is told when there is a log.
+fn confine(config: &Config) -> Result<(Vec<String>, Option<ClosedFolder>), Failure> {
+    let (mut missing, mut closed) = (confine::missing(), None);
     if config.landlock {
         // What is to be written to must be there before it can be named.
-        config::make_data_dir(config).map_err(|error| {
+        closed = config::make_data_dir(config).map_err(|error| {
             Failure::new(Exit::Failed, format!("the host did not start: cannot make {}: {error}", config.data_dir.display()))
         })?;
         missing.extend(confine::host(&config.paths()).into_iter().filter(|words| !confine::missing().contains(words)));
     }
-    Ok(missing)
+    Ok((missing, closed))
 }
 
 fn invalid(problems: &[Problem]) -> Failure {

@@ -30,7 +30,9 @@ use crate::{
     catalog,
     confine::Paths,
     delivery::Digest,
-    egress, ingest, ledger, runtime,
+    egress, ingest,
+    ledger::{self, ClosedFolder},
+    runtime,
     shares::Shares,
     signature::Secret,
     streams::StreamSettings,
@@ -234,8 +236,8 @@ pub fn admin_token_file(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.token")
 }
 
-/// Makes the data folder where it is not there yet, for its owner only.
-pub fn make_data_dir(config: &Config) -> io::Result<()> {
+/// Makes the data folder where it is not there yet, for its owner only; one that was open to others is closed, which is to be told.
+pub fn make_data_dir(config: &Config) -> io::Result<Option<ClosedFolder>> {
     ledger::own_folder(&config.data_dir).map_err(io::Error::other)
 }
 
@@ -252,7 +254,9 @@ pub fn keep_amqp_key(config: &Config) -> io::Result<()> {
 
 /// Writes a secret once, and whole or not at all. An empty file is what a power cut leaves of one that was being written.
 fn keep(data_dir: &Path, path: &Path, secret: &Secret) -> io::Result<()> {
-    ledger::own_folder(data_dir).map_err(io::Error::other)?;
+    if let Some(closed) = ledger::own_folder(data_dir).map_err(io::Error::other)? {
+        closed.tell();
+    }
     if fs::metadata(path).is_ok_and(|file| file.len() > 0) {
         return Ok(());
     }

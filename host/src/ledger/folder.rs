@@ -44,13 +44,27 @@ pub(super) fn io_failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> Op
     move |error| OpenError(format!("{what}: {error}"))
 }
 
-/// Creates the folder where it is missing, for its owner only. One that is open to group or others is closed, with a line in the log; where
-/// that cannot be done it is refused.
-pub fn own(data_dir: &Path) -> Result<(), OpenError> {
+/// A folder that was open to group or others, and is closed now.
+#[derive(Clone, Debug)]
+pub struct ClosedFolder {
+    folder: PathBuf,
+    mode: u32,
+}
+
+impl ClosedFolder {
+    /// Writes the line of the log. Not where the folder is closed: that may be before there is a log.
+    pub fn tell(&self) {
+        tracing::warn!(folder = %self.folder.display(), mode = format!("{:04o}", self.mode), "data_dir_closed_to_others");
+    }
+}
+
+/// Creates the folder where it is missing, for its owner only. One that is open to group or others is closed, which is to be told; where that
+/// cannot be done it is refused.
+pub fn own(data_dir: &Path) -> Result<Option<ClosedFolder>, OpenError> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(io_failed("cannot create", data_dir))?;
     let mode = fs::metadata(data_dir).map_err(io_failed("cannot look at", data_dir))?.permissions().mode() & 0o7777;
     if mode & FOR_OTHERS == 0 {
-        return Ok(());
+        return Ok(None);
     }
     close(data_dir).map_err(|error| {
         OpenError(format!(
@@ -59,8 +73,7 @@ pub fn own(data_dir: &Path) -> Result<(), OpenError> {
             data_dir.display()
         ))
     })?;
-    tracing::warn!(folder = %data_dir.display(), mode = format!("{mode:04o}"), "data_dir_closed_to_others");
-    Ok(())
+    Ok(Some(ClosedFolder { folder: data_dir.to_owned(), mode }))
 }
 
 /// Takes away what group and others may do with a file or folder.
@@ -85,7 +98,9 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Creates the folder where it is missing and takes its lock, or says who must go first.
 pub(super) fn lock(data_dir: &Path) -> Result<File, OpenError> {
-    own(data_dir)?;
+    if let Some(closed) = own(data_dir)? {
+        closed.tell();
+    }
     sync_above(data_dir).map_err(io_failed("cannot sync the folders above", data_dir))?;
     let path = Files::of(data_dir).lock;
     let file = private_file(&path).map_err(io_failed("cannot open", &path))?;

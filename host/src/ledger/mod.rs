@@ -72,7 +72,7 @@ pub use backup::{backup_beside, restore};
 pub use blame::Crash;
 pub use claims::{RunMemory, Taken};
 pub use cursors::{Followed, Heads, HeadsWatch, StreamCursor, StreamStart};
-pub use folder::own as own_folder;
+pub use folder::{ClosedFolder, own as own_folder};
 pub use inspect::Damage;
 pub use keeper::KeptElsewhere;
 use lanes::Lane;

@@ -5,7 +5,61 @@ use serde_json::json;
 use super::*;
 use crate::{Step, config, emit, http::Request, kv, log, once, secrets};
 
-fn reading(_: Delivery) -> Result<Verdict, String> {
+#[expect(clippy::needless_pass_by_value, reason = "a handler takes its delivery: the contract hands it over")]
+fn counting(delivery: Delivery) -> Result<Verdict, String> {
+    let seen = kv::get("seen").map_err(|error| error.to_string())?.map_or(0, |value| value[0]);
+    kv::set("seen", &[seen + 1]).map_err(|error| error.to_string())?;
+    emit::json("seen", &json!({"times": seen + 1})).map_err(|error| error.to_string())?;
+    log::info("counted", &[("event", delivery.event())]);
+    if delivery.attempt() == 2 { Err("not now".into()) } else { Ok(Verdict::ack()) }
+}
+
+#[test]
+fn effects_count_only_when_the_verdict_commits() {
+    let mut host = Host::new();
+    let acked = host.run(counting, Delivery::sample("push", b"{}"));
+    assert_eq!(acked.verdict, Verdict::Ack);
+    assert_eq!(acked.emits[0].json(), json!({"times": 1}));
+    assert_eq!(acked.logs[0].fields, [("event".to_owned(), "push".to_owned())]);
+    let failed = host.run(counting, Delivery::sample("push", b"{}").at_attempt(2));
+    assert_eq!(failed.verdict, Verdict::retry("not now"));
+    assert!(failed.emits.is_empty());
+    assert_eq!(failed.kv["seen"], [1]);
+}
+
+fn stepping(_: Delivery) -> Result<Verdict, String> {
+    match once("comment", || Ok::<_, String>(b"7".to_vec())).map_err(|error| error.to_string())? {
+        Step::Done(answer) => Ok(Verdict::skip(String::from_utf8_lossy(&answer))),
+        Step::Unknown => Ok(Verdict::reject("look first")),
+    }
+}
+
+#[test]
+fn a_step_is_made_once_and_an_interrupted_one_is_unknown() {
+    let mut host = Host::new();
+    assert_eq!(host.run(stepping, Delivery::sample("push", b"{}")).verdict, Verdict::skip("7"));
+    host.once.insert("comment".into(), Some(b"8".to_vec()));
+    assert_eq!(host.run(stepping, Delivery::sample("push", b"{}")).verdict, Verdict::skip("8"), "the remembered answer, not a new one");
+    let report = Host::new().interrupted("comment").run(stepping, Delivery::sample("push", b"{}"));
+    assert_eq!(report.verdict, Verdict::reject("look first"));
+}
+
+#[test]
+fn a_failing_step_stays_unknown() {
+    fn failing(_: Delivery) -> Verdict {
+        match once("comment", || Err::<Vec<u8>, _>("refused")) {
+            Err(error) => Verdict::retry(error.to_string()),
+            Ok(step) => Verdict::skip(format!("{step:?}")),
+        }
+    }
+    let mut host = Host::new();
+    assert_eq!(host.run(failing, Delivery::sample("push", b"{}")).verdict, Verdict::retry("refused"));
+    assert_eq!(host.run(failing, Delivery::sample("push", b"{}")).verdict, Verdict::skip("Unknown"));
+}
+
+#[test]
+fn configuration_is_read_by_path_by_type_and_as_a_struct() {
+    fn reading(_: Delivery) -> Result<Verdict, String> {
         assert_eq!(config::get("labels.small").as_deref(), Some("S"));
         assert_eq!(config::get("labels").as_deref(), Some(r#"{"small":"S"}"#));
         assert_eq!(config::get("labels.large"), None);
@@ -71,7 +125,6 @@ fn a_rate_limit_becomes_a_retry_at_the_time_asked_for() {
     assert!(matches!(report.verdict, Verdict::Retry { after: Some(after), .. } if after.as_secs() == 7), "{:?}", report.verdict);
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a handler takes its delivery: the contract hands it over")]
 fn reading(_: Delivery) -> Result<Verdict, Verdict> {
     let answer = Request::get("https://api.github.com/repos/acme/old").credential("github").send()?.success()?;
     Ok(Verdict::skip(String::from_utf8_lossy(&answer.body).into_owned()))
