@@ -121,12 +121,18 @@ impl Sender {
             .header("x-hub-signature-256", signature)
             .body(Full::new(post.body))
             .expect("a request");
-        let response = self.client.request(request).await.map_err(|error| error.to_string())?;
+        let response = self.client.request(request).await.map_err(|error| with_causes(&error))?;
         let status = response.status();
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
         Ok(Answer { status, retry_after, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
     }
+}
+
+/// The error and what it came of.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
 }
 
 impl Answer {

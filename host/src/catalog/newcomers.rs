@@ -17,8 +17,9 @@ use super::{
 };
 use crate::delivery::{PluginName, TenantId};
 
-/// How long a start looks for newcomers, all folders beside each other: a file system that does not answer must not keep the door closed for those who served before.
-const LOOK_MAX: Duration = Duration::from_secs(3);
+/// How long a start looks for newcomers, all folders beside each other: a file system that does not answer must not keep the door closed for
+/// those who served before. Far more than a busy machine needs, because what comes before a plugin is known is not for it.
+const LOOK_MAX: Duration = Duration::from_secs(10);
 
 impl Inner {
     /// Routes to the plugins that lie in the folders and never served, as their manifests say.
