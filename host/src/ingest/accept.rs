@@ -119,7 +119,7 @@ impl Acceptor {
         recipient.admit_transport(origin)?; //                                          over https, where the source wants it
         self.limits.verified(&sender);
         let meta = Meta::read(&call.head.headers)?; //                                  only now is anything of it read
-        let (authentic, fields) = self.document(&shape, raw, &sender.tenant).await?;
+        let (authentic, fields) = self.document((&shape, deadline), raw, &sender.tenant).await?;
         if !fields.subjects.fits(&meta.event) {
             return Err(Refusal::EventMismatch); //                                      nobody signed the event's name
         }
@@ -152,9 +152,9 @@ impl Acceptor {
         Allowance { bytes_max: shape.bytes_max, bytes_per_s_min: self.settings.body_bytes_per_s_min, deadline }
     }
 
-    async fn document(&self, shape: &Shape, raw: Bytes, tenant: &TenantId) -> Result<(Authentic, Fields), Refusal> {
+    async fn document(&self, (shape, deadline): (&Shape, Instant), raw: Bytes, tenant: &TenantId) -> Result<(Authentic, Fields), Refusal> {
         let (encoding, bytes_max) = (shape.encoding, self.settings.json_bytes_max);
-        self.aside(raw.len(), Holder::tenant(tenant), move || {
+        self.aside((raw.len(), deadline), Holder::tenant(tenant), move || {
             let body_sha256 = Sha256::digest(&raw).into();
             let authentic = match encoding {
                 BodyEncoding::Json => Authentic { document: raw, raw: None, body_sha256 },
@@ -169,14 +169,19 @@ impl Acceptor {
     /// Works on a body of so many bytes: a large one on a thread where it holds up nobody else's. Hashing 16 MiB takes some 10 ms.
     async fn aside<T: Send + 'static>(
         &self,
-        bytes: usize,
+        (bytes, deadline): (usize, Instant),
         holder: Holder,
         work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         if bytes <= INLINE_BYTES_MAX {
             return work();
         }
-        self.settings.shares.threads(holder).run(work).await.unwrap_or(Err(Refusal::QueueUnavailable))
+        let threads = self.settings.shares.threads(holder);
+        tokio::select! {
+            biased;
+            done = threads.run(work) => done.unwrap_or(Err(Refusal::QueueUnavailable)),
+            () = self.clock.sleep_until(deadline) => Err(Refusal::AcceptTimeout),
+        }
     }
 
     fn delivery(&self, call: &Call, sender: &Sender, encoding: BodyEncoding, content: (Meta, Fields, Authentic)) -> Delivery {

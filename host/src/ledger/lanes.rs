@@ -86,6 +86,8 @@ pub(super) struct Item {
 struct Queued {
     offers: VecDeque<Item>,
     others: VecDeque<Item>,
+    /// The first of the others is more than its quarter: it begins the next group, or deliveries would pass it for ever, and with it all behind it.
+    is_others_turn: bool,
     closed: bool,
 }
 
@@ -178,12 +180,16 @@ impl Lanes {
 impl Queued {
     /// Takes items of both lanes, offers first. Where `is_first_free`, the first goes however big it is.
     fn some(&mut self, Limits { items_max, bytes_max }: Limits, is_first_free: bool) -> Vec<Item> {
-        let Self { offers, others, .. } = self;
+        let Self { offers, others, is_others_turn, .. } = self;
         let mut part = Part { items: Vec::new(), bytes: 0, is_first_free };
+        if is_first_free && std::mem::take(is_others_turn) {
+            part.fill(others, Limits { items_max: 1, bytes_max });
+        }
         let (for_others, bytes_for_others) = if others.is_empty() { (0, 0) } else { (items_max / 4, bytes_max / 4) };
         part.fill(offers, Limits { items_max: items_max - for_others, bytes_max: bytes_max - bytes_for_others });
         part.fill(others, Limits { items_max, bytes_max });
         part.fill(offers, Limits { items_max, bytes_max });
+        *is_others_turn = others.front().is_some_and(|item| item.bytes > bytes_max / 4);
         part.items
     }
 }
@@ -259,6 +265,14 @@ mod tests {
         let lanes = lanes([(Lane::Others, 5000), (Lane::Others, 1), (Lane::Offers, 2)]);
         assert_eq!((group(&lanes), group(&lanes)), (vec![2], vec![5000]));
         assert_eq!(group(&lanes), [1]);
+    }
+
+    #[test]
+    fn a_large_settlement_is_not_passed_for_ever_by_deliveries() {
+        let lanes = lanes((0..1000).map(|_| (Lane::Offers, 50)).chain([(Lane::Others, 900), (Lane::Others, 2)]));
+        assert!(!group(&lanes).contains(&900));
+        assert_eq!(group(&lanes), [900]);
+        assert!(group(&lanes).contains(&2), "what stands behind it goes on");
     }
 
     #[test]

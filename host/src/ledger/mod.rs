@@ -141,7 +141,11 @@ impl Ledger {
         if !shared.room.is_enough() {
             return Err(OfferError::StorageFull);
         }
-        let prepared = self.prepare(offer).await?;
+        let prepared = tokio::select! {
+            biased;
+            prepared = self.prepare(offer) => prepared?,
+            () = shared.clock.sleep_until(deadline) => return Err(OfferError::TimedOut),
+        };
         let bytes = prepared.body.len();
         tokio::select! {
             () = retention::make_room(shared, &prepared.offer.delivery.tenant, bytes) => {}

@@ -8,7 +8,10 @@ use std::{
     fmt, fs,
     io::{self, ErrorKind},
     net::{Ipv4Addr, SocketAddr},
-    os::unix::{fs::PermissionsExt as _, net::UnixStream as StdUnixStream},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::UnixStream as StdUnixStream,
+    },
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
@@ -223,7 +226,8 @@ fn in_folder(path: &Path) -> anyhow::Result<Socket> {
     let shown = path.display();
     match StdUnixStream::connect(path) {
         Ok(_) => anyhow::bail!("somebody listens on {shown} already; is another host running?"),
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+        // A file that is no socket refuses as well, and is not ours to remove.
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused && is_socket(path) => {
             fs::remove_file(path).with_context(|| format!("cannot remove {shown}, which an earlier host has left"))?;
         }
         // Nothing is there, or nothing one may connect to: what is wrong shows when it is made.
@@ -233,6 +237,10 @@ fn in_folder(path: &Path) -> anyhow::Result<Socket> {
         .with_context(|| format!("cannot make the socket {shown}; its folder must be there, and this user may write to it"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(MODE)).with_context(|| format!("cannot let the group connect to {shown}"))?;
     Kind::Unix(listener).listening().with_context(|| format!("cannot listen on {shown}"))
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
 #[cfg(test)]
@@ -265,6 +273,13 @@ mod tests {
         assert!(address.ip().is_loopback());
         stream.write_all(b"!").await.unwrap();
         assert_eq!(client.read_u8().await.unwrap(), b'!');
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_socket_is_left_as_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Sockets::default().open("ingest", &Listen::Unix(file.path().to_owned())).is_err());
+        assert!(file.path().exists());
     }
 
     #[tokio::test]

@@ -216,7 +216,12 @@ impl Amqp {
 impl Broker for Amqp {
     fn offer(&self, offer: Offer, deadline: Instant) -> BoxFuture<'_, Result<Receipt, OfferError>> {
         Box::pin(async move {
-            if !self.fits(&offer).await {
+            let fits = tokio::select! {
+                biased;
+                fits = self.fits(&offer) => fits,
+                () = self.clock.sleep_until(deadline) => return Err(OfferError::TimedOut),
+            };
+            if !fits {
                 return Err(OfferError::TooBig { bytes_max: self.settings.message_bytes_max });
             }
             if self.settings.ack_after_broker && !offer.legs.is_empty() {
